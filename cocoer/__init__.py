@@ -1,0 +1,5 @@
+"""CocoER (Shen et al., CVPR 2025) in PyTorch: the network alone, exact, folded and batched."""
+
+from cocoer.labels import EMOTIC_LABELS, LEVELS
+
+__all__ = ["EMOTIC_LABELS", "LEVELS"]

@@ -1,0 +1,112 @@
+"""Image tower of CLIP RN50 (Radford et al., 2021): three-convolution stem, average-pooled strides, attention pool.
+
+Attribute names follow OpenAI's checkpoint below ``visual.``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AntialiasedBottleneck(nn.Module):
+    """A bottleneck whose stride is an average pool after the (unstrided) 3x3 convolution, on both paths."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        out_channels = planes * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.avgpool: nn.Module = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3 = nn.Conv2d(planes, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            # "-1" is the pool's name in the checkpoint; it has no weights.
+            self.downsample = nn.Sequential(
+                OrderedDict(
+                    [
+                        ("-1", nn.AvgPool2d(stride)),
+                        ("0", nn.Conv2d(in_channels, out_channels, 1, bias=False)),
+                        ("1", nn.BatchNorm2d(out_channels)),
+                    ]
+                )
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(self.avgpool(out)))
+        return self.relu(out + self.downsample(x))
+
+
+class AttentionPool(nn.Module):
+    """Attention pooling: the mean of the 49 cells asks, the mean and the cells answer.
+
+    Written out, with a query of length one: only the pooled token's output is ever used.
+    """
+
+    def __init__(self, cells: int, width: int, heads: int, out_features: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.positional_embedding = nn.Parameter(torch.zeros(cells + 1, width))
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.c_proj = nn.Linear(width, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """FP32 [N, width, 7, 7] to FP32 [N, out_features]."""
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.positional_embedding
+        query = self._split(self.q_proj(tokens[:, :1]))
+        key = self._split(self.k_proj(tokens))
+        value = self._split(self.v_proj(tokens))
+        weights = torch.softmax(query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5, dim=-1)
+        return self.c_proj((weights @ value).transpose(1, 2).flatten(1))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[N, T, width] to [N, heads, T, width / heads]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _stage(in_channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    layers = [AntialiasedBottleneck(in_channels, planes, stride)]
+    layers += [AntialiasedBottleneck(planes * 4, planes) for _ in range(blocks - 1)]
+    return nn.Sequential(*layers)
+
+
+class ClipVisual(nn.Module):
+    """CLIP RN50's image embedding, divided by its L2 norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(32)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(64)
+        self.avgpool = nn.AvgPool2d(2)
+        self.relu = nn.ReLU()
+        self.layer1 = _stage(64, 64, blocks=3, stride=1)
+        self.layer2 = _stage(256, 128, blocks=4, stride=2)
+        self.layer3 = _stage(512, 256, blocks=6, stride=2)
+        self.layer4 = _stage(1024, 512, blocks=3, stride=2)
+        self.attnpool = AttentionPool(cells=49, width=2048, heads=32, out_features=1024)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """FP32 [N, 3, 224, 224] (normalised) to unit vectors FP32 [N, 1024]."""
+        x = self.relu(self.bn1(self.conv1(image)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.avgpool(self.relu(self.bn3(self.conv3(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return F.normalize(self.attnpool(x), dim=-1)
