@@ -139,7 +139,7 @@ class Checkpoint:
 
     tensors: Mapping[str, Tensor]
     weights: str
-    """``"sha256:..."`` of the files together, or ``"synthetic seed N"``."""
+    """See ``checkpoint_identity``."""
     reports: tuple[KeyReport, ...] = ()
 
     @property
@@ -205,18 +205,34 @@ def load_checkpoint(directory: Path, trust: bool = False) -> Checkpoint:
     for path in (gwt_path, clip_path):
         if not path.is_file():
             raise CheckpointError(f"{path} not found; {directory}/README.md says which files go where")
-    gwt_file = _read_pickle(gwt_path, trust)
-    clip_hash = file_sha256(clip_path)
-    clip_file = _read_torchscript(clip_path, clip_hash, trust) if is_torchscript(clip_path) else _read_pickle(clip_path, trust)
-    marks = [content["synthetic"] for content in (gwt_file, clip_file) if "synthetic" in content]
-    if marks:
-        weights = f"synthetic seed {marks[0]['seed']}"
-    else:
-        joined = f"{file_sha256(gwt_path)} {clip_hash}"
-        weights = "sha256:" + hashlib.sha256(joined.encode()).hexdigest()[:16]
+    gwt_file, clip_file = _read_pickle(gwt_path, trust), _read_clip(clip_path, trust)
     gwt = _state_dict(gwt_path, gwt_file)
     _compare_alignment(directory / VI_FILE, gwt, trust)
+    weights = checkpoint_identity(directory, trust)
     return checkpoint_from_tensors(gwt, _state_dict(clip_path, clip_file), weights)
+
+
+def checkpoint_identity(directory: Path, trust: bool = False) -> str:
+    """What ``Checkpoint.weights`` says of the files in ``directory``, without reading their tensors.
+
+    A hash of the contents; or the seed, if any of the files is synthetic.
+
+    Raises:
+        CheckpointError: as ``load_checkpoint``.
+    """
+    paths = (directory / GWT_FILE, directory / CLIP_FILE)
+    joined = " ".join(file_sha256(path) for path in paths)
+    sha256 = hashlib.sha256(joined.encode()).hexdigest()[:16]
+    for path in paths:
+        if not is_torchscript(path) and "synthetic" in (content := _read_pickle(path, trust)):
+            return f"synthetic seed {content['synthetic']['seed']} (sha256:{sha256})"
+    return f"sha256:{sha256}"
+
+
+def _read_clip(path: Path, trust: bool) -> Mapping[str, Any]:
+    if is_torchscript(path):
+        return _read_torchscript(path, file_sha256(path), trust)
+    return _read_pickle(path, trust)
 
 
 def _read_pickle(path: Path, trust: bool) -> Mapping[str, Any]:

@@ -1,0 +1,103 @@
+"""Spec -> ``config.pbtxt``, through Triton's own protobuf schema."""
+
+from __future__ import annotations
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from export.specs import ENGINES, ENSEMBLES, MAX_IMAGES, EngineSpec, EnsembleSpec, TensorSpec
+
+LABELS_FILE = "labels.txt"
+
+THRESHOLDS = {"final_threshold": "0.26", "level_threshold": "0.6", "min_score": "0.5"}
+"""Defaults of ``cocoer``'s request parameters (the release's values)."""
+
+LIMITS = {"max_pixels": "50000000", "max_persons": "512"}
+"""What one picture may ask of ``cocoer``."""
+
+COCOER_INSTANCES = 2
+"""An instance is busy while its recognition runs; a second one decodes the next picture meanwhile."""
+
+
+def all_configs(precision: str = "fp32") -> dict[str, pb.ModelConfig]:
+    """Model name -> configuration, for every model of the repository."""
+    configs = {spec.name: engine_config(spec, precision) for spec in ENGINES}
+    configs |= {spec.name: ensemble_config(spec) for spec in ENSEMBLES}
+    return {**configs, "cocoer": cocoer_config()}
+
+
+def to_text(config: pb.ModelConfig) -> str:
+    """The configuration as ``config.pbtxt`` holds it."""
+    return "# Written by export/build_engines.py\n" + text_format.MessageToString(config, use_short_repeated_primitives=True)
+
+
+def engine_config(spec: EngineSpec, precision: str = "fp32") -> pb.ModelConfig:
+    """Configuration of a model that runs an ONNX graph."""
+    config = pb.ModelConfig(name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size)
+    batched = spec.max_batch_size > 0
+    config.input.extend(_input(tensor, batched) for tensor in spec.inputs)
+    config.output.extend(_output(tensor, batched, label=spec.name == "fusion") for tensor in spec.outputs)
+    # KIND_AUTO: the GPU where there is one. The count is written out because the server's default differs by backend.
+    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_AUTO)
+    if batched:
+        config.dynamic_batching.SetInParent()
+    if spec.run_batch:
+        config.parameters["cpu_run_batch"].string_value = str(spec.run_batch)
+    if precision == "fp16":
+        # ONNX Runtime's CPU provider crashes on FP16 transformer graphs at its highest level.
+        config.optimization.graph.level = 1
+    _warm_up(config, batched)
+    return config
+
+
+def _warm_up(config: pb.ModelConfig, batched: bool) -> None:
+    """Run once before the model is ready: allocations and kernel selection are not the first user's to wait for."""
+    sample = config.model_warmup.add(name="one", batch_size=1)
+    for tensor in config.input:
+        entry = sample.inputs[tensor.name]
+        entry.data_type = tensor.data_type
+        entry.dims.extend(tensor.dims if batched else [1, *tensor.dims[1:]])
+        entry.zero_data = True
+
+
+def ensemble_config(spec: EnsembleSpec) -> pb.ModelConfig:
+    """Configuration of an ensemble: leading dimensions are its own, so that images and persons can differ in number."""
+    config = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=0)
+    config.input.extend(_input(tensor, batched=False) for tensor in spec.inputs)
+    config.output.extend(
+        _output(tensor, batched=False, label=spec.name == "recognition") for tensor in spec.outputs
+    )
+    for step in spec.steps:
+        message = config.ensemble_scheduling.step.add(model_name=step.model, model_version=-1)
+        message.input_map.update(step.inputs)
+        message.output_map.update(step.outputs)
+    return config
+
+
+def cocoer_config() -> pb.ModelConfig:
+    """Configuration of the Python model that clients call."""
+    config = pb.ModelConfig(name="cocoer", backend="python", max_batch_size=MAX_IMAGES)
+    config.input.add(name="IMAGE", data_type=pb.TYPE_STRING, dims=[1])
+    config.input.add(name="PERSONS", data_type=pb.TYPE_FP32, dims=[-1, 8], optional=True, allow_ragged_batch=True)
+    config.output.add(name="RESULT", data_type=pb.TYPE_STRING, dims=[1])
+    config.instance_group.add(count=COCOER_INSTANCES, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.dynamic_batching.SetInParent()
+    for key, value in {**THRESHOLDS, **LIMITS}.items():
+        config.parameters[key].string_value = value
+    return config
+
+
+def _dims(tensor: TensorSpec, batched: bool) -> list[int]:
+    # Triton has no rank-0 tensors: a batched scalar would need dims [1]. None of ours is batched.
+    return list(tensor.dims) if batched else [-1, *tensor.dims]
+
+
+def _input(tensor: TensorSpec, batched: bool) -> pb.ModelInput:
+    return pb.ModelInput(name=tensor.name, data_type=f"TYPE_{tensor.dtype}", dims=_dims(tensor, batched))
+
+
+def _output(tensor: TensorSpec, batched: bool, label: bool) -> pb.ModelOutput:
+    output = pb.ModelOutput(name=tensor.name, data_type=f"TYPE_{tensor.dtype}", dims=_dims(tensor, batched))
+    if label and tensor.dims == (26,):
+        output.label_filename = LABELS_FILE
+    return output

@@ -1,0 +1,124 @@
+"""What goes into each ONNX graph: a part of the network with flat, named tensors and its preprocessing.
+
+Pixels enter as the server holds them, UINT8 NHWC in BGR; normalising, channel order and layout are in the graph.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from cocoer.fusion import Fusion
+from cocoer.levels import ContextEncoder, LevelState, PersonEncoder
+from cocoer.model import CocoER, Normalise, imagenet_normalise
+from cocoer.vi_head import VIHead
+
+
+class Half(nn.Module):
+    """A convolutional trunk in FP16 between FP32 neighbours."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = copy.deepcopy(trunk).half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.trunk(x.half()).float()
+
+
+class ContextEncoderGraph(nn.Module):
+    """UINT8 [I, 224, 224, 3] to tokens, hidden, logits, energy."""
+
+    def __init__(self, encoder: ContextEncoder, normalise: Normalise) -> None:
+        super().__init__()
+        self.encoder, self.normalise = encoder, normalise
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.encoder(self.normalise(image))
+
+
+class PersonEncoderGraph(nn.Module):
+    """UINT8 [P, 224, 224, 3], box [P, 4], context tokens [P, 49, 256] to hidden, logits, energy."""
+
+    def __init__(self, encoder: PersonEncoder, normalise: Normalise) -> None:
+        super().__init__()
+        self.encoder, self.normalise = encoder, normalise
+
+    def forward(self, crop: Tensor, box: Tensor, context_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return tuple(self.encoder(self.normalise(crop), box, context_tokens))
+
+
+class VIHeadGraph(nn.Module):
+    """UINT8 [I, 224, 224, 3] to V-I logits and V-I feature."""
+
+    def __init__(self, head: VIHead, normalise: Normalise) -> None:
+        super().__init__()
+        self.head, self.normalise = head, normalise
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(self.normalise(image))
+
+
+class ContextGatherGraph(nn.Module):
+    """The context tokens of each person's image: [I, 49, 256] and [P] to [P, 49, 256]."""
+
+    def forward(self, tokens: Tensor, image_index: Tensor) -> Tensor:
+        return tokens[image_index]
+
+
+class FusionGraph(nn.Module):
+    """``Fusion`` with the level states as separate tensors."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(
+        self,
+        head_hidden: Tensor,
+        head_logits: Tensor,
+        head_energy: Tensor,
+        body_hidden: Tensor,
+        body_logits: Tensor,
+        body_energy: Tensor,
+        context_hidden: Tensor,
+        context_logits: Tensor,
+        context_energy: Tensor,
+        vi_logits: Tensor,
+        vi_feature: Tensor,
+        image_index: Tensor,
+    ) -> tuple[Tensor, ...]:
+        fused = self.fusion(
+            LevelState(head_hidden, head_logits, head_energy),
+            LevelState(body_hidden, body_logits, body_energy),
+            LevelState(context_hidden, context_logits, context_energy),
+            vi_logits,
+            vi_feature,
+            image_index,
+        )
+        return fused[:-1]  # the features are for tests; nothing downstream reads them
+
+
+def build_graph(name: str, model: CocoER, channel_order: str, precision: str) -> nn.Module:
+    """The module to export for a served model.
+
+    Args:
+        name: its name in the repository.
+        model: the network.
+        channel_order: "bgr" or "rgb", see ``imagenet_normalise``.
+        precision: "fp32", or "fp16": the convolutional trunks (where the time goes) in FP16, all else FP32.
+    """
+    normalise = imagenet_normalise(channel_order)
+    if name == "context_gather":
+        return ContextGatherGraph()
+    if name == "fusion":
+        return FusionGraph(model.fusion)
+    part = copy.copy(getattr(model, name))
+    part._modules = dict(part._modules)
+    if precision == "fp16":
+        if name == "vi_head":
+            part.clip = Half(part.clip)
+        else:
+            part.trunk = Half(part.trunk)
+    graphs = {"context_encoder": ContextEncoderGraph, "vi_head": VIHeadGraph}
+    return graphs.get(name, PersonEncoderGraph)(part, normalise).eval()

@@ -1,0 +1,84 @@
+"""PyTorch module -> ONNX file, by a spec."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from export.specs import OPSET, EngineSpec, TensorSpec
+
+_DTYPES = {"UINT8": np.uint8, "INT64": np.int64, "FP32": np.float32}
+
+
+def example_inputs(spec: EngineSpec, images: int, persons: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random input of an engine: pixels over the full range, boxes inside the 224 square, valid indices.
+
+    Args:
+        images, persons: sizes of the leading dimensions of those names; ``batch`` takes ``persons``.
+    """
+    rng = np.random.default_rng(seed)
+    return {t.name: _example(t, images if _leading(spec, t) == "images" else persons, images, rng) for t in spec.inputs}
+
+
+def _leading(spec: EngineSpec, tensor: TensorSpec) -> str:
+    return spec.leading.get(tensor.name, "persons" if spec.leading else "batch")
+
+
+def _example(tensor: TensorSpec, rows: int, images: int, rng: np.random.Generator) -> np.ndarray:
+    shape = (rows, *tensor.dims)
+    if tensor.dtype == "UINT8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if tensor.name == "image_index":
+        return rng.integers(0, images, shape, dtype=np.int64)
+    if tensor.name == "box":
+        corners = np.sort(rng.uniform(0, 224, (rows, 2, 2)), axis=1)
+        return np.floor(corners).reshape(rows, 4).astype(np.float32)
+    if tensor.name.endswith("energy"):
+        return rng.uniform(2000, 6000, shape).astype(np.float32)
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def export_onnx(module: nn.Module, spec: EngineSpec, path: Path, metadata: dict[str, str]) -> None:
+    """Write the graph of ``module`` to ``path``: opset 20, the spec's names, dynamic leading dimensions, weights inside.
+
+    Raises:
+        RuntimeError: the exporter gave another opset or other tensors than the spec's.
+    """
+    inputs = example_inputs(spec, images=3, persons=4)
+    dims = {name: torch.export.Dim(name, min=1, max=1024) for name in ("batch", "images", "persons")}
+    shapes = tuple({0: dims[_leading(spec, tensor)]} for tensor in spec.inputs)
+    with warnings.catch_warnings():
+        # The exporter warns of its own internals (deprecated pytree names, constant folding limits).
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(array) for array in inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[t.name for t in spec.inputs],
+            output_names=[t.name for t in spec.outputs],
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    program.save(str(path), external_data=False)
+    model = onnx.load(path)
+    _check_graph(model, spec)
+    for key, value in metadata.items():
+        onnx.helper.set_model_props(model, {**{p.key: p.value for p in model.metadata_props}, key: value})
+    onnx.save(model, path)
+
+
+def _check_graph(model: onnx.ModelProto, spec: EngineSpec) -> None:
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset != OPSET:
+        raise RuntimeError(f"{spec.name}: exported with opset {opset} instead of {OPSET}")
+    for kind in ("inputs", "outputs"):
+        found = [value.name for value in getattr(model.graph, kind[:-1])]
+        wanted = [tensor.name for tensor in getattr(spec, kind)]
+        if found != wanted:
+            raise RuntimeError(f"{spec.name}: exported {kind} {found} instead of {wanted}")

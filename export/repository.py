@@ -1,0 +1,133 @@
+"""The directory Triton loads: what belongs in it, and writing it without ever leaving half a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cocoer.labels import EMOTIC_LABELS
+from export.configs import LABELS_FILE, all_configs, to_text
+from export.specs import ENGINES
+
+logger = logging.getLogger(__name__)
+
+PROJECT = Path(__file__).resolve().parent.parent
+MODEL_CODE = PROJECT / "model_repository" / "cocoer" / "1"
+"""The BLS; its own repository is where it is developed."""
+REPORT_FILE = "build_report.json"
+ENGINE_FILE = "model.onnx"
+RECORD_FILE = "engine.json"
+BUILD_FILE = "build.json"
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically; leaves it alone if it already says so."""
+    if not path.is_file() or path.read_text() != text:
+        replace_file(path, lambda temporary: temporary.write_text(text))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no such file or it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def engine_path(repository: Path, name: str) -> Path:
+    return repository / name / "1" / ENGINE_FILE
+
+
+def record_path(repository: Path, name: str) -> Path:
+    """What is known of an engine: fingerprint, build time, parity."""
+    return repository / name / "1" / RECORD_FILE
+
+
+def sources_digest() -> str:
+    """SHA-256 over the code that decides what an engine is."""
+    digest = hashlib.sha256()
+    for path in sorted([*(PROJECT / "cocoer").rglob("*.py"), *(PROJECT / "export").glob("*.py")]):
+        digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_repository(repository: Path, precision: str, build: dict[str, object] | None) -> None:
+    """Write everything but the engines: configurations, labels, the BLS and what it should know of this build.
+
+    With ``build`` None (engines are missing, or of different builds) the BLS is left without its build file, and refuses to load.
+
+    Other versions and stray files in our models' directories are removed, for Triton would load them; directories of other models
+    are left alone.
+    """
+    configs = all_configs(precision)
+    labels = "".join(f"{label}\n" for label in EMOTIC_LABELS)
+    engines = {spec.name for spec in ENGINES}
+    for name, config in configs.items():
+        directory = repository / name
+        # Triton wants a version directory even of an ensemble, which has nothing to put there; git needs a file to keep it.
+        files = {"config.pbtxt": to_text(config)}
+        if any(output.label_filename for output in config.output):
+            files[LABELS_FILE] = labels
+        if name == "cocoer":
+            _copy_model_code(directory / "1")
+            files[f"1/{LABELS_FILE}"] = labels
+        elif name not in engines:
+            files["1/.gitkeep"] = ""
+        for relative, text in files.items():
+            write_text(directory / relative, text)
+        if name != "cocoer":
+            keep = {*files, f"1/{ENGINE_FILE}", f"1/{RECORD_FILE}"} if name in engines else set(files)
+            _remove_others(directory, keep)
+    # Last: its presence says that the rest is there, and belongs together.
+    build_file = repository / "cocoer" / "1" / BUILD_FILE
+    if build is None:
+        build_file.unlink(missing_ok=True)
+    else:
+        write_json(build_file, build)
+    strangers = {path.name for path in repository.iterdir() if path.is_dir()} - set(configs)
+    if strangers:
+        logger.warning("%s also holds %s; Triton will try to load that", repository, ", ".join(sorted(strangers)))
+
+
+def _copy_model_code(target: Path) -> None:
+    if target.resolve() == MODEL_CODE:
+        return
+    sources = {path.relative_to(MODEL_CODE) for path in MODEL_CODE.rglob("*.py")}
+    for relative in sources:
+        write_text(target / relative, (MODEL_CODE / relative).read_text())
+    for path in target.rglob("*.py"):
+        if path.relative_to(target) not in sources:
+            path.unlink()
+
+
+def _remove_others(directory: Path, keep: set[str]) -> None:
+    for path in sorted(directory.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(directory).as_posix() not in keep:
+            logger.info("removing %s", path)
+            path.unlink()
+    for path in directory.iterdir():
+        if path.is_dir() and not any(path.iterdir()):
+            shutil.rmtree(path)

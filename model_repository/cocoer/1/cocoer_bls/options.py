@@ -1,0 +1,50 @@
+"""Request parameters and limits: defaults in the model's configuration, overrides in the request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cocoer_bls.errors import InputError
+
+NAMES = ("final_threshold", "level_threshold", "min_score")
+# What Triton and its gateways add to a request's parameters on their own.
+FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Thresholds on probabilities; all in [0, 1]."""
+
+    final_threshold: float
+    """A label is in ``pred`` above this probability."""
+    level_threshold: float
+    """A label is in ``VI``, ``head``, ``body``, ``ctx`` above this probability."""
+    min_score: float
+    """Detections below this score are dropped (SCRFD only)."""
+
+    @classmethod
+    def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Options:
+        """Defaults from the configuration's ``parameters`` (as JSON)."""
+        return cls(**{name: _probability(name, float(parameters[name]["string_value"])) for name in NAMES})
+
+    def override(self, parameters: str) -> Options:
+        """Apply a request's parameters (a JSON object as text).
+
+        Raises:
+            InputError: an unknown name, or a value that is not a number in [0, 1].
+        """
+        given: dict[str, Any] = json.loads(parameters) if parameters else {}
+        own = {name: value for name, value in given.items() if not name.startswith(FOREIGN_PREFIXES)}
+        unknown = sorted(set(own) - set(NAMES))
+        if unknown:
+            raise InputError(f"unknown request parameter {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        return replace(self, **{name: _probability(name, value) for name, value in own.items()})
+
+
+def _probability(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise InputError(f"request parameter {name} must be a number from 0 to 1, got {value!r}")
+    return float(value)

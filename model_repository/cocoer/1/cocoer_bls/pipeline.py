@@ -1,0 +1,173 @@
+"""From encoded pictures to RESULT: decode, one detection call, one recognition call, tidy up.
+
+Knows nothing of Triton: the two calls are handed in, so that the whole can run in a test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cocoer_bls.boxes import Person, detected_persons, given_persons, window_box
+from cocoer_bls.haar import HaarDetector
+from cocoer_bls.images import decode, letterbox, window
+from cocoer_bls.options import Options
+from cocoer_bls.result import person_entry
+
+Tensors = dict[str, np.ndarray]
+Infer = Callable[[str, Tensors, Sequence[str]], Tensors]
+"""(model, inputs, names of the outputs wanted) -> outputs."""
+
+# Per person; the rest of ``recognition``'s outputs has a row per image.
+PERSON_OUTPUTS = (
+    "logits",
+    "order",
+    "losses",
+    "lambda_w1",
+    "lambda_b1",
+    "lambda_w2",
+    "lambda_b2",
+    "grad_distance",
+    "head_logits",
+    "body_logits",
+)
+IMAGE_OUTPUTS = ("context_logits", "vi_logits")
+
+
+@dataclass
+class Job:
+    """One picture on its way."""
+
+    data: bytes
+    options: Options
+    boxes: np.ndarray | None = None
+    """FP32 [N, 8], PERSONS of the request; None: detect."""
+    image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), dtype=np.uint8))
+    persons: list[Person] = field(default_factory=list)
+    rows: list[Tensors] = field(default_factory=list)
+    """A row of each output per person."""
+    error: Exception | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for."""
+
+    max_pixels: int
+    max_persons: int
+    max_batch_persons: int = 128
+    """Persons of one ``recognition`` call: the encoders' max_batch_size."""
+
+
+class Pipeline:
+    """Serves batches of pictures; a picture's failure stays with it.
+
+    Args:
+        infer: runs a model of the repository.
+        labels: the 26 categories.
+        build: what the export wrote of this build (``build.json``).
+        limits: see ``Limits``.
+    """
+
+    def __init__(self, infer: Infer, labels: Sequence[str], build: dict[str, Any], limits: Limits) -> None:
+        self.infer, self.labels, self.build, self.limits = infer, labels, build, limits
+        self.haar = HaarDetector() if build["detector"].startswith("opencv") else None
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Fill in ``persons`` and ``rows`` of each job, or its ``error``."""
+        for job in jobs:
+            self._prepare(job)
+        self._detect([job for job in jobs if job.error is None and job.boxes is None])
+        self._recognise([job for job in jobs if job.error is None])
+
+    def result(self, job: Job) -> str:
+        """RESULT of a finished job."""
+        width, height = job.size
+        persons = [
+            person_entry(number, person, row, self.labels, job.options)
+            for number, (person, row) in enumerate(zip(job.persons, job.rows), start=1)
+        ]
+        model = {key: self.build[key] for key in ("version", "weights", "synthetic", "detector", "channel_order")}
+        content = {"image": {"width": width, "height": height}, "persons": persons, "labels": list(self.labels), "model": model}
+        return json.dumps(content, allow_nan=False)
+
+    def _prepare(self, job: Job) -> None:
+        try:
+            job.image = decode(job.data, self.limits.max_pixels)
+            if job.boxes is not None:
+                job.persons = given_persons(job.boxes, *job.size, self.limits.max_persons)
+        except Exception as error:  # kept, and answered for this picture alone
+            job.error = error
+
+    def _detect(self, jobs: list[Job]) -> None:
+        if self.haar is not None:
+            for job in jobs:
+                job.persons = self.haar(job.image)[: self.limits.max_persons]
+            return
+        if not jobs:
+            return
+        canvases, scales = zip(*(letterbox(job.image) for job in jobs))
+        inputs = {
+            "image": np.stack(canvases),
+            "scale": np.array(scales, dtype=np.float32)[:, None],
+            "min_score": np.array([[job.options.min_score] for job in jobs], dtype=np.float32),
+        }
+        names = ("person_boxes", "person_count", "face_boxes", "face_count")
+        found = self.infer("detection", inputs, names)
+        for index, job in enumerate(jobs):
+            bodies, faces = (found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face"))
+            job.persons = detected_persons(bodies, faces, *job.size)[: self.limits.max_persons]
+
+    def _recognise(self, jobs: list[Job]) -> None:
+        for part in split_crowds(jobs, self.limits.max_batch_persons):
+            outputs = self.infer("recognition", recognition_inputs(part), (*PERSON_OUTPUTS, *IMAGE_OUTPUTS))
+            row = 0
+            for image, (job, persons) in enumerate(part):
+                of_image = {name: outputs[name][image] for name in IMAGE_OUTPUTS}
+                for _ in persons:
+                    job.rows.append({**{name: outputs[name][row] for name in PERSON_OUTPUTS}, **of_image})
+                    row += 1
+
+
+def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, list[Person]]]]:
+    """Pictures with their persons, in calls of at most ``most`` persons; a larger crowd is spread over several calls."""
+    part: list[tuple[Job, list[Person]]] = []
+    room = most
+    for job in jobs:
+        rest = job.persons
+        while rest:
+            taken, rest = rest[:room], rest[room:]
+            part.append((job, taken))
+            room -= len(taken)
+            if room == 0:
+                yield part
+                part, room = [], most
+    if part:
+        yield part
+
+
+def recognition_inputs(part: Sequence[tuple[Job, Sequence[Person]]]) -> Tensors:
+    """Windows and boxes of pictures and their persons, as ``recognition`` takes them."""
+    crops: dict[str, list[np.ndarray]] = {"head": [], "body": []}
+    boxes: dict[str, list[tuple[int, ...]]] = {"head": [], "body": []}
+    index = []
+    for image, (job, persons) in enumerate(part):
+        for person in persons:
+            index.append(image)
+            for level, box in (("head", person.head), ("body", person.body)):
+                crops[level].append(window(job.image, box))
+                boxes[level].append(window_box(box, *job.size))
+    inputs = {"image": np.stack([window(job.image) for job, _ in part]), "image_index": np.array(index, dtype=np.int64)}
+    for level in crops:
+        inputs[f"{level}_crop"] = np.stack(crops[level])
+        inputs[f"{level}_box"] = np.array(boxes[level], dtype=np.float32)
+    return inputs

@@ -1,0 +1,117 @@
+"""Triton backend ``onnxruntime`` in Python: serves ``model.onnx`` where Triton has no native ONNX Runtime backend.
+
+It reads the same ``config.pbtxt`` and honours the native backend's keys: ``instance_group`` kind, ``default_model_filename``,
+``optimization.graph.level``, and the parameters ``intra_op_thread_count``, ``inter_op_thread_count``, ``execution_mode``,
+``enable_mem_arena``. One parameter is its own: ``cpu_run_batch``, the largest batch run at once on CPU (bounds memory; the native
+backend ignores it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+Arrays = list[np.ndarray]
+
+
+def session_options(config: dict[str, Any]) -> ort.SessionOptions:
+    """ONNX Runtime's options from a model configuration (as JSON)."""
+    parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0)) or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
+    if parameters.get("execution_mode", "0") == "1":
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    options.enable_cpu_mem_arena = parameters.get("enable_mem_arena", "1") != "0"
+    # Every model has threads of its own on the same cores: one that spins takes them from the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED}.get(level, levels.ORT_ENABLE_ALL)
+    return options
+
+
+def providers(kind: str, device: str) -> list[Any]:
+    """Execution providers for an instance kind; CUDA where the instance is on a GPU.
+
+    Raises:
+        pb_utils.TritonModelException: a GPU instance, and this onnxruntime has no CUDA.
+    """
+    if kind != "GPU":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise pb_utils.TritonModelException(
+            "an instance of kind GPU needs onnxruntime-gpu; install it, or set instance_group kind: KIND_CPU"
+        )
+    return [("CUDAExecutionProvider", {"device_id": device}), "CPUExecutionProvider"]
+
+
+class TritonPythonModel:
+    """One instance: one ONNX Runtime session."""
+
+    @staticmethod
+    def auto_complete_config(config: Any) -> Any:
+        """The configuration is complete as written."""
+        return config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        filename = config.get("default_model_filename") or "model.onnx"
+        path = Path(args["model_repository"], args["model_version"], filename)
+        if not path.is_file():
+            raise pb_utils.TritonModelException(f"{path} not found; build it with: python export/build_engines.py")
+        on_gpu = args["model_instance_kind"] == "GPU"
+        self.session = ort.InferenceSession(
+            str(path),
+            session_options(config),
+            providers=providers(args["model_instance_kind"], args["model_instance_device_id"]),
+        )
+        self.batched = config.get("max_batch_size", 0) > 0
+        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+        parameter = config.get("parameters", {}).get("cpu_run_batch", {})
+        self.run_batch = 0 if on_gpu else int(parameter.get("string_value", 0))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer a batch of requests: one run where the model is batched, else one run each."""
+        feeds = [self._feed(request) for request in requests]
+        if not self.batched or len(requests) == 1:
+            return [self._answer(feed) for feed in feeds]
+        rows = [len(feed[0]) for feed in feeds]
+        try:
+            outputs = self._run([np.concatenate(arrays) for arrays in zip(*feeds)])
+        except Exception:  # one request's data must not fail its neighbours: each on its own then
+            return [self._answer(feed) for feed in feeds]
+        ends = np.cumsum(rows)
+        return [self._response([x[end - count : end] for x in outputs]) for end, count in zip(ends, rows)]
+
+    def _feed(self, request: Any) -> Arrays:
+        return [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
+
+    def _answer(self, feed: Arrays) -> Any:
+        try:
+            return self._response(self._run(feed))
+        except Exception as error:
+            pb_utils.Logger.log_error(f"onnxruntime: {error}")
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"ONNX Runtime failed: {type(error).__name__}"))
+
+    def _run(self, feed: Arrays) -> Arrays:
+        batch = len(feed[0])
+        if not self.batched or not self.run_batch or batch <= self.run_batch:
+            return self.session.run(self.outputs, dict(zip(self.inputs, feed)))
+        starts = range(0, batch, self.run_batch)
+        parts = [
+            self.session.run(self.outputs, {n: x[i : i + self.run_batch] for n, x in zip(self.inputs, feed)}) for i in starts
+        ]
+        return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+    def _response(self, outputs: Arrays) -> Any:
+        tensors = [pb_utils.Tensor(name, np.ascontiguousarray(x)) for name, x in zip(self.outputs, outputs)]
+        return pb_utils.InferenceResponse(tensors)
