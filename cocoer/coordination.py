@@ -1,14 +1,15 @@
 """Competition and coordination (CocoER, section 3), in closed form, for all persons at once.
 
-The release finds the refined features by autograd: for each person it copies each level's classifier, takes one gradient
-step of size 1 on its Linear(12544, 256) and runs it again. With ``a`` the layer's input, ``h`` its output and
-``g = dL/dh``, the weight moves by ``-g a'`` and the bias by ``-g``, so that the new output is
+The release finds the refined features by autograd: for each person it copies each level's classifier, takes one
+gradient step of size 1 on its Linear(12544, 256) and runs it again. With ``a`` the layer's input, ``h`` its output
+and ``g = dL/dh``, the weight moves by ``-g a'`` and the bias by ``-g``, so that the new output is
 ``h - g (|a|^2 + 1)``: no copy, no autograd, and ``a`` itself is not needed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -105,7 +106,7 @@ class Coordination(NamedTuple):
 
 
 def coordinate(
-    levels: list[LevelState], heads: list[LevelHead], vi_logits: Tensor
+    levels: list[LevelState], heads: Iterable[LevelHead], vi_logits: Tensor
 ) -> tuple[list[Tensor], Tensor, Tensor, Coordination]:
     """Competition and coordination of P persons.
 
@@ -135,9 +136,7 @@ def coordinate(
     return refined, losses, order, coordination
 
 
-def coordination_weights(
-    logit_gradients: Tensor, features: Tensor, losses: Tensor, order: Tensor
-) -> Coordination:
+def coordination_weights(logit_gradients: Tensor, features: Tensor, losses: Tensor, order: Tensor) -> Coordination:
     """The method's QPs over the levels' gradients of their last Linear, and the distance it reports.
 
     The gradient of level i's last weight is the outer product ``d_i f_i'``, so that the Gram matrix of the flattened
@@ -179,11 +178,8 @@ def _submatrix(gram: Tensor, index: Tensor) -> Tensor:
 def _descent_direction(weights: Tensor, logit_gradients: Tensor, features: Tensor | None) -> Tensor:
     """``d = -G'x`` as [26, 256] (biases: [26, 1]), rows L2-normalised, averaged over rows: [P, 256] or [P, 1]."""
     weighted = weights[:, :, None] * logit_gradients
-    if features is None:
-        direction = -weighted.sum(dim=1)[:, :, None]
-    else:
-        direction = -(weighted.transpose(1, 2) @ features)
-    return F.normalize(direction, dim=-1, eps=1e-12).mean(dim=1)
+    rows = weighted.sum(dim=1)[:, :, None] if features is None else weighted.transpose(1, 2) @ features
+    return F.normalize(-rows, dim=-1, eps=1e-12).mean(dim=1)
 
 
 def _distance(first: Tensor, second: Tensor) -> Tensor:

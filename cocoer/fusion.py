@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class Fusion(nn.Module):
         """
         context = LevelState(*(rows[image_index] for rows in context))
         refined, losses, order, coordination = coordinate(
-            [head, body, context], list(self.heads), vi_logits[image_index]
+            [head, body, context], [cast(LevelHead, module) for module in self.heads], vi_logits[image_index]
         )
         features = torch.cat([*refined, vi_feature[image_index]], dim=-1)
         return FusionOutput(self.classifier(features), order, losses, *coordination, features)

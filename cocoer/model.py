@@ -26,6 +26,8 @@ class Normalise(nn.Module):
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], reverse_channels: bool) -> None:
         super().__init__()
         self.reverse_channels = reverse_channels
+        self.offset: Tensor
+        self.scale: Tensor
         self.register_buffer("offset", 255 * torch.tensor(mean, dtype=torch.float64).float()[:, None, None])
         self.register_buffer("scale", (1 / (255 * torch.tensor(std, dtype=torch.float64))).float()[:, None, None])
 
@@ -81,7 +83,8 @@ class CocoER(nn.Module):
             image_index: INT64 [P].
 
         Returns:
-            the fusion's output (P rows); the head's and body's states (P rows), the context's (I rows); V-I logits [I, 26].
+            the fusion's output (P rows); the head's and body's states (P rows), the context's (I rows); V-I logits
+            [I, 26].
         """
         tokens, *context_state = self.context_encoder(images)
         context = LevelState(*context_state)

@@ -47,10 +47,7 @@ class GridPosition(nn.Module):
             return grid[row[:, :, None], column[:, None, :]] * weight[..., None]
 
         sampled = (
-            corner(y0, x0, wy0, wx0)
-            + corner(y1, x0, wy1, wx0)
-            + corner(y0, x1, wy0, wx1)
-            + corner(y1, x1, wy1, wx1)
+            corner(y0, x0, wy0, wx0) + corner(y1, x0, wy1, wx0) + corner(y0, x1, wy0, wx1) + corner(y1, x1, wy1, wx1)
         )
         return sampled.flatten(1, 2)
 

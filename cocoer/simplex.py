@@ -1,8 +1,8 @@
 """The levels' quadratic program over the probability simplex, in closed form.
 
 CocoER weighs its levels by solving ``min 1/2 x'Qx - L'x`` with ``Q = GG'`` (G: the levels' flattened gradients, a row
-each), ``L`` their losses, ``x >= 0`` and ``sum x = 1``. With two or three variables no solver is needed: the optimum lies inside
-the triangle or on one of its edges, and each of these has a formula. Batched; no branch, so it exports.
+each), ``L`` their losses, ``x >= 0`` and ``sum x = 1``. With two or three variables no solver is needed: the optimum
+lies inside the triangle or on one of its edges, and each of these has a formula. Batched; no branch, so it exports.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Synthetic checkpoints: every tensor a function of (seed, key, shape) alone.
 
-They have the official files' names, keys, shapes and cost, and no meaning: their predictions are noise. Each file carries a
-``synthetic`` entry, which the export passes on to every result.
+They have the official files' names, keys, shapes and cost, and no meaning: their predictions are noise. Each file
+carries a ``synthetic`` entry, which the export passes on to every result.
 
     python -m cocoer.synthetic --seed 0 --out checkpoints [--detectors]
 """
@@ -115,7 +115,9 @@ def _save(content: dict[str, object], path: Path) -> Path:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cocoer.synthetic", description=NOTICE.capitalize() + ".")
     parser.add_argument("--seed", type=int, default=0, help="any integer (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("checkpoints"), help="directory to write (default: checkpoints)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("checkpoints"), help="directory to write (default: checkpoints)"
+    )
     parser.add_argument("--detectors", action="store_true", help="also write SCRFD-shaped ONNX detectors")
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
     args = parser.parse_args(argv)

@@ -1,7 +1,8 @@
 """SCRFD-shaped detectors with random weights, in insightface's ONNX layout.
 
-Real layer sizes (Guo et al., 2022): ResNetV1e with a deep stem and average-pooled shortcuts, PAFPN, a shared head with batch norm,
-two anchors per cell. They find nothing real; they let decoding, NMS and cost be exercised with no download.
+Real layer sizes (Guo et al., 2022): ResNetV1e with a deep stem and average-pooled shortcuts, PAFPN, a shared head
+with batch norm, two anchors per cell. They find nothing real; they let decoding, NMS and cost be exercised with no
+download.
 """
 
 from __future__ import annotations
@@ -109,13 +110,11 @@ class Scrfd(nn.Module):
         kinds[0] = [torch.sigmoid(x) for x in kinds[0]]
         widths = (1, 4, 10)
         # Rows without a batch axis: cells, then pictures, then anchors, the layout that is hardest to batch.
-        return tuple(
-            x.permute(2, 3, 0, 1).reshape(-1, width) for width, maps in zip(widths, kinds) for x in maps
-        )
+        return tuple(x.permute(2, 3, 0, 1).reshape(-1, width) for width, maps in zip(widths, kinds) for x in maps)
 
 
 def random_scrfd(shape: DetectorShape, seed: int, firing: float = 4e-4) -> Scrfd:
-    """A detector with random weights whose scores pass 0.5 on about a share ``firing`` of the anchors of a noise picture."""
+    """A detector with random weights; about a share ``firing`` of the anchors of a noise picture score over 0.5."""
     model = Scrfd(shape)
     state = {
         key: torch.from_numpy(synthetic_array(seed, f"{shape.name}.{key}", list(tensor.shape)))
@@ -139,7 +138,9 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     scores, distances = model.eval().maps(picture)[:2]
 
     score, distance = model.predict[0], model.predict[1]
-    assert isinstance(score, nn.Conv2d) and isinstance(distance, nn.Conv2d) and score.bias is not None
+    assert isinstance(score, nn.Conv2d)
+    assert isinstance(distance, nn.Conv2d)
+    assert score.bias is not None
     values = torch.cat([x.flatten() for x in scores])
     # Logits shifted until the wanted share is above zero, and narrow: scores that saturate would tie.
     width = 0.3 / values.std()
@@ -173,6 +174,7 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
         dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
         verbose=False,
     )
+    assert program is not None
     model = program.model_proto
     # As insightface's files: one picture at a time.
     model.graph.input[0].type.tensor_type.shape.dim[0].Clear()

@@ -195,8 +195,8 @@ def load_checkpoint(directory: Path, trust: bool = False) -> Checkpoint:
 
     Args:
         directory: laid out as ``checkpoints/README.md`` says.
-        trust: allow files that can run code when loaded: pickles beyond tensors, and TorchScript archives other than OpenAI's
-            public RN50 (``--trust-checkpoint``).
+        trust: allow files that can run code when loaded: pickles beyond tensors, and TorchScript archives other than
+            OpenAI's public RN50 (``--trust-checkpoint``).
 
     Raises:
         CheckpointError: a file is absent, unreadable, untrusted, or does not fit.
@@ -242,7 +242,7 @@ def _read_pickle(path: Path, trust: bool) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path} holds more than tensors (an optimizer object, perhaps), and loading it could run code stored in it. "
+            f"{path} holds more than tensors (an optimizer object, perhaps); loading it could run code stored in it. "
             f"If you trust where it came from, pass --trust-checkpoint. ({reason})"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, AttributeError, ImportError) as error:
@@ -263,7 +263,8 @@ def is_torchscript(path: Path) -> bool:
 def _read_torchscript(path: Path, sha256: str, trust: bool) -> Mapping[str, Any]:
     if sha256 != CLIP_SHA256 and not trust:
         raise CheckpointError(
-            f"{path} is a TorchScript archive (a program) with SHA-256 {sha256}, not OpenAI's public RN50.pt ({CLIP_SHA256}). "
+            f"{path} is a TorchScript archive (a program) with SHA-256 {sha256}, "
+            f"not OpenAI's public RN50.pt ({CLIP_SHA256}). "
             "Download it again, or pass --trust-checkpoint if you trust it."
         )
     try:
@@ -277,7 +278,9 @@ def _state_dict(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     state = content.get("model", content.get("state_dict", content))
     if isinstance(state, torch.nn.Module):
         state = state.state_dict()
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
+    tensors = (
+        {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
+    )
     if not tensors:
         raise CheckpointError(f'{path} holds no tensors, neither at the top nor below "model" or "state_dict"')
     # Saved from DataParallel.
@@ -289,4 +292,6 @@ def _compare_alignment(path: Path, gwt: Mapping[str, Tensor], trust: bool) -> No
         return
     alone = _state_dict(path, _read_pickle(path, trust)).get("W.weight")
     if alone is None or not torch.equal(alone.float(), gwt["W.weight"].float()):
-        logger.warning("%s differs from W.weight in %s, which is the one the release ends up with; using that", path, GWT_FILE)
+        logger.warning(
+            "%s differs from W.weight in %s, which is the one the release ends up with; using that", path, GWT_FILE
+        )

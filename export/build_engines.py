@@ -1,6 +1,8 @@
 """Checkpoints -> engines, configurations, model code: a repository Triton can serve.
 
     python export/build_engines.py [--checkpoints checkpoints] [--repository model_repository]
+
+What is up to date is kept; an engine that is too far from its reference does not replace another.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ CocoER's weights come from its authors' release, CLIP's RN50.pt from OpenAI. Pla
   {directory}/clip/RN50.pt
   {directory}/insightface/scrfd_person_2.5g.onnx  (optional: person detector)
   {directory}/insightface/det_10g.onnx            (optional: face detector, of insightface's pack buffalo_l)
-checkpoints/README.md says more. To try the deployment without them, pass --synthetic: random weights, meaningless predictions."""
+checkpoints/README.md says more.
+To try the deployment without them, pass --synthetic: random weights, meaningless predictions."""
 
 
 class UsageError(Exception):
@@ -49,16 +52,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Build a servable model repository from CocoER's checkpoints.")
     add = parser.add_argument
     add("--checkpoints", type=Path, default=Path("checkpoints"), help="directory of the weights (default: checkpoints)")
-    add("--repository", type=Path, default=Path("model_repository"), help="directory to complete (default: model_repository)")
+    add(
+        "--repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="directory to complete (default: model_repository)",
+    )
     add("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="auto is onnxruntime today")
     add("--precision", choices=("fp32", "fp16"), default="fp32", help="fp16: convolutional trunks in half precision")
-    add("--channel-order", choices=("bgr", "rgb"), default="bgr", help="what the network is fed (default: bgr, as the release)")
-    add("--detectors", choices=("auto", "scrfd", "opencv"), default="auto", help="auto: SCRFD where both files are, else OpenCV")
+    add(
+        "--channel-order",
+        choices=("bgr", "rgb"),
+        default="bgr",
+        help="what the network is fed (default: bgr, as the release)",
+    )
+    add(
+        "--detectors",
+        choices=("auto", "scrfd", "opencv"),
+        default="auto",
+        help="auto: SCRFD where both files are, else OpenCV",
+    )
     names = [spec.name for spec in ENGINES]
     add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
     add("--force", action="store_true", help="rebuild what is up to date too")
     add("--synthetic", action="store_true", help="write random weights where there is no checkpoint")
-    add("--trust-checkpoint", action="store_true", help="load files that can run code (pickled objects, unknown TorchScript)")
+    add(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load files that can run code (pickled objects, unknown TorchScript)",
+    )
     add("--json", action="store_true", help="print the report as JSON")
     add("--verbose", action="store_true", help="log what is being done")
     return parser.parse_args(argv)
@@ -84,7 +106,7 @@ def find_detectors(checkpoints: Path, choice: str) -> tuple[bool, str]:
 
 
 def ensure_checkpoint(checkpoints: Path, synthetic: bool) -> None:
-    """Raise ``UsageError`` unless there are weights; with ``synthetic``, write random ones where there are none at all."""
+    """Raise ``UsageError`` unless there are weights; ``synthetic``: write random ones where there are none at all."""
     missing = [name for name in (GWT_FILE, CLIP_FILE) if not (checkpoints / name).is_file()]
     if not missing:
         return
@@ -182,7 +204,7 @@ def _closing_words(
         return 1
     if stale:
         print(
-            f"Notice: {args.repository} can't be served yet: {', '.join(stale)} missing, or built with other options or sources. "
+            f"Notice: {args.repository} can't be served yet: {', '.join(stale)} missing, or built with other options. "
             "Run again without --only.",
             file=sys.stderr,
         )
@@ -193,7 +215,9 @@ def _closing_words(
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
     # It tells every export that torchvision, which nothing here needs, is not installed.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     try:

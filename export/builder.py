@@ -167,7 +167,9 @@ class Builder:
             export_onnx(module, spec, path, {**metadata, "weights": self.weights})
             return
         source = self.detector_source(spec.name)
-        model = wrap_detector(source, spec.name, {"source": source.name}) if source else absent_detector({"source": "none"})
+        model = (
+            wrap_detector(source, spec.name, {"source": source.name}) if source else absent_detector({"source": "none"})
+        )
         onnx.save(model, path)
 
     def _verify(self, spec: EngineSpec, path: Path) -> Parity:

@@ -28,7 +28,9 @@ def all_configs(precision: str = "fp32") -> dict[str, pb.ModelConfig]:
 
 def to_text(config: pb.ModelConfig) -> str:
     """The configuration as ``config.pbtxt`` holds it."""
-    return "# Written by export/build_engines.py\n" + text_format.MessageToString(config, use_short_repeated_primitives=True)
+    return "# Written by export/build_engines.py\n" + text_format.MessageToString(
+        config, use_short_repeated_primitives=True
+    )
 
 
 def engine_config(spec: EngineSpec, precision: str = "fp32") -> pb.ModelConfig:
@@ -64,9 +66,7 @@ def ensemble_config(spec: EnsembleSpec) -> pb.ModelConfig:
     """Configuration of an ensemble: leading dimensions are its own, so that images and persons can differ in number."""
     config = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=0)
     config.input.extend(_input(tensor, batched=False) for tensor in spec.inputs)
-    config.output.extend(
-        _output(tensor, batched=False, label=spec.name == "recognition") for tensor in spec.outputs
-    )
+    config.output.extend(_output(tensor, batched=False, label=spec.name == "recognition") for tensor in spec.outputs)
     for step in spec.steps:
         message = config.ensemble_scheduling.step.add(model_name=step.model, model_version=-1)
         message.input_map.update(step.inputs)

@@ -1,13 +1,14 @@
 """insightface's SCRFD files as batched engines: preprocessing, box decoding, top-K and NMS in the graph.
 
-The file's own network is kept as it is. Before it: UINT8 BGR letterboxes to ``(RGB - 127.5) / 128``. Behind it: a row per
-anchor, boxes in the pixels of the original picture, the best candidates, greedy NMS with insightface's "+1" areas, and outputs
-of fixed size. No operator is a plugin.
+The file's own network is kept as it is. Before it: UINT8 BGR letterboxes to ``(RGB - 127.5) / 128``. Behind it: a row
+per anchor, boxes in the pixels of the original picture, the best candidates, greedy NMS with insightface's "+1"
+areas, and outputs of fixed size. No operator is a plugin.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,16 +75,23 @@ def wrap_detector(source: Path, name: str, metadata: dict[str, str]) -> onnx.Mod
     """Build the engine ``name`` ("person_detector" or "face_detector") from an insightface file.
 
     Returns:
-        a model with inputs image UINT8 [N, 640, 640, 3] (BGR letterbox), scale FP32 [N, 1] (letterbox pixels per original
-        pixel), min_score FP32 [N, 1]; outputs boxes FP32 [N, K, 4] ((x1, y1, x2, y2), original pixels), scores FP32 [N, K]
-        descending, zero where unused, count INT32 [N, 1].
+        a model with inputs image UINT8 [N, 640, 640, 3] (BGR letterbox), scale FP32 [N, 1] (letterbox pixels per
+        original pixel), min_score FP32 [N, 1]; outputs boxes FP32 [N, K, 4] ((x1, y1, x2, y2), original pixels),
+        scores FP32 [N, K] descending, zero where unused, count INT32 [N, 1].
 
     Raises:
         DetectorError: not an SCRFD file.
     """
     network, layout, order = load_network(source)
     logger.info("%s: %d strides, %d anchors, rows %s", source.name, len(layout.strides), layout.anchors, order)
-    before = _onnx_graph(_PREPROCESS, {"offset": np.float32(127.5), "divisor": np.float32(128), "rgb": np.array([2, 1, 0])})
+    before = _onnx_graph(
+        _PREPROCESS,
+        {
+            "offset": np.array(127.5, dtype=np.float32),
+            "divisor": np.array(128, dtype=np.float32),
+            "rgb": np.array([2, 1, 0]),
+        },
+    )
     after = _postprocess(layout, order, IOU_THRESHOLDS[name])
     used = [v.name for v in network.graph.output]
     model = compose.merge_models(before, network, io_map=[("blob", network.graph.input[0].name)])
@@ -141,7 +149,9 @@ def _find_order(model: onnx.ModelProto, layout: ScrfdLayout) -> str:
     for order in (BATCH_FIRST, BATCH_INSIDE):
         if all(
             both.size == sum(one[index].size for one in alone)
-            and np.allclose(_rows(both, order, layout), [one[index].reshape(-1, both.shape[-1]) for one in alone], atol=1e-4)
+            and np.allclose(
+                _rows(both, order, layout), [one[index].reshape(-1, both.shape[-1]) for one in alone], atol=1e-4
+            )
             for index, both in enumerate(together)
         ):
             return order
@@ -185,7 +195,9 @@ def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelP
         shape = numpy_helper.from_array(np.array([layout.rows(stride), width]), f"scan_shape_{index}")
         body.initializer.append(shape)
         body.node.append(helper.make_node("Reshape", [output.name, shape.name], [f"scan_rows_{index}"]))
-        results.append(helper.make_tensor_value_info(f"scan_rows_{index}", TensorProto.FLOAT, [layout.rows(stride), width]))
+        results.append(
+            helper.make_tensor_value_info(f"scan_rows_{index}", TensorProto.FLOAT, [layout.rows(stride), width])
+        )
     picture = helper.make_tensor_value_info("scan_picture", TensorProto.FLOAT, [3, DETECTOR_INPUT, DETECTOR_INPUT])
     del body.input[:], body.output[:]
     body.input.append(picture)
@@ -193,7 +205,9 @@ def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelP
     names = [f"looped_{index}" for index in range(len(results))]
     scan = helper.make_node("Scan", ["looped_input"], names, num_scan_inputs=1, body=body)
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    whole = helper.make_tensor_value_info("looped_input", TensorProto.FLOAT, ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT])
+    whole = helper.make_tensor_value_info(
+        "looped_input", TensorProto.FLOAT, ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT]
+    )
     graph = helper.make_graph([scan], "looped", [whole], outputs)
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=10)
 
@@ -208,9 +222,9 @@ preprocess (uint8[batch, 640, 640, 3] image) => (float[batch, 3, 640, 640] blob)
 }
 """
 
-# Candidates are in descending order of score after the first TopK, so that "kept" flags and a second TopK (ties: lower index
-# first) give the kept boxes in insightface's order. The masked scores make ">= min_score" of insightface out of the strict ">" of
-# NonMaxSuppression, for each picture its own.
+# Candidates are in descending order of score after the first TopK, so that "kept" flags and a second TopK (ties:
+# lower index first) give the kept boxes in insightface's order. The masked scores make ">= min_score" of insightface
+# out of the strict ">" of NonMaxSuppression, for each picture its own.
 _DECODE = """
 decode ({inputs}, float[batch, 1] scale, float[batch, 1] min_score)
     => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {{
@@ -273,7 +287,7 @@ def _postprocess(layout: ScrfdLayout, order: str, iou_threshold: float) -> onnx.
         "centres": layout.centres()[None],
         "axis_1": np.array([1]),
         "axis_2": np.array([2]),
-        "zero": np.float32(0),
+        "zero": np.array(0, dtype=np.float32),
         "zero_1": np.zeros(1, dtype=np.float32),
         "one": np.ones(1, dtype=np.float32),
         "plus_one": np.array([0, 0, 1, 1], dtype=np.float32),
@@ -294,10 +308,10 @@ def _postprocess(layout: ScrfdLayout, order: str, iou_threshold: float) -> onnx.
     return model
 
 
-def _onnx_graph(text: str, constants: dict[str, np.ndarray | np.float32]) -> onnx.ModelProto:
+def _onnx_graph(text: str, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """A model from ONNX's textual form, with constants as initializers."""
     model = parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]>\n{text}')
-    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items())
+    model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
     return model
 
 

@@ -44,7 +44,7 @@ def _example(tensor: TensorSpec, rows: int, images: int, rng: np.random.Generato
 
 
 def export_onnx(module: nn.Module, spec: EngineSpec, path: Path, metadata: dict[str, str]) -> None:
-    """Write the graph of ``module`` to ``path``: opset 20, the spec's names, dynamic leading dimensions, weights inside.
+    """Write the graph of ``module``: opset 20, the spec's names, dynamic leading dimensions, weights inside.
 
     Raises:
         RuntimeError: the exporter gave another opset or other tensors than the spec's.
@@ -65,6 +65,7 @@ def export_onnx(module: nn.Module, spec: EngineSpec, path: Path, metadata: dict[
             dynamic_shapes=shapes,
             verbose=False,
         )
+    assert program is not None
     program.save(str(path), external_data=False)
     model = onnx.load(path)
     _check_graph(model, spec)

@@ -77,17 +77,19 @@ def sources_digest() -> str:
 def write_repository(repository: Path, precision: str, build: dict[str, object] | None) -> None:
     """Write everything but the engines: configurations, labels, the BLS and what it should know of this build.
 
-    With ``build`` None (engines are missing, or of different builds) the BLS is left without its build file, and refuses to load.
+    With ``build`` None (engines are missing, or of different builds) the BLS is left without its build file, and
+    refuses to load.
 
-    Other versions and stray files in our models' directories are removed, for Triton would load them; directories of other models
-    are left alone.
+    Other versions and stray files in our models' directories are removed, for Triton would load them; directories of
+    other models are left alone.
     """
     configs = all_configs(precision)
     labels = "".join(f"{label}\n" for label in EMOTIC_LABELS)
     engines = {spec.name for spec in ENGINES}
     for name, config in configs.items():
         directory = repository / name
-        # Triton wants a version directory even of an ensemble, which has nothing to put there; git needs a file to keep it.
+        # Triton wants a version directory even of an ensemble, which has nothing to put there; git needs a file to
+        # keep it.
         files = {"config.pbtxt": to_text(config)}
         if any(output.label_filename for output in config.output):
             files[LABELS_FILE] = labels

@@ -171,9 +171,7 @@ DETECTION = EnsembleSpec(
     "detection",
     inputs=(_pixels("image", DETECTOR_INPUT), _f32("scale", 1), _f32("min_score", 1)),
     outputs=tuple(
-        TensorSpec(f"{kind}_{t.name}", t.dtype, t.dims)
-        for kind in ("person", "face")
-        for t in _detector("any").outputs
+        TensorSpec(f"{kind}_{t.name}", t.dtype, t.dims) for kind in ("person", "face") for t in _detector("any").outputs
     ),
     steps=tuple(
         Step(

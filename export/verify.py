@@ -155,7 +155,9 @@ class SampleInputs:
         for level in ("head", "body"):
             crop, box, tokens = (torch.from_numpy(array) for array in self._persons[level].values())
             states[level] = getattr(self.model, f"{level}_encoder")(self.normalise(crop), box, tokens)
-        arrays = {f"{level}_{field}": x.numpy() for level, state in states.items() for field, x in state._asdict().items()}
+        arrays = {
+            f"{level}_{field}": x.numpy() for level, state in states.items() for field, x in state._asdict().items()
+        }
         persons = len(self._persons["head"]["box"])
         return {
             **arrays,

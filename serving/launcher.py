@@ -1,7 +1,7 @@
-"""The ``tritonserver`` command of the environment: a real Triton if there is one, else the one inside nvidia-pytriton's wheel.
+"""The ``tritonserver`` command of the environment: a real Triton if there is one, else the one in a wheel.
 
-Every flag goes through to Triton. What is added, where the user does not say otherwise: loopback addresses, and for the wheel's binary
-the backends (Python, and ``onnxruntime`` from ``serving/backends``) and its libraries.
+Every flag goes through to Triton. What is added, where the user does not say otherwise: loopback addresses, and for
+the wheel's binary the backends (Python, and ``onnxruntime`` from ``serving/backends``) and its libraries.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class WheelTriton:
     def __init__(self) -> None:
         spec = importlib.util.find_spec("pytriton")
         if spec is None or not spec.submodule_search_locations:
-            raise LauncherError("no Triton found: neither a tritonserver on PATH nor the package nvidia-pytriton; run 'make setup'")
+            raise LauncherError(
+                "no Triton found: neither a tritonserver on PATH nor the package nvidia-pytriton; run 'make setup'"
+            )
         package = Path(spec.submodule_search_locations[0])
         self.home = package / "tritonserver"
         self.libraries = package.parent / "nvidia_pytriton.libs"
@@ -74,7 +76,9 @@ class WheelTriton:
         self.stub = self.home / "python_backend_stubs" / version / "triton_python_backend_stub"
         for path in (self.binary, self.libraries, self.stub):
             if not path.exists():
-                raise LauncherError(f"{path} not found: this nvidia-pytriton does not fit Python {version}; reinstall with 'make setup'")
+                raise LauncherError(
+                    f"{path} not found: this nvidia-pytriton does not fit Python {version}; reinstall with 'make setup'"
+                )
 
     def copy_backends(self, directory: Path) -> None:
         """Fill a backend directory: the wheel's Python backend with this interpreter's stub, and ours.
@@ -89,7 +93,11 @@ class WheelTriton:
     def environment(self) -> dict[str, str]:
         """This process's environment, with the wheel's libraries and this interpreter's packages reachable."""
         environment = dict(os.environ)
-        libraries = [str(self.libraries), str(sysconfig.get_config_var("LIBDIR") or ""), environment.get("LD_LIBRARY_PATH", "")]
+        libraries = [
+            str(self.libraries),
+            str(sysconfig.get_config_var("LIBDIR") or ""),
+            environment.get("LD_LIBRARY_PATH", ""),
+        ]
         # The stub embeds an interpreter of its own that knows nothing of a virtual environment.
         packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), environment.get("PYTHONPATH", "")]
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys(filter(None, libraries)))
@@ -103,7 +111,9 @@ class WheelTriton:
         added = [] if has_flag(given, "--backend-directory") else [f"--backend-directory={directory}"]
         if not any("shm-region-prefix-name" in argument for argument in given):
             # Two servers on one machine must not share regions.
-            added += [f"--backend-config={name},shm-region-prefix-name=cocoer{os.getpid()}_{name}" for name in PYTHON_BACKENDS]
+            added += [
+                f"--backend-config={name},shm-region-prefix-name=cocoer{os.getpid()}_{name}" for name in PYTHON_BACKENDS
+            ]
         return added
 
 
@@ -118,8 +128,8 @@ def run_and_forward(command: list[str], environment: dict[str, str]) -> int:
         else:
             process.send_signal(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
+    for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(stop, forward)
     # Its own session: a Ctrl-C at the terminal reaches it once, through us.
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     for number in pending:

@@ -1,4 +1,7 @@
-"""The model clients call: encoded pictures in, the CocoER output dictionary out. Business logic scripting over two ensembles."""
+"""The model clients call: encoded pictures in, the CocoER output dictionary out.
+
+Business logic scripting over two ensembles, ``detection`` and ``recognition``.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ class TritonPythonModel:
             return error
 
     def _respond(self, jobs: list[Job]) -> Any:
-        """A request's response: an error if its only picture failed; in a batch, an ``error`` object in that picture's place."""
+        """A request's response: an error if its only picture failed; in a batch, an ``error`` object in its place."""
         texts = []
         for job in jobs:
             if job.error is None:

@@ -1,9 +1,9 @@
 """Triton backend ``onnxruntime`` in Python: serves ``model.onnx`` where Triton has no native ONNX Runtime backend.
 
-It reads the same ``config.pbtxt`` and honours the native backend's keys: ``instance_group`` kind, ``default_model_filename``,
-``optimization.graph.level``, and the parameters ``intra_op_thread_count``, ``inter_op_thread_count``, ``execution_mode``,
-``enable_mem_arena``. One parameter is its own: ``cpu_run_batch``, the largest batch run at once on CPU (bounds memory; the native
-backend ignores it).
+It reads the same ``config.pbtxt`` and honours the native backend's keys: ``instance_group`` kind,
+``default_model_filename``, ``optimization.graph.level``, and the parameters ``intra_op_thread_count``,
+``inter_op_thread_count``, ``execution_mode``, ``enable_mem_arena``. One parameter is its own: ``cpu_run_batch``, the
+largest batch run at once on CPU (bounds memory; the native backend ignores it).
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     levels = ort.GraphOptimizationLevel
-    options.graph_optimization_level = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED}.get(level, levels.ORT_ENABLE_ALL)
+    options.graph_optimization_level = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED}.get(
+        level, levels.ORT_ENABLE_ALL
+    )
     return options
 
 
@@ -100,7 +102,9 @@ class TritonPythonModel:
             return self._response(self._run(feed))
         except Exception as error:
             pb_utils.Logger.log_error(f"onnxruntime: {error}")
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"ONNX Runtime failed: {type(error).__name__}"))
+            return pb_utils.InferenceResponse(
+                error=pb_utils.TritonError(f"ONNX Runtime failed: {type(error).__name__}")
+            )
 
     def _run(self, feed: Arrays) -> Arrays:
         batch = len(feed[0])
@@ -108,7 +112,8 @@ class TritonPythonModel:
             return self.session.run(self.outputs, dict(zip(self.inputs, feed)))
         starts = range(0, batch, self.run_batch)
         parts = [
-            self.session.run(self.outputs, {n: x[i : i + self.run_batch] for n, x in zip(self.inputs, feed)}) for i in starts
+            self.session.run(self.outputs, {n: x[i : i + self.run_batch] for n, x in zip(self.inputs, feed)})
+            for i in starts
         ]
         return [np.concatenate(arrays) for arrays in zip(*parts)]
 

@@ -55,8 +55,9 @@ def is_empty(box: Box) -> bool:
 def match(bodies: Sequence[Box], faces: Sequence[Box]) -> list[Person]:
     """Give each body its head, as the release does.
 
-    In the detector's order of bodies, each takes the first face whose left, right and horizontal middle lie within the body's
-    left and right. Heights are not looked at, one face may serve several bodies, and a body without a face is dropped.
+    In the detector's order of bodies, each takes the first face whose left, right and horizontal middle lie within
+    the body's left and right. Heights are not looked at, one face may serve several bodies, and a body without a face
+    is dropped.
 
     >>> match([(0, 0, 50, 100), (60, 0, 90, 100)], [(10, 200, 20, 210), (5, 5, 30, 30)])
     [Person(body=(0, 0, 50, 100), head=(10, 200, 20, 210))]

@@ -19,7 +19,7 @@ class HaarDetector:
     """Finds frontal faces; each becomes a person."""
 
     def __init__(self) -> None:
-        self.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / CASCADE))
+        self.cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / CASCADE))
         if self.cascade.empty():
             raise RuntimeError(f"this OpenCV has no {CASCADE}; install opencv-python-headless below 5")
 

@@ -97,7 +97,12 @@ class Pipeline:
             for number, (person, row) in enumerate(zip(job.persons, job.rows), start=1)
         ]
         model = {key: self.build[key] for key in ("version", "weights", "synthetic", "detector", "channel_order")}
-        content = {"image": {"width": width, "height": height}, "persons": persons, "labels": list(self.labels), "model": model}
+        content = {
+            "image": {"width": width, "height": height},
+            "persons": persons,
+            "labels": list(self.labels),
+            "model": model,
+        }
         return json.dumps(content, allow_nan=False)
 
     def _prepare(self, job: Job) -> None:
@@ -124,7 +129,9 @@ class Pipeline:
         names = ("person_boxes", "person_count", "face_boxes", "face_count")
         found = self.infer("detection", inputs, names)
         for index, job in enumerate(jobs):
-            bodies, faces = (found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face"))
+            bodies, faces = (
+                found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face")
+            )
             job.persons = detected_persons(bodies, faces, *job.size)[: self.limits.max_persons]
 
     def _recognise(self, jobs: list[Job]) -> None:
@@ -139,7 +146,7 @@ class Pipeline:
 
 
 def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, list[Person]]]]:
-    """Pictures with their persons, in calls of at most ``most`` persons; a larger crowd is spread over several calls."""
+    """Pictures with their persons, in calls of at most ``most`` persons; a larger crowd takes several calls."""
     part: list[tuple[Job, list[Person]]] = []
     room = most
     for job in jobs:

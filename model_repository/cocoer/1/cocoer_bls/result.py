@@ -12,11 +12,19 @@ from cocoer_bls.options import Options
 
 LEVELS = ("head", "body", "context")
 """In the order of the network's ``order``, ``losses`` and lambdas."""
-RELEASE_NAMES = {"pred": "logits", "VI": "vi_logits", "head": "head_logits", "body": "body_logits", "ctx": "context_logits"}
+RELEASE_NAMES = {
+    "pred": "logits",
+    "VI": "vi_logits",
+    "head": "head_logits",
+    "body": "body_logits",
+    "ctx": "context_logits",
+}
 """The release's key -> the tensor it is read from."""
 
 
-def person_entry(number: int, person: Person, row: Mapping[str, np.ndarray], labels: Sequence[str], options: Options) -> dict[str, Any]:
+def person_entry(
+    number: int, person: Person, row: Mapping[str, np.ndarray], labels: Sequence[str], options: Options
+) -> dict[str, Any]:
     """One entry of ``persons``.
 
     Args:
@@ -28,7 +36,11 @@ def person_entry(number: int, person: Person, row: Mapping[str, np.ndarray], lab
     """
     scores = {name: _sigmoid(row[tensor]) for name, tensor in RELEASE_NAMES.items()}
     chosen = {
-        name: [label for label, p in zip(labels, values) if p > (options.final_threshold if name == "pred" else options.level_threshold)]
+        name: [
+            label
+            for label, p in zip(labels, values)
+            if p > (options.final_threshold if name == "pred" else options.level_threshold)
+        ]
         for name, values in scores.items()
     }
     return {

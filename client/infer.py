@@ -1,0 +1,167 @@
+"""Recognise emotions in pictures with a running server.
+
+    python client/infer.py img.png [more images] [--persons boxes.json] [--json FILE|-] [--output-dir outputs]
+
+Prints each person's labels and writes the annotated picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from client.client import BoxPair, CocoerClient  # noqa: E402
+from client.draw import annotate, open_upright  # noqa: E402
+from client.errors import CocoerError, InvalidRequest, ServerUnavailable  # noqa: E402
+from client.report import format_result, shown_warnings  # noqa: E402
+
+
+class InputFileError(CocoerError):
+    """A file of the user's that can't be used."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Recognise emotions in pictures with a running CocoER server.")
+    add = parser.add_argument
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, WebP or BMP files")
+    add("--url", default="localhost:8001", help="the server's gRPC address (default: localhost:8001)")
+    add(
+        "--persons",
+        type=Path,
+        metavar="BOXES.json",
+        help='[{"body": [x1,y1,x2,y2], "head": [...]}] in pixels; no detection then',
+    )
+    add("--json", metavar="FILE|-", help="write the results as JSON, to a file or (-) instead of the text")
+    add("--output-dir", type=Path, default=Path("outputs"), help="where annotated pictures go (default: outputs)")
+    add("--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for each picture (default: 30)")
+    for name, what in (
+        ("final", "final labels above this probability"),
+        ("level", "labels of a level and of V-I above this probability"),
+    ):
+        add(f"--{name}-threshold", type=float, metavar="P", help=f"{what} (default: the server's)")
+    add("--min-score", type=float, metavar="P", help="detections above this score (default: the server's)")
+    args = parser.parse_args(argv)
+    if args.persons and len(args.images) > 1:
+        parser.error("--persons gives the boxes of one picture; run it for each picture")
+    if args.timeout <= 0:
+        parser.error("--timeout must be more than 0 seconds")
+    return args
+
+
+def read_persons(path: Path) -> list[BoxPair]:
+    """Boxes from a JSON file; raises ``InputFileError`` where it is not what ``--persons`` takes."""
+    try:
+        persons = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"{path}: {error}") from error
+    if not isinstance(persons, list) or not all(map(_is_box_pair, persons)):
+        raise InputFileError(
+            f'{path} must hold [{{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}}, ...] in pixels'
+        )
+    return persons
+
+
+def _is_box_pair(person: Any) -> bool:
+    return isinstance(person, dict) and all(
+        isinstance(box := person.get(key), list)
+        and len(box) == 4
+        and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in box)
+        for key in ("body", "head")
+    )
+
+
+def write_picture(
+    image: Path, result: dict[str, Any], warnings: Sequence[str], directory: Path, used: set[Path]
+) -> Path:
+    """Write the annotated picture as PNG, atomically; ``a/x.jpg`` and ``b/x.jpg`` of one run get names of their own."""
+    target = directory / f"{image.stem}.png"
+    count = 2
+    while target in used or target.resolve() == image.resolve():
+        target = directory / f"{image.stem}-{count}.png"
+        count += 1
+    used.add(target)
+    directory.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        annotate(open_upright(image), result, warnings).save(temporary, format="PNG")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def write_json(target: str, results: list[dict[str, Any]], several: bool) -> None:
+    """One object for one picture, an array for several; to a file (atomically) or standard output."""
+    text = json.dumps(results if several else results[0], indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    path = Path(target)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    persons = read_persons(args.persons) if args.persons else None
+    quiet = args.json == "-"
+    thresholds = {name: getattr(args, name) for name in ("final_threshold", "level_threshold", "min_score")}
+    results, failures, used = [], 0, set[Path]()
+    with CocoerClient(args.url, args.timeout) as client:
+        client.check_ready()
+        for image in args.images:
+            try:
+                result = client.infer(_read(image), persons, **thresholds)
+                results.append({"file": str(image), **result})
+                warnings = shown_warnings(result, persons is not None)
+                picture = write_picture(image, result, warnings, args.output_dir, used)
+            except ServerUnavailable:
+                raise
+            except (InputFileError, InvalidRequest) as error:
+                failures += _complain(f"{image}: {error}" if isinstance(error, InvalidRequest) else str(error))
+            except (CocoerError, OSError) as error:
+                failures += _complain(f"{image}: {error}")
+            else:
+                if not quiet:
+                    print(
+                        format_result(str(image), result, persons is not None) + f"\n\npicture: {picture}", flush=True
+                    )
+    if args.json and results:
+        write_json(args.json, results, several=len(args.images) > 1)
+    return 1 if failures else 0
+
+
+def _read(image: Path) -> bytes:
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise InputFileError(f"{image}: {error.strerror}") from error
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        return run(args)
+    except (CocoerError, OSError) as error:
+        return _complain(str(error))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

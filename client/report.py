@@ -1,0 +1,63 @@
+"""A result as text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
+WIDTH = 100
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def warnings_of(result: Mapping[str, Any]) -> list[str]:
+    """What must not be overlooked about how a result was made; shown with the text and in the picture."""
+    model = result["model"]
+    warnings = []
+    if model["synthetic"]:
+        warnings.append("SYNTHETIC WEIGHTS: random numbers, these are not predictions")
+    if model["detector"].startswith("opencv"):
+        warnings.append("FALLBACK DETECTOR: OpenCV face cascade, body boxes are guesses")
+    elif "synthetic" in model["detector"]:
+        warnings.append("SYNTHETIC DETECTORS: boxes are random")
+    return warnings
+
+
+def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = False) -> str:
+    """The whole result of one picture, for a terminal.
+
+    Args:
+        file: its name.
+        result: the RESULT object.
+        boxes_given: the boxes came with the request, so that the detector does not matter.
+    """
+    image, persons = result["image"], result["persons"]
+    noun = "person" if len(persons) == 1 else "persons"
+    lines = [f"{file}  {image['width']}x{image['height']}  {len(persons) or 'no'} {noun}"]
+    lines += [f"  !! {warning}" for warning in shown_warnings(result, boxes_given)]
+    for person in persons:
+        lines += ["", *_format_person(person, result["labels"])]
+    return "\n".join(lines)
+
+
+def shown_warnings(result: Mapping[str, Any], boxes_given: bool) -> list[str]:
+    """``warnings_of``, less those of a detector that was not used."""
+    return [text for text in warnings_of(result) if not (boxes_given and "DETECTOR" in text)]
+
+
+def _format_person(person: Mapping[str, Any], labels: list[str]) -> list[str]:
+    lines = [f"person {person['id']}  body {_box(person['body_box'])}  head {_box(person['head_box'])}"]
+    for title, key in ROWS:
+        probability = dict(zip(labels, person["scores"][key]))
+        chosen = sorted(person[key], key=lambda label: -probability[label])
+        # A label and its probability stay on one line.
+        text = ", ".join(f"{label} {probability[label]:.2f}".replace(" ", NBSP) for label in chosen) or "-"
+        wrapped = textwrap.wrap(text, WIDTH, initial_indent=f"  {title:<9}", subsequent_indent=" " * 11)
+        lines += [line.replace(NBSP, " ") for line in wrapped]
+    lines.append(f"  excluded {' > '.join(person['emo_process'])}")
+    return lines
+
+
+def _box(box: list[int]) -> str:
+    return "({}, {}, {}, {})".format(*box)

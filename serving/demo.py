@@ -1,0 +1,51 @@
+"""``make demo``: engines, a server, one picture, and the server stopped again."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from serving.server import ServerFailed, TritonServer
+
+PROJECT = Path(__file__).resolve().parent.parent
+SAMPLE = Path("examples/astronaut.png")
+REPOSITORY = Path("model_repository")
+LOG = Path(".cache/demo-server.log")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Build what is missing, serve it, and send the sample picture through it."
+    )
+    parser.add_argument("image", nargs="?", type=Path, default=SAMPLE, help=f"picture to send (default: {SAMPLE})")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), help="where the picture goes (default: outputs)"
+    )
+    args = parser.parse_args()
+    build = [sys.executable, "export/build_engines.py", "--synthetic", "--repository", str(REPOSITORY)]
+    if code := subprocess.run(build, cwd=PROJECT).returncode:
+        return code
+    print(f"\nStarting tritonserver (log: {LOG}) ...", flush=True)
+    try:
+        with TritonServer(PROJECT / REPOSITORY, PROJECT / LOG) as server:
+            infer = [
+                sys.executable,
+                "client/infer.py",
+                str(args.image),
+                "--url",
+                server.url,
+                "--output-dir",
+                str(args.output_dir),
+            ]
+            code = subprocess.run(infer, cwd=PROJECT).returncode
+    except ServerFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("Server stopped.")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

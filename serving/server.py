@@ -1,0 +1,112 @@
+"""A Triton server for the length of a ``with`` block: free ports, ready before the block runs, always stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+PORT_FLAGS = ("--grpc-port", "--http-port", "--metrics-port")
+
+
+class ServerFailed(RuntimeError):
+    """The server ended, or was not ready in time; the message ends with its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nothing listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class TritonServer:
+    """Runs ``tritonserver`` on a repository.
+
+    Args:
+        repository: what it serves.
+        log: file for its output.
+        arguments: more flags.
+        timeout: seconds until it must be ready.
+    """
+
+    def __init__(self, repository: Path, log: Path, arguments: Sequence[str] = (), timeout: float = 120) -> None:
+        self.repository, self.log, self.extra, self.timeout = repository, log, list(arguments), timeout
+        self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the gRPC endpoint."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+    def __enter__(self) -> TritonServer:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        ports = [
+            f"{flag}={port}" for flag, port in zip(PORT_FLAGS, (self.grpc_port, self.http_port, self.metrics_port))
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            "serving.launcher",
+            f"--model-repository={self.repository}",
+            *ports,
+            *self.extra,
+        ]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, cwd=Path(__file__).parent.parent
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """Stop the server, gracefully if it lets itself; its exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+    def _wait_until_ready(self) -> None:
+        assert self.process is not None
+        url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
+        deadline = time.monotonic() + self.timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ServerFailed(f"tritonserver ended with code {self.process.returncode}:\n{self.log_tail()}")
+            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+            time.sleep(0.2)
+        raise ServerFailed(f"tritonserver was not ready within {self.timeout:g} s:\n{self.log_tail()}")
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The end of the server's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
