@@ -62,7 +62,7 @@ def _gelu_derivative(x: Tensor) -> Tensor:
 def pseudo_labels(vi_logits: Tensor) -> tuple[Tensor, Tensor]:
     """The V-I head's multi-hot pseudo-label and the class weights, each [P, 26]."""
     labels = (torch.sigmoid(vi_logits) > PSEUDO_THRESHOLD).to(vi_logits.dtype)
-    return labels, torch.where(labels > 0, POSITIVE_WEIGHT, NEGATIVE_WEIGHT).to(vi_logits.dtype)
+    return labels, labels * POSITIVE_WEIGHT + (1 - labels) * NEGATIVE_WEIGHT
 
 
 def level_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Shared fixtures. Large things (synthetic weights, engines) are made once into ``.cache/tests``, which git ignores."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+CACHE = PROJECT / ".cache" / "tests"
+DATA = Path(__file__).parent / "data"
+SAMPLE = PROJECT / "examples" / "astronaut.png"
+SEEDS = (0, 1)
+DETECTORS = {0: "scrfd", 1: "opencv"}
+"""How the repository of each seed finds persons; both ways are served."""
+
+# The BLS's package lives in the model repository, which must stand alone.
+sys.path.insert(0, str(PROJECT / "model_repository" / "cocoer" / "1"))
+
+Golden = dict[str, np.ndarray]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its directory, and run the slow ones last."""
+    kinds = ("unit", "parity", "serving")
+    for item in items:
+        kind = item.path.parent.name
+        assert kind in kinds, f"{item.path}: tests lie in tests/unit, tests/parity or tests/serving"
+        item.add_marker(getattr(pytest.mark, kind))
+    items.sort(key=lambda item: kinds.index(item.path.parent.name))
+
+
+def run_python(*arguments: str | Path, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter in the project's directory, as a user would; its output is kept."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def must_run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    result = run_python(*arguments)
+    assert result.returncode == 0, f"{arguments}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> Callable[[int], Path]:
+    """Seed -> a full synthetic ``checkpoints/`` tree with detectors."""
+    sources = [PROJECT / "cocoer" / name for name in ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+    def make(seed: int) -> Path:
+        out = CACHE / f"checkpoints-{digest}-seed{seed}"
+        if not (out / "complete").exists():
+            must_run("-m", "cocoer.synthetic", "--seed", str(seed), "--out", out, "--detectors", "--force")
+            (out / "complete").touch()
+        return out
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def repositories(checkpoints: Callable[[int], Path]) -> Callable[[int], Path]:
+    """Seed -> a built model repository: seed 0 with SCRFD detectors, seed 1 with OpenCV's."""
+    done: dict[int, Path] = {}
+
+    def make(seed: int) -> Path:
+        if seed not in done:
+            repository = CACHE / f"repository-seed{seed}"
+            build = ["export/build_engines.py", "--checkpoints", checkpoints(seed), "--repository", repository]
+            must_run(*build, "--detectors", DETECTORS[seed])
+            done[seed] = repository
+        return done[seed]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[int], Golden]:
+    """Seed -> the official code's outputs on the sample."""
+    return lambda seed: dict(np.load(DATA / f"astronaut_seed{seed}.npz"))
+
+
+@pytest.fixture(scope="session")
+def sample_bgr() -> np.ndarray:
+    """The sample picture, UINT8 [512, 512, 3], BGR."""
+    from cocoer_bls.images import decode
+
+    return decode(SAMPLE.read_bytes(), 1 << 20)
+
+
+@pytest.fixture(scope="session")
+def sample_bytes() -> bytes:
+    return SAMPLE.read_bytes()
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> Iterator[np.random.Generator]:
+    """Random numbers that differ from test to test and not from run to run."""
+    yield np.random.default_rng(list(request.node.name.encode()))

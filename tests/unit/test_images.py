@@ -1,0 +1,118 @@
+"""Decoding, letterbox and crops against OpenCV and Pillow."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from cocoer_bls.errors import InputError
+from cocoer_bls.images import decode, letterbox, window
+from PIL import Image
+
+LIMIT = 1_000_000
+
+
+def encoded(array_rgb: np.ndarray, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array_rgb).save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP"])
+def test_lossless_formats(form, rng):
+    array = rng.integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    options = {"lossless": True} if form == "WEBP" else {}
+    np.testing.assert_array_equal(decode(encoded(array, form, **options), LIMIT), array[..., ::-1])
+
+
+def test_jpeg_is_opencvs(sample_bgr):
+    data = encoded(sample_bgr[..., ::-1], "JPEG", quality=90)
+    np.testing.assert_array_equal(decode(data, LIMIT), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+
+def test_orientation_is_applied(rng):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter
+    array = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    assert decode(encoded(array, "JPEG", exif=exif), LIMIT).shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "I;16", "1"])
+def test_other_modes_become_bgr(mode):
+    stream = io.BytesIO()
+    Image.new(mode, (9, 7)).save(stream, "PNG")
+    image = decode(stream.getvalue(), LIMIT)
+    assert image.shape == (7, 9, 3)
+    assert image.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "IMAGE is empty"),
+        (b"hello", "not a picture in JPEG, PNG, WebP or BMP"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        (b"%PDF-1.7", "not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "not a picture"),
+    ],
+)
+def test_not_a_picture(data, message):
+    with pytest.raises(InputError, match=message):
+        decode(data, LIMIT)
+
+
+def test_gif_is_not_on_the_list():
+    with pytest.raises(InputError, match="not a picture"):
+        decode(encoded(np.zeros((5, 5, 3), np.uint8), "GIF"), LIMIT)
+
+
+def test_cut_short(sample_bytes):
+    with pytest.raises(InputError, match="damaged"):
+        decode(sample_bytes[:4000], LIMIT)
+
+
+def test_size_is_checked_in_the_header():
+    """The file claims 50,000 x 50,000 and holds next to nothing: nothing is decoded."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10)))
+    with pytest.raises(InputError, match="pixels; scale it down"):
+        decode(data, LIMIT)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_limit_is_the_callers(rng):
+    data = encoded(np.zeros((100, 101, 3), np.uint8), "PNG")
+    assert decode(data, 10_100).shape == (100, 101, 3)
+    with pytest.raises(InputError, match="101x100, more than the allowed 10099 pixels"):
+        decode(data, 10_099)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1920, 1080), (333, 720), (641, 640), (1, 1), (3, 2000)])
+def test_letterbox(size):
+    width, height = size
+    image = np.full((height, width, 3), 255, dtype=np.uint8)
+    canvas, scale = letterbox(image)
+    assert canvas.shape == (640, 640, 3)
+    used = np.argwhere(canvas.any(axis=2)).max(axis=0) + 1
+    assert max(used) == 640
+    assert scale == used[0] / height
+    assert not canvas[used[0] :].any()
+    assert not canvas[:, used[1] :].any()
+
+
+def test_windows_are_pillows_byte_for_byte(sample_bgr, rng):
+    """Pillow's own crop and resize of the RGB picture, channels swapped afterwards."""
+    picture = Image.fromarray(np.ascontiguousarray(sample_bgr[..., ::-1]))
+    boxes = [(0, 0, 512, 512), (94, 20, 400, 512), (177, 66, 272, 161), (500, 500, 501, 501)]
+    corners = np.sort(rng.integers(0, 512, (40, 2, 2)), axis=1).reshape(-1, 4)
+    boxes += [tuple(int(v) for v in box) for box in corners if box[0] < box[2] and box[1] < box[3]]
+    for box in boxes:
+        expected = np.asarray(picture.crop(box).resize((224, 224), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(window(sample_bgr, box), expected[..., ::-1])

@@ -1,0 +1,82 @@
+"""The tritonserver command, with a shell script in Triton's place."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from serving import launcher
+from tests.conftest import PROJECT
+
+FAKE = """#!/bin/sh
+echo "$@"
+exit 3
+"""
+
+
+@pytest.fixture
+def fake(tmp_path):
+    script = tmp_path / "tritonserver"
+    script.write_text(FAKE)
+    script.chmod(0o755)
+    return script
+
+
+def launch(fake, *arguments):
+    environment = {**os.environ, "PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "serving.launcher", *arguments]
+    return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_installed_triton_gets_every_flag_and_its_exit_code_comes_back(fake):
+    with launch(fake, "--model-repository", "x", "--http-address=0.0.0.0") as process:
+        output, _ = process.communicate(timeout=30)
+    assert output.split() == [
+        "--model-repository",
+        "x",
+        "--http-address=0.0.0.0",
+        "--grpc-address=127.0.0.1",
+        "--metrics-address=127.0.0.1",
+    ]
+    assert process.returncode == 3
+
+
+def test_does_not_find_itself(fake, monkeypatch):
+    monkeypatch.setattr(launcher, "CONTAINER_BINARY", fake.parent / "none")
+    monkeypatch.setattr(sys, "argv", [str(fake)])
+    assert launcher.find_installed(str(fake.parent)) is None
+    monkeypatch.setattr(sys, "argv", ["elsewhere"])
+    assert launcher.find_installed(str(fake.parent)) == fake
+
+
+def test_signals_reach_the_child():
+    code = "import sys; from serving.launcher import run_and_forward; import os; sys.exit(run_and_forward(sys.argv[1:], dict(os.environ)))"
+    child = "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    command = [sys.executable, "-c", code, "sh", "-c", child]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 7
+
+
+def test_death_by_signal_is_128_plus():
+    assert launcher.run_and_forward(["sh", "-c", "kill -9 $$"], dict(os.environ)) == 137
+
+
+def test_wheels_backends_and_environment(tmp_path):
+    triton = launcher.WheelTriton()
+    triton.copy_backends(tmp_path)
+    assert (tmp_path / "python" / "libtriton_python.so").is_file()
+    assert os.access(tmp_path / "python" / "triton_python_backend_stub", os.X_OK)
+    assert (tmp_path / "onnxruntime" / "model.py").is_file()
+    assert str(triton.libraries) in triton.environment()["LD_LIBRARY_PATH"]
+    assert f"--backend-directory={tmp_path}" in triton.arguments(tmp_path, [])
+    assert triton.arguments(tmp_path, ["--backend-directory", "mine", "--backend-config=python,shm-region-prefix-name=x"]) == []
+
+
+def test_no_triton_at_all(monkeypatch):
+    monkeypatch.setattr(launcher.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(launcher.LauncherError, match="neither a tritonserver on PATH nor"):
+        launcher.WheelTriton()

@@ -1,0 +1,150 @@
+"""The BLS's flow with a network that is a few lines of NumPy."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from cocoer_bls.errors import InputError
+from cocoer_bls.options import Options
+from cocoer_bls.pipeline import Job, Limits, Pipeline, split_crowds
+from PIL import Image
+
+from cocoer.labels import EMOTIC_LABELS
+from export.configs import cocoer_config
+from export.specs import MAX_PERSONS, RECOGNITION
+
+OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=0.5)
+BUILD = {"version": "0", "weights": "none", "synthetic": True, "detector": "scrfd", "channel_order": "bgr"}
+
+
+def png(value: int, size: tuple[int, int] = (100, 80)) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, (value,) * 3).save(stream, "PNG")
+    return stream.getvalue()
+
+
+class FakeModels:
+    """Detection finds one person in a bright picture; recognition answers with the picture's brightness."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, model, inputs, outputs):
+        self.calls.append((model, {name: array.shape for name, array in inputs.items()}))
+        answer = getattr(self, model)(inputs)
+        return {name: answer[name] for name in outputs}
+
+    def detection(self, inputs):
+        count = (inputs["image"].max(axis=(1, 2, 3)) > 100).astype(np.int32)[:, None]
+        boxes = np.zeros((len(count), 256, 4), dtype=np.float32)
+        return {
+            "person_boxes": boxes + [10, 10, 50, 70],
+            "face_boxes": boxes + [20, 15, 30, 25],
+            "person_count": count,
+            "face_count": count,
+        }
+
+    def recognition(self, inputs):
+        images, index = inputs["image"], inputs["image_index"]
+        answer = {}
+        for tensor in RECOGNITION.outputs:
+            rows = len(images) if tensor.name in ("context_logits", "vi_logits") else len(index)
+            answer[tensor.name] = np.zeros((rows, *tensor.dims), dtype=np.float32)
+        answer["logits"] += images[index, 0, 0, 0][:, None] / 100.0
+        answer["order"] = np.tile([2, 0, 1], (len(index), 1))
+        return answer
+
+
+@pytest.fixture
+def models():
+    return FakeModels()
+
+
+@pytest.fixture
+def pipeline(models):
+    return Pipeline(models, EMOTIC_LABELS, BUILD, Limits(max_pixels=10_000, max_persons=300))
+
+
+def test_one_detection_and_one_recognition_for_a_batch(pipeline, models):
+    jobs = [Job(png(200), OPTIONS), Job(png(0), OPTIONS), Job(b"junk", OPTIONS), Job(png(150), OPTIONS)]
+    pipeline.run(jobs)
+    assert [model for model, _ in models.calls] == ["detection", "recognition"]
+    assert models.calls[0][1]["image"] == (3, 640, 640, 3)
+    assert models.calls[1][1]["image"] == (2, 224, 224, 3)
+    assert isinstance(jobs[2].error, InputError)
+    results = [json.loads(pipeline.result(job)) for job in (jobs[0], jobs[1], jobs[3])]
+    assert [len(result["persons"]) for result in results] == [1, 0, 1]
+    # Each picture got its own row.
+    logits = [np.log(p / (1 - p)) for result in results for person in result["persons"] for p in person["scores"]["pred"][:1]]
+    np.testing.assert_allclose(logits, [2.0, 1.5])
+
+
+def test_nobody_anywhere_means_no_recognition(pipeline, models):
+    job = Job(png(0), OPTIONS)
+    pipeline.run([job])
+    assert [model for model, _ in models.calls] == ["detection"]
+    assert json.loads(pipeline.result(job))["persons"] == []
+
+
+def test_given_boxes_mean_no_detection(pipeline, models):
+    boxes = np.array([[1, 2, 50, 60, 5, 6, 20, 21]], dtype=np.float32)
+    jobs = [Job(png(0), OPTIONS, boxes), Job(png(0), OPTIONS, np.zeros((0, 8), dtype=np.float32))]
+    pipeline.run(jobs)
+    assert [model for model, _ in models.calls] == ["recognition"]
+    entry = json.loads(pipeline.result(jobs[0]))["persons"][0]
+    assert (entry["id"], entry["body_box"], entry["head_box"]) == (1, [1, 2, 50, 60], [5, 6, 20, 21])
+    assert entry["emo_process"] == ["context-level", "head-level", "body-level"]
+    assert set(entry["coordination"]["lambda_w2"]) == {"head", "body"}
+    assert json.loads(pipeline.result(jobs[1]))["persons"] == []
+
+
+def test_thresholds(pipeline):
+    job = Job(png(200), Options(final_threshold=0.9, level_threshold=0.4, min_score=0.5))
+    pipeline.run([job])
+    (entry,) = json.loads(pipeline.result(job))["persons"]
+    assert entry["pred"] == []  # probability 0.88
+    assert entry["VI"] == list(EMOTIC_LABELS)  # probability 0.5
+
+
+@pytest.mark.parametrize("counts", [[0], [3], [128], [129], [5, 0, 300, 2], [128, 128], [1] * 130])
+def test_crowds_are_split_without_loss(counts):
+    jobs = [Job(b"", OPTIONS, persons=list(range(count))) for count in counts]
+    parts = list(split_crowds(jobs, MAX_PERSONS))
+    assert all(0 < sum(len(persons) for _, persons in part) <= MAX_PERSONS for part in parts)
+    assert len(parts) == -(-sum(counts) // MAX_PERSONS)
+    for job in jobs:
+        assert [p for part in parts for owner, persons in part if owner is job for p in persons] == job.persons
+
+
+def test_limit_is_the_engines():
+    assert Limits(1, 1).max_batch_persons == MAX_PERSONS
+
+
+CONFIG = {key: {"string_value": value.string_value} for key, value in cocoer_config().parameters.items()}
+
+
+def test_defaults_are_the_releases():
+    assert Options.from_config(CONFIG) == OPTIONS
+
+
+def test_overrides():
+    assert OPTIONS.override('{"final_threshold": 0, "min_score": 0.9}') == Options(0.0, 0.6, 0.9)
+    assert OPTIONS.override("") == OPTIONS
+    assert OPTIONS.override('{"triton_enable_empty_final_response": true}') == OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ('{"final_treshold": 0.5}', "unknown request parameter final_treshold; there are final_threshold, level_threshold"),
+        ('{"final_threshold": 1.5}', "must be a number from 0 to 1, got 1.5"),
+        ('{"final_threshold": -0.1}', "must be a number from 0 to 1"),
+        ('{"min_score": "high"}', "must be a number from 0 to 1, got 'high'"),
+        ('{"min_score": true}', "must be a number"),
+        ('{"min_score": NaN}', "must be a number"),
+    ],
+)
+def test_bad_overrides(parameters, message):
+    with pytest.raises(InputError, match=message):
+        OPTIONS.override(parameters)
