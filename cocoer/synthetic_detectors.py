@@ -113,7 +113,7 @@ class Scrfd(nn.Module):
         return tuple(x.permute(2, 3, 0, 1).reshape(-1, width) for width, maps in zip(widths, kinds) for x in maps)
 
 
-def random_scrfd(shape: DetectorShape, seed: int, firing: float = 4e-4) -> Scrfd:
+def random_scrfd(shape: DetectorShape, seed: int, firing: float = 1e-4) -> Scrfd:
     """A detector with random weights; about a share ``firing`` of the anchors of a noise picture score over 0.5."""
     model = Scrfd(shape)
     state = {
@@ -143,7 +143,7 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     assert score.bias is not None
     values = torch.cat([x.flatten() for x in scores])
     # Logits shifted until the wanted share is above zero, and narrow: scores that saturate would tie.
-    width = 0.3 / values.std()
+    width = 0.5 / values.std()
     score.weight *= width
     score.bias.copy_((score.bias - torch.quantile(values, 1 - firing)) * width)
     # Boxes of two to six strides on each side, none of them inside out.

@@ -24,7 +24,7 @@ from export.graphs import build_graph
 from export.onnx_export import export_onnx
 from export.repository import engine_path, read_json, record_path, replace_file, sources_digest, write_json
 from export.specs import ENGINES, EngineSpec
-from export.verify import Parity, SampleInputs, torch_reference, verify
+from export.verify import Parity, SampleInputs, torch_comparison, verify
 
 logger = logging.getLogger(__name__)
 
@@ -173,12 +173,13 @@ class Builder:
         onnx.save(model, path)
 
     def _verify(self, spec: EngineSpec, path: Path) -> Parity:
-        precision = "fp32" if spec.is_detector else self.options.precision
         if not spec.is_detector:
             module = build_graph(spec.name, self.model, self.options.channel_order, "fp32")
-            return verify(path, spec, torch_reference(module), self.samples, precision)
+            compare = torch_comparison(path, spec, module, self.options.precision)
+            tolerance = spec.fp16_tolerance if self.options.precision == "fp16" else spec.tolerance
+            return verify(spec, compare, self.samples, tolerance)
         source = self.detector_source(spec.name)
         if source is None:
             return Parity(0.0, "no detector in this build", spec.tolerance)
-        reference = DetectorReference(source, IOU_THRESHOLDS[spec.name])
-        return verify(path, spec, reference, SampleInputs(None, "bgr"), precision)
+        reference = DetectorReference(source, path, IOU_THRESHOLDS[spec.name])
+        return verify(spec, reference.compare, SampleInputs(None, "bgr"), spec.tolerance)

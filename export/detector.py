@@ -130,6 +130,7 @@ def load_network(source: Path) -> tuple[onnx.ModelProto, ScrfdLayout, str]:
     del model.graph.value_info[:]
     model = compose.add_prefix(version_converter.convert_version(model, OPSET), "network_")
     del model.metadata_props[:]
+    model.ir_version = 10
     order = _find_order(model, layout)
     if order == ONE_BY_ONE:
         model = _loop_over_batch(model, layout)
@@ -150,7 +151,9 @@ def _find_order(model: onnx.ModelProto, layout: ScrfdLayout) -> str:
         if all(
             both.size == sum(one[index].size for one in alone)
             and np.allclose(
-                _rows(both, order, layout), [one[index].reshape(-1, both.shape[-1]) for one in alone], atol=1e-4
+                picture_rows(both, order, layout, 2),
+                [one[index].reshape(-1, both.shape[-1]) for one in alone],
+                atol=1e-4,
             )
             for index, both in enumerate(together)
         ):
@@ -158,12 +161,12 @@ def _find_order(model: onnx.ModelProto, layout: ScrfdLayout) -> str:
     return ONE_BY_ONE
 
 
-def _rows(output: np.ndarray, order: str, layout: ScrfdLayout) -> np.ndarray:
-    """Rows of two pictures as [2, rows, width]."""
+def picture_rows(output: np.ndarray, order: str, layout: ScrfdLayout, batch: int) -> np.ndarray:
+    """A network's output for ``batch`` pictures as [batch, rows, width]."""
     width = output.shape[-1]
-    if order == BATCH_FIRST:
-        return output.reshape(2, -1, width)
-    return output.reshape(-1, 2, layout.anchors, width).transpose(1, 0, 2, 3).reshape(2, -1, width)
+    if order == BATCH_INSIDE:
+        output = output.reshape(-1, batch, layout.anchors, width).transpose(1, 0, 2, 3)
+    return output.reshape(batch, -1, width)
 
 
 def _quiet() -> ort.SessionOptions:
@@ -177,6 +180,11 @@ def _set_shape(value: onnx.ValueInfoProto, dims: list[int | str]) -> None:
     for dim in dims:
         shape.dim.add(**{"dim_param" if isinstance(dim, str) else "dim_value": dim})
     value.type.tensor_type.shape.CopyFrom(shape)
+
+
+def _shape_of(value: onnx.ValueInfoProto) -> list[int]:
+    """A tensor's dimensions, all of them fixed."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelProto:
@@ -204,7 +212,10 @@ def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelP
     body.output.extend(results)
     names = [f"looped_{index}" for index in range(len(results))]
     scan = helper.make_node("Scan", ["looped_input"], names, num_scan_inputs=1, body=body)
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *_shape_of(result)])
+        for name, result in zip(names, results)
+    ]
     whole = helper.make_tensor_value_info(
         "looped_input", TensorProto.FLOAT, ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT]
     )
@@ -223,8 +234,9 @@ preprocess (uint8[batch, 640, 640, 3] image) => (float[batch, 3, 640, 640] blob)
 """
 
 # Candidates are in descending order of score after the first TopK, so that "kept" flags and a second TopK (ties:
-# lower index first) give the kept boxes in insightface's order. The masked scores make ">= min_score" of insightface
-# out of the strict ">" of NonMaxSuppression, for each picture its own.
+# lower index first) give the kept boxes in insightface's order. A box that is inside out gets no area: it then
+# neither suppresses nor is suppressed, as there. The masked scores make ">= min_score" of insightface out of the
+# strict ">" of NonMaxSuppression, for each picture its own.
 _DECODE = """
 decode ({inputs}, float[batch, 1] scale, float[batch, 1] min_score)
     => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {{
@@ -246,7 +258,10 @@ decode ({inputs}, float[batch, 1] scale, float[batch, 1] min_score)
     top_index_3d = Unsqueeze (top_index, axis_2)
     top_boxes = GatherND <batch_dims = 1> (all_boxes, top_index_3d)
 
-    inclusive = Add (top_boxes, plus_one)
+    top_low, top_high = Split <axis = 2, num_outputs = 2> (top_boxes)
+    past_high = Add (top_high, one)
+    closed_high = Max (past_high, top_low)
+    inclusive = Concat <axis = 2> (top_low, closed_high)
     class_scores = Unsqueeze (top_scores, axis_1)
     selected = NonMaxSuppression (inclusive, class_scores, most, iou_threshold, zero_1)
     position = Gather <axis = 1> (selected, batch_and_box)
@@ -290,7 +305,6 @@ def _postprocess(layout: ScrfdLayout, order: str, iou_threshold: float) -> onnx.
         "zero": np.array(0, dtype=np.float32),
         "zero_1": np.zeros(1, dtype=np.float32),
         "one": np.ones(1, dtype=np.float32),
-        "plus_one": np.array([0, 0, 1, 1], dtype=np.float32),
         "candidates": np.array([min(MAX_CANDIDATES, len(layout.centres()))]),
         "most": np.array([MAX_DETECTIONS]),
         "iou_threshold": np.array([iou_threshold], dtype=np.float32),

@@ -1,6 +1,7 @@
-"""What a detector engine must return, computed the slow way: the source file one picture at a time, NumPy for the rest.
+"""Checking a detector engine, step by step: its network against the source file, its decoding against NumPy.
 
-The export checks each build with it; the tests hold both to insightface's own class.
+Two steps, because greedy NMS turns the last bit of a score into another box: the decoding is checked on the very
+scores the engine had. (The tests hold the whole to insightface's own class.)
 """
 
 from __future__ import annotations
@@ -8,42 +9,70 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
-from export.detector import scrfd_layout
+from export.detector import load_network, picture_rows
 from export.specs import MAX_DETECTIONS
+
+Arrays = list[np.ndarray]
 
 
 class DetectorReference:
-    """An insightface SCRFD file, decoded in NumPy."""
+    """An insightface SCRFD file, and an engine made of it.
 
-    def __init__(self, source: Path, iou_threshold: float) -> None:
-        self.session = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
-        self.layout = scrfd_layout(len(self.session.get_outputs()))
+    Args:
+        source: the file.
+        engine: the engine's file.
+        iou_threshold: overlap above which the lower score is suppressed.
+    """
+
+    def __init__(self, source: Path, engine: Path, iou_threshold: float) -> None:
+        network, self.layout, self.order = load_network(source)
+        self.raw_names = [value.name for value in network.graph.output]
+        self.source = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
         self.iou_threshold = iou_threshold
+        model = onnx.load(engine)
+        self.output_names = [value.name for value in model.graph.output]
+        # The engine with its network's own outputs in view.
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.raw_names)
+        self.engine = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
-    def __call__(self, image: np.ndarray, scale: np.ndarray, min_score: np.ndarray) -> list[np.ndarray]:
-        """Inputs and outputs as the engine's (``export.specs``)."""
-        rows = [self._detect(*one) for one in zip(image, scale[:, 0], min_score[:, 0])]
-        boxes = np.zeros((len(rows), MAX_DETECTIONS, 4), dtype=np.float32)
-        scores = np.zeros((len(rows), MAX_DETECTIONS), dtype=np.float32)
-        for index, (box, score) in enumerate(rows):
-            boxes[index, : len(box)], scores[index, : len(score)] = box, score
-        return [boxes, scores, np.array([[len(score)] for _, score in rows], dtype=np.int32)]
+    def compare(self, inputs: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What was compared -> (engine's, reference's)."""
+        batch = len(inputs["image"])
+        outputs = self.engine.run([*self.output_names, *self.raw_names], inputs)
+        final, raw = outputs[: len(self.output_names)], outputs[len(self.output_names) :]
+        rows = [picture_rows(x, self.order, self.layout, batch) for x in raw]
+        alone = [self._run_source(image) for image in inputs["image"]]
+        pairs = {f"raw {index}": (x, np.stack([one[index] for one in alone])) for index, x in enumerate(rows)}
+        expected = self._decode(rows, inputs["scale"][:, 0], inputs["min_score"][:, 0])
+        return pairs | dict(zip(self.output_names, zip(final, expected)))
 
-    def _detect(self, image: np.ndarray, scale: float, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+    def _run_source(self, image: np.ndarray) -> Arrays:
+        """Raw outputs [rows, width] of one letterbox, preprocessed as insightface does."""
         blob = (image[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128
-        outputs = self.session.run(None, {self.session.get_inputs()[0].name: blob})
+        outputs = self.source.run(None, {self.source.get_inputs()[0].name: blob})
+        return [x.reshape(-1, x.shape[-1]) for x in outputs[: len(self.raw_names)]]
+
+    def _decode(self, rows: Arrays, scales: np.ndarray, min_scores: np.ndarray) -> Arrays:
+        """Boxes, scores and counts as the engine's (``export.specs``)."""
         strides = len(self.layout.strides)
-        scores = np.concatenate([x.reshape(-1) for x in outputs[:strides]])
-        distances = np.concatenate([x.reshape(-1, 4) for x in outputs[strides : 2 * strides]])
-        distances = distances * self.layout.stride_of_row()
+        scores = np.concatenate(rows[:strides], axis=1)[:, :, 0]
+        distances = np.concatenate(rows[strides:], axis=1) * self.layout.stride_of_row()
         centres = self.layout.centres()
-        boxes = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1) / np.float32(scale)
-        order = np.argsort(-scores, kind="stable")
-        order = order[scores[order] >= min_score]
-        kept = greedy_nms(boxes[order], self.iou_threshold)[:MAX_DETECTIONS]
-        return boxes[order][kept], scores[order][kept]
+        boxes = np.concatenate([centres - distances[:, :, :2], centres + distances[:, :, 2:]], axis=2)
+        boxes /= scales[:, None, None]
+        found_boxes = np.zeros((len(scores), MAX_DETECTIONS, 4), dtype=np.float32)
+        found_scores = np.zeros((len(scores), MAX_DETECTIONS), dtype=np.float32)
+        counts = np.zeros((len(scores), 1), dtype=np.int32)
+        for index, (box, score, least) in enumerate(zip(boxes, scores, min_scores)):
+            order = np.argsort(-score, kind="stable")
+            order = order[score[order] >= least]
+            kept = order[greedy_nms(box[order], self.iou_threshold)[:MAX_DETECTIONS]]
+            counts[index] = len(kept)
+            found_boxes[index, : len(kept)], found_scores[index, : len(kept)] = box[kept], score[kept]
+        return [found_boxes, found_scores, counts]
 
 
 def greedy_nms(boxes: np.ndarray, iou_threshold: float) -> list[int]:

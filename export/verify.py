@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,9 @@ SAMPLE_BOXES = (((94, 20, 400, 512), (177, 66, 272, 161)), ((60, 0, 460, 330), (
 BATCHES = (1, 3)
 
 Arrays = dict[str, np.ndarray]
-Reference = Callable[..., Sequence[np.ndarray]]
+Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
+Compare = Callable[[Arrays], Pairs]
+"""Inputs -> what was compared, and its two values: the engine's, the reference's."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,31 @@ def error(value: np.ndarray, reference: np.ndarray) -> float:
     return float(scaled) if np.isfinite(scaled) else float("inf")
 
 
-def verify(path: Path, spec: EngineSpec, reference: Reference, samples: SampleInputs, precision: str) -> Parity:
-    """Run the ONNX file at ``path`` and ``reference`` on random and real input at two batch sizes."""
-    session = ort.InferenceSession(str(path), _options(precision), providers=["CPUExecutionProvider"])
-    tolerance = spec.fp16_tolerance if precision == "fp16" else spec.tolerance
+def verify(spec: EngineSpec, compare: Compare, samples: SampleInputs, tolerance: float) -> Parity:
+    """Compare on random and real input at two batch sizes."""
     errors: dict[str, float] = {}
     for batch in BATCHES:
         kinds = {"random": samples.random(spec, batch), "real": samples.real(spec, batch)}
         for kind, inputs in kinds.items():
-            outputs = session.run([t.name for t in spec.outputs], inputs)
-            for tensor, value, expected in zip(spec.outputs, outputs, reference(**inputs)):
-                errors[f"{tensor.name}, {kind} input, batch {batch}"] = error(value, expected)
+            for name, (value, expected) in compare(inputs).items():
+                errors[f"{name}, {kind} input, batch {batch}"] = error(value, expected)
     worst = max(errors, key=lambda key: errors[key])
     return Parity(errors[worst], worst, tolerance)
+
+
+def torch_comparison(path: Path, spec: EngineSpec, module: torch.nn.Module, precision: str) -> Compare:
+    """An ONNX file against the module it was exported from (in FP32)."""
+    session = ort.InferenceSession(str(path), _options(precision), providers=["CPUExecutionProvider"])
+    names = [tensor.name for tensor in spec.outputs]
+
+    @torch.no_grad()
+    def compare(inputs: Arrays) -> Pairs:
+        expected = module(*(torch.from_numpy(array) for array in inputs.values()))
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        values = session.run(names, inputs)
+        return {name: (value, x.numpy()) for name, value, x in zip(names, values, expected)}
+
+    return compare
 
 
 def _options(precision: str) -> ort.SessionOptions:
@@ -73,17 +87,6 @@ def _options(precision: str) -> ort.SessionOptions:
     if precision == "fp16":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     return options
-
-
-def torch_reference(module: torch.nn.Module) -> Reference:
-    """A module as a function of named arrays."""
-
-    @torch.no_grad()
-    def run(**inputs: np.ndarray) -> list[np.ndarray]:
-        outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
-        return [x.numpy() for x in (outputs if isinstance(outputs, tuple) else (outputs,))]
-
-    return run
 
 
 class SampleInputs:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,9 @@ def must_run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="session")
 def checkpoints() -> Callable[[int], Path]:
     """Seed -> a full synthetic ``checkpoints/`` tree with detectors."""
-    sources = [PROJECT / "cocoer" / name for name in ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")]
+    sources = [
+        PROJECT / "cocoer" / name for name in ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")
+    ]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
     def make(seed: int) -> Path:
@@ -106,6 +108,6 @@ def sample_bytes() -> bytes:
 
 
 @pytest.fixture
-def rng(request: pytest.FixtureRequest) -> Iterator[np.random.Generator]:
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers that differ from test to test and not from run to run."""
-    yield np.random.default_rng(list(request.node.name.encode()))
+    return np.random.default_rng(list(request.node.name.encode()))

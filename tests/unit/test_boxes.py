@@ -38,6 +38,7 @@ def match_as_the_release_tells_it(bodies, faces):
 
 def test_matching_on_random_crowds(rng):
     for _ in range(300):
+
         def some(count):
             corners = np.sort(rng.integers(0, 60, (count, 2, 2)), axis=1).reshape(-1, 4)
             return [tuple(int(v) for v in row) for row in corners]

@@ -25,7 +25,9 @@ def test_committed_is_what_the_export_writes(name):
 
 
 def test_nothing_else_is_committed():
-    listed = subprocess.run(["git", "ls-files", "model_repository"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "model_repository"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     names = {line.split("/")[1] for line in listed.stdout.splitlines()}
     assert names == set(CONFIGS)
 

@@ -1,11 +1,13 @@
 """Decoding, letterbox and crops against OpenCV and Pillow."""
 
+import hashlib
 import io
 import struct
 import zlib
 
 import cv2
 import numpy as np
+import PIL
 import pytest
 from cocoer_bls.errors import InputError
 from cocoer_bls.images import decode, letterbox, window
@@ -107,12 +109,31 @@ def test_letterbox(size):
     assert not canvas[:, used[1] :].any()
 
 
+@pytest.mark.skipif(PIL.__version__ < "13", reason="older versions of Pillow round in another order; see the next test")
 def test_windows_are_pillows_byte_for_byte(sample_bgr, rng):
     """Pillow's own crop and resize of the RGB picture, channels swapped afterwards."""
     picture = Image.fromarray(np.ascontiguousarray(sample_bgr[..., ::-1]))
     boxes = [(0, 0, 512, 512), (94, 20, 400, 512), (177, 66, 272, 161), (500, 500, 501, 501)]
-    corners = np.sort(rng.integers(0, 512, (40, 2, 2)), axis=1).reshape(-1, 4)
+    corners = np.sort(rng.integers(0, 512, (100, 2, 2)), axis=1).reshape(-1, 4)
     boxes += [tuple(int(v) for v in box) for box in corners if box[0] < box[2] and box[1] < box[3]]
     for box in boxes:
         expected = np.asarray(picture.crop(box).resize((224, 224), Image.Resampling.BILINEAR))
         np.testing.assert_array_equal(window(sample_bgr, box), expected[..., ::-1])
+
+
+@pytest.mark.skipif(PIL.__version__ < "13", reason="older versions of Pillow round in another order; see the next test")
+@pytest.mark.parametrize("width", [1, 223, 224, 225, 640, 1080, 3000])
+def test_order_of_passes_is_pillows(width, rng):
+    """Just below and above the height from which it turns, and far off."""
+    turn = max(224, 2 * width - 224)
+    for height in (1, 100, turn - 1, turn, turn + 1, turn + 2, 2 * turn):
+        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        expected = np.asarray(Image.fromarray(noise).resize((224, 224), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(window(noise), expected)
+
+
+def test_windows_of_the_golden_picture(sample_bgr, golden):
+    """Digest of Pillow 13's windows, the ones the golden files were made with; holds whatever Pillow is installed."""
+    boxes = np.concatenate([golden(0)["body_box"], golden(0)["head_box"]])
+    pixels = b"".join(window(sample_bgr, tuple(int(v) for v in box)).tobytes() for box in boxes)
+    assert hashlib.sha256(pixels).hexdigest()[:16] == "fbde18ccbfe36897"

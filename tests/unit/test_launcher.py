@@ -52,7 +52,7 @@ def test_does_not_find_itself(fake, monkeypatch):
 
 
 def test_signals_reach_the_child():
-    code = "import sys; from serving.launcher import run_and_forward; import os; sys.exit(run_and_forward(sys.argv[1:], dict(os.environ)))"
+    code = "import os, sys, serving.launcher as it; sys.exit(it.run_and_forward(sys.argv[1:], dict(os.environ)))"
     child = "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"
     command = [sys.executable, "-c", code, "sh", "-c", child]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
@@ -73,7 +73,10 @@ def test_wheels_backends_and_environment(tmp_path):
     assert (tmp_path / "onnxruntime" / "model.py").is_file()
     assert str(triton.libraries) in triton.environment()["LD_LIBRARY_PATH"]
     assert f"--backend-directory={tmp_path}" in triton.arguments(tmp_path, [])
-    assert triton.arguments(tmp_path, ["--backend-directory", "mine", "--backend-config=python,shm-region-prefix-name=x"]) == []
+    assert (
+        triton.arguments(tmp_path, ["--backend-directory", "mine", "--backend-config=python,shm-region-prefix-name=x"])
+        == []
+    )
 
 
 def test_no_triton_at_all(monkeypatch):

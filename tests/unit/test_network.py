@@ -69,13 +69,17 @@ def roi_position_by_hand(grid: np.ndarray, box: list[float], i: int, j: int) -> 
     )
 
 
-@pytest.mark.parametrize("box", [[41, 8, 175, 224], [0, 0, 224, 224], [200, 200, 224, 224], [3, 5, 4, 6], [-9, 0, 240, 9]])
+@pytest.mark.parametrize(
+    "box", [[41, 8, 175, 224], [0, 0, 224, 224], [200, 200, 224, 224], [3, 5, 4, 6], [-9, 0, 240, 9]]
+)
 def test_roi_positions(box, rng):
     position = GridPosition(8)
     for embedding in (position.row_embed, position.col_embed):
         embedding.weight.data = torch.from_numpy(rng.uniform(0, 1, embedding.weight.shape).astype(np.float32))
     grid = position.grid().detach().numpy()
-    np.testing.assert_array_equal(grid[2, 5], np.concatenate([position.col_embed.weight[5].detach(), position.row_embed.weight[2].detach()]))
+    np.testing.assert_array_equal(
+        grid[2, 5], np.concatenate([position.col_embed.weight[5].detach(), position.row_embed.weight[2].detach()])
+    )
     tokens = position.roi_tokens(torch.tensor([box], dtype=torch.float32)).detach().numpy().reshape(7, 7, 8)
     expected = np.array([[roi_position_by_hand(grid, box, i, j) for j in range(7)] for i in range(7)])
     np.testing.assert_allclose(tokens, expected, atol=2e-5)

@@ -76,7 +76,9 @@ def test_one_detection_and_one_recognition_for_a_batch(pipeline, models):
     results = [json.loads(pipeline.result(job)) for job in (jobs[0], jobs[1], jobs[3])]
     assert [len(result["persons"]) for result in results] == [1, 0, 1]
     # Each picture got its own row.
-    logits = [np.log(p / (1 - p)) for result in results for person in result["persons"] for p in person["scores"]["pred"][:1]]
+    logits = [
+        np.log(p / (1 - p)) for result in results for person in result["persons"] for p in person["scores"]["pred"][:1]
+    ]
     np.testing.assert_allclose(logits, [2.0, 1.5])
 
 
@@ -137,7 +139,10 @@ def test_overrides():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ('{"final_treshold": 0.5}', "unknown request parameter final_treshold; there are final_threshold, level_threshold"),
+        (
+            '{"final_treshold": 0.5}',
+            "unknown request parameter final_treshold; there are final_threshold, level_threshold",
+        ),
         ('{"final_threshold": 1.5}', "must be a number from 0 to 1, got 1.5"),
         ('{"final_threshold": -0.1}', "must be a number from 0 to 1"),
         ('{"min_score": "high"}', "must be a number from 0 to 1, got 'high'"),

@@ -26,7 +26,9 @@ def test_every_key_has_a_place():
 
 
 def test_what_is_never_used_may_be_absent():
-    account("GWT.pth", state(**{"decoder_head.0.norm1.bias": None, "bn.num_batches_tracked": None}), EXPECTED).raise_for_problems()
+    account(
+        "GWT.pth", state(**{"decoder_head.0.norm1.bias": None, "bn.num_batches_tracked": None}), EXPECTED
+    ).raise_for_problems()
 
 
 def test_problems_are_listed():

@@ -72,10 +72,25 @@ def letterbox(image: np.ndarray) -> tuple[np.ndarray, float]:
 def window(image: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
     """A box of the image (x1, y1, x2, y2; None: all of it) as the network sees it: UINT8 [224, 224, 3].
 
-    Resized as Pillow does with BILINEAR, which low-pass filters when it shrinks; OpenCV's does not.
+    Resized as Pillow 13 does with BILINEAR, which low-pass filters when it shrinks; OpenCV's does not. Other versions
+    of Pillow differ by a grey level here and there (see ``vertical_first``), so that the two passes are asked for one
+    by one.
     """
     if box is not None:
         x1, y1, x2, y2 = box
         image = image[y1:y2, x1:x2]
-    resized = Image.fromarray(np.ascontiguousarray(image)).resize((WINDOW, WINDOW), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    height, width = image.shape[:2]
+    between = (width, WINDOW) if vertical_first(width, height) else (WINDOW, height)
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    for size in (between, (WINDOW, WINDOW)):
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def vertical_first(width: int, height: int) -> bool:
+    """Whether Pillow 13 shrinks this picture's height to 224 before its width; earlier versions never do.
+
+    The result of the first pass is rounded to whole grey levels, so that the order shows. The rule was found by
+    comparison; the tests hold it to Pillow itself.
+    """
+    return height > WINDOW and 2 * width < height + WINDOW

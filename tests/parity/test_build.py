@@ -1,0 +1,170 @@
+"""export/build_engines.py: what it keeps, what it rebuilds, what it refuses, what it leaves behind."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from cocoer.labels import EMOTIC_LABELS
+from export import build_engines, builder
+from export.configs import all_configs, to_text
+from export.repository import engine_path
+from export.specs import ENGINES, OPSET, engine
+from export.verify import Parity
+from tests.conftest import run_python
+
+BUILD = "export/build_engines.py"
+
+
+@pytest.fixture
+def repository(repositories, tmp_path):
+    """A built repository (seed 1, OpenCV) of the test's own; unchanged files are links."""
+    target = tmp_path / "repository"
+    shutil.copytree(repositories(1), target, copy_function=os.link)
+    return target
+
+
+@pytest.fixture
+def common(checkpoints, repository):
+    """Arguments of the build that made it."""
+    return ["--checkpoints", str(checkpoints(1)), "--repository", str(repository), "--detectors", "opencv"]
+
+
+def stamps(repository):
+    return {path: path.stat().st_mtime_ns for path in repository.rglob("*.onnx")}
+
+
+def test_nothing_changed_rebuilds_nothing(common, repository):
+    before = stamps(repository)
+    result = run_python(BUILD, *common, "--json")
+    assert result.returncode == 0, result.stderr
+    assert stamps(repository) == before
+    report = json.loads(result.stdout)
+    assert {row["status"] for row in report["engines"]} == {"kept"}
+    assert "WARNING: synthetic weights" in result.stderr
+
+
+def test_report(repository):
+    report = json.loads((repository / "build_report.json").read_text())
+    assert [row["name"] for row in report["engines"]] == [spec.name for spec in ENGINES]
+    assert report["synthetic"]
+    assert report["weights"].startswith("synthetic seed 1")
+    for row in report["engines"]:
+        assert row["parity"]["passed"]
+        assert row["parity"]["max_error"] <= row["parity"]["tolerance"] == engine(row["name"]).tolerance
+
+
+def test_graphs(repository):
+    """Opset 20, the spec's names in its order, weights inside."""
+    for spec in ENGINES:
+        model = onnx.load(engine_path(repository, spec.name), load_external_data=False)
+        assert [entry.version for entry in model.opset_import if entry.domain == ""] == [OPSET]
+        assert [value.name for value in model.graph.input] == [tensor.name for tensor in spec.inputs]
+        assert [value.name for value in model.graph.output] == [tensor.name for tensor in spec.outputs]
+        assert not any(tensor.external_data for tensor in model.graph.initializer)
+        assert all(value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input)
+
+
+def test_damaged_engine_is_rebuilt(common, repository, capsys):
+    path = engine_path(repository, "context_gather")
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) // 2])
+    assert build_engines.main([*common, "--json"]) == 0
+    rows = {row["name"]: row["status"] for row in json.loads(capsys.readouterr().out)["engines"]}
+    assert rows.pop("context_gather") == "built"
+    assert set(rows.values()) == {"kept"}
+    assert path.stat().st_size == len(content)
+
+
+def test_failing_engine_does_not_replace_a_good_one(common, repository, monkeypatch, capsys):
+    path = engine_path(repository, "context_gather")
+    before = path.read_bytes()
+    monkeypatch.setattr(builder, "verify", lambda *_: Parity(0.5, "person_tokens, random input, batch 1", 0.0))
+    assert build_engines.main([*common, "--only", "context_gather", "--force"]) == 1
+    captured = capsys.readouterr()
+    assert "fail" in captured.out
+    assert "context_gather was not replaced: VerificationError: error 0.5 in person_tokens" in captured.err
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(path.parent)) == ["engine.json", "model.onnx"]
+
+
+def test_whatever_the_directory_held(common, repository):
+    """Old versions, plans and edits of our models go; models of others stay, and are told."""
+    (repository / "fusion" / "2").mkdir()
+    (repository / "fusion" / "2" / "model.plan").write_text("old")
+    (repository / "vi_head" / "1" / "model.plan").write_text("old")
+    config = repository / "cocoer" / "config.pbtxt"
+    config.unlink()
+    config.write_text("name: 'else'")
+    (repository / "cocoer" / "1" / "cocoer_bls" / "stale.py").write_text("")
+    (repository / "theirs" / "1").mkdir(parents=True)
+    result = run_python(BUILD, *common)
+    assert result.returncode == 0, result.stderr
+    assert not (repository / "fusion" / "2").exists()
+    assert not (repository / "vi_head" / "1" / "model.plan").exists()
+    assert not (repository / "cocoer" / "1" / "cocoer_bls" / "stale.py").exists()
+    assert (repository / "theirs" / "1").is_dir()
+    assert "also holds theirs" in result.stderr
+    for name, expected in all_configs().items():
+        assert (repository / name / "config.pbtxt").read_text() == to_text(expected)
+    assert tuple((repository / "cocoer" / "1" / "labels.txt").read_text().splitlines()) == EMOTIC_LABELS
+
+
+def test_mixed_builds_are_not_servable(common, repository, capsys):
+    """An engine built alone with other options: told, and the BLS is left without its build file."""
+    assert build_engines.main([*common, "--only", "context_gather", "--channel-order", "rgb"]) == 0
+    assert "can't be served yet" in capsys.readouterr().err
+    assert not (repository / "cocoer" / "1" / "build.json").exists()
+
+
+def test_fp16_and_rgb(checkpoints, repositories, tmp_path):
+    """One build of both: trunk in half precision, channels turned in the graph."""
+    options = ["--precision", "fp16", "--channel-order", "rgb", "--detectors", "opencv", "--only", "context_encoder"]
+    result = run_python(BUILD, "--checkpoints", checkpoints(1), "--repository", tmp_path, *options)
+    assert result.returncode == 0, result.stderr + result.stdout
+    path = engine_path(tmp_path, "context_encoder")
+    plain = engine_path(repositories(1), "context_encoder")
+    assert path.stat().st_size < 0.65 * plain.stat().st_size
+    level = ort.SessionOptions()
+    level.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    half = ort.InferenceSession(str(path), level).run(["logits"], {"image": pixels})[0]
+    full = ort.InferenceSession(str(plain)).run(["logits"], {"image": np.ascontiguousarray(pixels[..., ::-1])})[0]
+    assert 0 < np.abs(half - full).max() < engine("context_encoder").fp16_tolerance
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], r"No checkpoint: GWT.pth and clip/RN50.pt not found"),
+        ([], "pass --synthetic"),
+        (["--backend", "tensorrt"], "The tensorrt backend is not built yet"),
+    ],
+)
+def test_usage_errors(arguments, message, tmp_path):
+    result = run_python(BUILD, "--checkpoints", tmp_path / "none", "--repository", tmp_path / "r", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_detector_choice(tmp_path):
+    """SCRFD where both files are; else OpenCV, and a notice that names what is missing."""
+    with pytest.raises(
+        build_engines.UsageError, match=r"--detectors scrfd needs .*scrfd_person_2.5g.onnx and .*det_10g.onnx"
+    ):
+        build_engines.find_detectors(tmp_path, "scrfd")
+    (tmp_path / "insightface").mkdir()
+    (tmp_path / "insightface" / "det_10g.onnx").touch()
+    scrfd, notice = build_engines.find_detectors(tmp_path, "auto")
+    assert not scrfd
+    assert "scrfd_person_2.5g.onnx not found" in notice
+    assert "det_10g" not in notice
+    (tmp_path / "insightface" / "scrfd_person_2.5g.onnx").touch()
+    assert build_engines.find_detectors(tmp_path, "auto") == (True, "")
+    assert build_engines.find_detectors(tmp_path, "opencv") == (False, "")

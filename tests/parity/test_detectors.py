@@ -1,0 +1,177 @@
+"""Detector engines against insightface's own SCRFD class, on the same ONNX files."""
+
+import itertools
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from cocoer_bls.images import letterbox
+from insightface.model_zoo.scrfd import SCRFD
+from onnx import TensorProto, helper, numpy_helper
+
+from export.builder import DETECTOR_FILES
+from export.detector import (
+    BATCH_FIRST,
+    BATCH_INSIDE,
+    IOU_THRESHOLDS,
+    ONE_BY_ONE,
+    DetectorError,
+    absent_detector,
+    load_network,
+    wrap_detector,
+)
+from export.specs import MAX_DETECTIONS
+
+SIZES = [(512, 512), (900, 700), (333, 720), (1280, 300), (60, 60)]
+
+
+def pictures(sample: np.ndarray) -> list[np.ndarray]:
+    """The sample at several sizes, some of it turned, so that the batch holds different pictures."""
+    return [np.ascontiguousarray(np.rot90(cv2.resize(sample, size), k)) for k, size in enumerate(SIZES)]
+
+
+def engine_inputs(images: list[np.ndarray], min_score: float = 0.5) -> dict[str, np.ndarray]:
+    canvases, scales = zip(*(letterbox(image) for image in images))
+    return {
+        "image": np.stack(canvases),
+        "scale": np.array(scales, dtype=np.float32)[:, None],
+        "min_score": np.full((len(images), 1), min_score, dtype=np.float32),
+    }
+
+
+def session_of(model: onnx.ModelProto) -> ort.InferenceSession:
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def insightface_detector(path, name: str, min_score: float = 0.5) -> SCRFD:
+    peer = SCRFD(str(path))
+    peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], det_thresh=min_score, input_size=(640, 640))
+    return peer
+
+
+def assert_same_detections(outputs: list[np.ndarray], peer: SCRFD, images: list[np.ndarray]) -> list[int]:
+    """Count, order, boxes and scores; returns the counts."""
+    boxes, scores, counts = outputs
+    for index, image in enumerate(images):
+        expected, _ = peer.detect(image)
+        count = counts[index, 0]
+        assert count == min(len(expected), MAX_DETECTIONS)
+        np.testing.assert_allclose(boxes[index, :count], expected[:count, :4], atol=2e-2)
+        np.testing.assert_allclose(scores[index, :count], expected[:count, 4], atol=1e-5)
+        assert not boxes[index, count:].any()
+        assert not scores[index, count:].any()
+    return counts[:, 0].tolist()
+
+
+@pytest.mark.parametrize("min_score", [0.5, 0.6])
+@pytest.mark.parametrize("name", DETECTOR_FILES)
+def test_real_layer_sizes(name, min_score, checkpoints, sample_bgr):
+    """The 2.5g and 10g shaped networks: same boxes, scores and order; a batch equal to one by one."""
+    path = checkpoints(0) / DETECTOR_FILES[name]
+    session, images = session_of(wrap_detector(path, name, {})), pictures(sample_bgr)
+    inputs = engine_inputs(images, min_score)
+    together = session.run(None, inputs)
+    counts = assert_same_detections(together, insightface_detector(path, name, min_score), images)
+    assert sum(counts) > 10
+    for index in range(len(images)):
+        alone = session.run(None, {key: array[index : index + 1] for key, array in inputs.items()})
+        for one, batch in zip(alone, together):
+            np.testing.assert_array_equal(one[0], batch[index])
+
+
+def tiny_detector(path, strides: tuple[int, ...], anchors: int, keypoints: bool, order: str, rank3: bool) -> None:
+    """An SCRFD of one convolution per output, in a given layout; some of its boxes are inside out.
+
+    Args:
+        order: how a batch lies in the rows; ONE_BY_ONE bakes in a batch of one.
+        rank3: whether rows carry a leading batch axis.
+    """
+    rng = np.random.default_rng(len(strides) * anchors + keypoints)
+    nodes, weights, outputs = [], [], []
+    kinds = [("score", 1), ("box", 4)] + ([("kps", 10)] if keypoints else [])
+    for kind, width in kinds:
+        for stride in strides:
+            tag = f"{kind}_{stride}"
+            channels = anchors * width
+            kernel = rng.standard_normal((channels, 3, stride, stride)).astype(np.float32)
+            kernel *= {"score": 1.2, "box": 2.0, "kps": 0.5}[kind] / stride
+            offset = np.full(channels, {"score": -2.5, "box": 3.0, "kps": 0.0}[kind], dtype=np.float32)
+            weights += [numpy_helper.from_array(kernel, f"{tag}_w"), numpy_helper.from_array(offset, f"{tag}_b")]
+            nodes.append(
+                helper.make_node("Conv", ["input", f"{tag}_w", f"{tag}_b"], [f"{tag}_c"], strides=[stride] * 2)
+            )
+            source = f"{tag}_c"
+            if kind == "score":
+                nodes.append(helper.make_node("Sigmoid", [source], [f"{tag}_s"]))
+                source = f"{tag}_s"
+            permutation = [2, 3, 0, 1] if order == BATCH_INSIDE else [0, 2, 3, 1]
+            rows = (640 // stride) ** 2 * anchors if order == ONE_BY_ONE else -1
+            shape = [1 if order == ONE_BY_ONE else 0, -1, width] if rank3 else [rows, width]
+            weights.append(numpy_helper.from_array(np.array(shape), f"{tag}_shape"))
+            nodes.append(helper.make_node("Transpose", [source], [f"{tag}_t"], perm=permutation))
+            nodes.append(helper.make_node("Reshape", [f"{tag}_t", f"{tag}_shape"], [tag]))
+            outputs.append(
+                helper.make_tensor_value_info(tag, TensorProto.FLOAT, [None, None, width] if rank3 else [None, width])
+            )
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "h", "w"])
+    graph = helper.make_graph(nodes, "tiny", [image], outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), path)
+
+
+LAYOUTS = {6: ((8, 16, 32), 2, False), 9: ((8, 16, 32), 2, True)}
+LAYOUTS |= {10: ((8, 16, 32, 64, 128), 1, False), 15: ((8, 16, 32, 64, 128), 1, True)}
+ORDERS = [(BATCH_FIRST, False), (BATCH_FIRST, True), (BATCH_INSIDE, False), (ONE_BY_ONE, False), (ONE_BY_ONE, True)]
+
+
+@pytest.mark.parametrize(("outputs", "order"), list(itertools.product(LAYOUTS, ORDERS)), ids=str)
+def test_every_layout(outputs, order, tmp_path, sample_bgr):
+    """6, 9, 10 and 15 outputs, rows with and without a batch axis, batches merged in every way or impossible."""
+    strides, anchors, keypoints = LAYOUTS[outputs]
+    path = tmp_path / "tiny.onnx"
+    tiny_detector(path, strides, anchors, keypoints, *order)
+    _, layout, found = load_network(path)
+    # A leading axis of one baked in before the batch is merged: rows come picture by picture all the same.
+    expected = BATCH_FIRST if order == (ONE_BY_ONE, True) else order[0]
+    assert (layout.strides, layout.anchors, found) == (strides, anchors, expected)
+    session, images = session_of(wrap_detector(path, "face_detector", {})), pictures(sample_bgr)[:3]
+    inputs = engine_inputs(images)
+    together = session.run(None, inputs)
+    counts = assert_same_detections(together, insightface_detector(path, "face_detector"), images)
+    assert min(counts) > 0
+    alone = session.run(None, {key: array[1:2] for key, array in inputs.items()})
+    for one, batch in zip(alone, together):
+        np.testing.assert_allclose(one[0], batch[1], atol=2e-3)
+
+
+def test_each_picture_has_its_own_min_score(checkpoints, sample_bgr):
+    path = checkpoints(0) / DETECTOR_FILES["face_detector"]
+    session = session_of(wrap_detector(path, "face_detector", {}))
+    inputs = engine_inputs([sample_bgr] * 3)
+    inputs["min_score"][:, 0] = [0.5, 1.0, 0.7]
+    _, scores, counts = session.run(None, inputs)
+    assert counts[1, 0] == 0
+    assert 0 < counts[2, 0] < counts[0, 0]
+    assert scores[2][scores[2] > 0].min() >= 0.7
+
+
+def test_not_a_detector(tmp_path):
+    path = tmp_path / "other.onnx"
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4, 4])
+    onnx.save(
+        helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [made])), path
+    )
+    with pytest.raises(
+        DetectorError, match=r"other\.onnx: an SCRFD detector has 6, 9, 10 or 15 outputs, this one has 1"
+    ):
+        load_network(path)
+    path.write_bytes(b"not onnx")
+    with pytest.raises(DetectorError, match=r"other\.onnx is not an ONNX file"):
+        load_network(path)
+
+
+def test_absent_detector_says_so(sample_bgr):
+    _, _, counts = session_of(absent_detector({})).run(None, engine_inputs([sample_bgr] * 2))
+    assert counts.tolist() == [[-1], [-1]]

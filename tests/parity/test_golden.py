@@ -1,0 +1,57 @@
+"""The official code's outputs, reproduced by the PyTorch modules and by the ONNX engines."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from cocoer.model import CocoER, imagenet_normalise
+from cocoer.weights import load_checkpoint
+from export.repository import engine_path
+from export.specs import RECOGNITION, EnsembleSpec, engine
+from tests import golden as gold
+from tests.conftest import SEEDS
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pytorch(seed, checkpoints, golden, sample_bgr):
+    """1e-4, the contract's tolerance for PyTorch modules; features too."""
+    checkpoint = load_checkpoint(checkpoints(seed))
+    assert checkpoint.weights.startswith(f"synthetic seed {seed}")
+    model, normalise = CocoER.from_checkpoint(checkpoint), imagenet_normalise()
+    given = {name: torch.from_numpy(array) for name, array in gold.inputs(sample_bgr, golden(seed)).items()}
+    fused, head, body, context, vi_logits = model(
+        normalise(given["image"]),
+        normalise(given["head_crop"]),
+        given["head_box"],
+        normalise(given["body_crop"]),
+        given["body_box"],
+        given["image_index"],
+    )
+    outputs = {
+        **fused._asdict(),
+        "head_logits": head.logits,
+        "body_logits": body.logits,
+        "context_logits": context.logits,
+        "vi_logits": vi_logits,
+    }
+    gold.check({name: tensor.numpy() for name, tensor in outputs.items()}, golden(seed), tolerance=1e-4)
+    assert np.abs(fused.features.numpy() - golden(seed)["features"]).max() < 1e-4
+
+
+def run_ensemble(spec: EnsembleSpec, repository, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What Triton does with an ensemble, in-process."""
+    tensors = dict(inputs)
+    for step in spec.steps:
+        session = ort.InferenceSession(str(engine_path(repository, step.model)), providers=["CPUExecutionProvider"])
+        names = [tensor.name for tensor in engine(step.model).outputs]
+        results = session.run(names, {own: tensors[theirs] for own, theirs in step.inputs.items()})
+        tensors |= {step.outputs[name]: array for name, array in zip(names, results) if name in step.outputs}
+    return {tensor.name: tensors[tensor.name] for tensor in spec.outputs}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_onnx(seed, repositories, golden, sample_bgr):
+    """1e-3, the contract's tolerance for ONNX on CPU in FP32."""
+    outputs = run_ensemble(RECOGNITION, repositories(seed), gold.inputs(sample_bgr, golden(seed)))
+    gold.check(outputs, golden(seed), tolerance=1e-3)

@@ -1,0 +1,262 @@
+"""The served ``cocoer``: golden values, batches, crowds, bad input, statistics."""
+
+import io
+import json
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from cocoer_bls.boxes import detected_persons
+from insightface.model_zoo.scrfd import SCRFD
+from PIL import Image
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from client import InvalidRequest
+from cocoer.labels import EMOTIC_LABELS, LEVELS
+from export.builder import DETECTOR_FILES
+from export.detector import IOU_THRESHOLDS
+from export.specs import RECOGNITION
+from tests import golden as gold
+
+TOLERANCE = 2e-3
+
+
+@pytest.fixture(scope="module")
+def triton(server):
+    with grpcclient.InferenceServerClient(server.url) as connected:
+        yield connected
+
+
+def as_persons(rows):
+    return [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in rows]
+
+
+def check_golden(result, golden):
+    """A RESULT against the golden file: labels, order, and the logits recovered from its probabilities."""
+    assert len(result["persons"]) == len(golden["pred"])
+    for index, person in enumerate(result["persons"]):
+        assert person["id"] == index + 1
+        assert person["body_box"] == golden["body_box"][index].tolist()
+        assert person["head_box"] == golden["head_box"][index].tolist()
+        for name, key in {"pred": "pred", "VI": "vi", "head": "head", "body": "body", "ctx": "ctx"}.items():
+            p = np.array(person["scores"][name])
+            assert np.abs(np.log(p / (1 - p)) - golden[key][index]).max() < TOLERANCE
+            gold.check_labels(person[name], golden[key][index], gold.FINAL if name == "pred" else gold.LEVEL)
+        assert person["emo_process"] == [f"{LEVELS[level]}-level" for level in golden["order"][index]]
+        losses = [person["losses"][level] for level in LEVELS]
+        np.testing.assert_allclose(losses, golden["losses"][index], atol=TOLERANCE)
+        weights = person["coordination"]
+        np.testing.assert_allclose(list(weights["lambda_w1"].values()), golden["lambda_w1"][index], atol=TOLERANCE)
+        np.testing.assert_allclose(list(weights["lambda_b2"].values()), golden["lambda_b2"][index], atol=TOLERANCE)
+        assert set(weights["lambda_w2"]) == set(LEVELS) - {LEVELS[golden["order"][index][0]]}
+        assert abs(weights["grad_distance"] - golden["grad_distance"][index]) < TOLERANCE
+
+
+def test_golden_seed0(client, golden, sample_bytes):
+    result = client.infer(sample_bytes, as_persons(gold.person_rows(golden(0))))
+    check_golden(result, golden(0))
+    assert result["image"] == {"width": 512, "height": 512}
+    assert tuple(result["labels"]) == EMOTIC_LABELS
+    assert result["model"]["weights"].startswith("synthetic seed 0")
+    assert result["model"]["synthetic"] is True
+    assert result["model"]["detector"] == "scrfd (synthetic)"
+    assert result["model"]["channel_order"] == "bgr"
+
+
+def infer_ensemble(triton, name, inputs):
+    tensors = []
+    for key, array in inputs.items():
+        tensor = grpcclient.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
+    return triton.infer(name, tensors)
+
+
+def test_golden_through_the_ensemble_alone(triton, golden, sample_bgr):
+    answer = infer_ensemble(triton, "recognition", gold.inputs(sample_bgr, golden(0)))
+    outputs = {tensor.name: answer.as_numpy(tensor.name) for tensor in RECOGNITION.outputs}
+    gold.check(outputs, golden(0), TOLERANCE)
+
+
+def served_count(triton, model):
+    """Rows the model has run so far."""
+    stats = triton.get_inference_statistics(model, as_json=True)["model_stats"][0]
+    return int(stats.get("inference_count", 0))
+
+
+@pytest.mark.parametrize("count", [1, 6, 70])
+def test_context_and_vi_run_once_per_image(triton, client, golden, sample_bytes, count):
+    rows = np.resize(gold.person_rows(golden(0)), (count, 8))
+    models = ("context_encoder", "vi_head", "head_encoder", "body_encoder", "person_detector")
+    before = {model: served_count(triton, model) for model in models}
+    client.infer(sample_bytes, as_persons(rows))
+    ran = {model: served_count(triton, model) - before[model] for model in models}
+    assert ran == {
+        "context_encoder": 1,
+        "vi_head": 1,
+        "head_encoder": count,
+        "body_encoder": count,
+        "person_detector": 0,
+    }
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 33, 70, 130])
+def test_crowds(client, golden, sample_bytes, count):
+    """Every person of any crowd gets the answer it gets alone."""
+    rows = np.resize(gold.person_rows(golden(0)), (count, 8))
+    result = client.infer(sample_bytes, as_persons(rows))
+    assert [person["id"] for person in result["persons"]] == list(range(1, count + 1))
+    logits = golden(0)["pred"][np.arange(count) % 6]
+    p = np.array([person["scores"]["pred"] for person in result["persons"]]).reshape(count, 26)
+    assert np.abs(np.log(p / (1 - p)) - logits).max(initial=0) < TOLERANCE
+
+
+def test_detection_end_to_end(client, checkpoints, sample_bytes, sample_bgr):
+    """Persons found by the server are those of insightface's class and the release's matching."""
+    found = {}
+    for name, file in DETECTOR_FILES.items():
+        peer = SCRFD(str(checkpoints(0) / file))
+        peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], input_size=(640, 640))
+        found[name] = peer.detect(sample_bgr)[0][:, :4]
+    expected = detected_persons(found["person_detector"], found["face_detector"], 512, 512)
+    assert expected
+    result = client.infer(sample_bytes)
+    assert [person["body_box"] for person in result["persons"]] == [list(person.body) for person in expected]
+    assert [person["head_box"] for person in result["persons"]] == [list(person.head) for person in expected]
+
+
+def test_min_score_and_thresholds(client, sample_bytes):
+    assert client.infer(sample_bytes, min_score=1.0)["persons"] == []
+    everything = client.infer(sample_bytes, final_threshold=0.0, level_threshold=1.0)
+    for person in everything["persons"]:
+        assert person["pred"] == list(EMOTIC_LABELS)
+        assert person["head"] == person["VI"] == []
+
+
+def batch_inputs(images, persons=None):
+    tensor = grpcclient.InferInput("IMAGE", [len(images), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[image] for image in images], dtype=np.object_))
+    inputs = [tensor]
+    if persons is not None:
+        boxes = grpcclient.InferInput("PERSONS", list(persons.shape), "FP32")
+        boxes.set_data_from_numpy(persons)
+        inputs.append(boxes)
+    return inputs
+
+
+def results_of(answer):
+    return [json.loads(text) for text in answer.as_numpy("RESULT")[:, 0]]
+
+
+def test_batch_with_a_corrupt_image(triton, golden, sample_bytes):
+    """Three pictures in one request, the middle one damaged: it fails alone, in its place."""
+    rows = gold.person_rows(golden(0))
+    answer = triton.infer(
+        "cocoer", batch_inputs([sample_bytes, sample_bytes[:4000], sample_bytes], np.stack([rows] * 3))
+    )
+    first, second, third = results_of(answer)
+    check_golden(first, golden(0))
+    check_golden(third, golden(0))
+    assert second == {
+        "error": {"code": "INVALID_ARG", "message": "IMAGE is damaged and can't be decoded; is the file complete?"}
+    }
+
+
+def encode(image, form):
+    stream = io.BytesIO()
+    image.save(stream, form)
+    return stream.getvalue()
+
+
+def test_concurrent_requests_get_their_own_answers(client, golden, sample_bytes):
+    """Good and bad requests at once: each answer is the one it gets alone, and a bad neighbour hurts nobody."""
+    rows = gold.person_rows(golden(0))
+    small = encode(Image.open(io.BytesIO(sample_bytes)).resize((200, 180)), "JPEG")
+    requests = [(sample_bytes, rows[index : index + 1]) for index in range(6)] + [(sample_bytes, rows), (small, None)]
+    alone = [client.infer(image, None if box is None else as_persons(box)) for image, box in requests]
+
+    def ask(index):
+        if index % 5 == 4:
+            with pytest.raises(InvalidRequest):
+                client.infer(b"junk %d" % index)
+            return None
+        image, box = requests[index % len(requests)]
+        return client.infer(image, None if box is None else as_persons(box))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(40)))
+    for index, answer in enumerate(answers):
+        if answer is not None:
+            assert_same_result(answer, alone[index % len(requests)])
+
+
+def assert_same_result(one, other):
+    """Equal but for the last bits, which depend on who shared the batch."""
+    assert len(one["persons"]) == len(other["persons"])
+    for a, b in zip(one["persons"], other["persons"]):
+        assert {key: a[key] for key in ("body_box", "head_box", "emo_process")} == {
+            key: b[key] for key in ("body_box", "head_box", "emo_process")
+        }
+        for name in a["scores"]:
+            np.testing.assert_allclose(a["scores"][name], b["scores"][name], atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_formats(client, form):
+    result = client.infer(encode(Image.new("RGB", (64, 48), "gray"), form))
+    assert result["image"] == {"width": 64, "height": 48}
+
+
+@pytest.mark.parametrize(
+    ("image", "persons", "parameters", "message"),
+    [
+        (b"", None, {}, "IMAGE is empty"),
+        (b"GIF89a", None, {}, "not a picture in JPEG, PNG, WebP or BMP"),
+        (
+            None,
+            [[9, 9, 5, 5, 1, 1, 2, 2]],
+            {},
+            "PERSONS row 0: the body box [9, 9, 5, 5] has no pixel in the 512x512 image",
+        ),
+        (None, [[1, 1, 9, 9, float("nan"), 1, 2, 2]], {}, "PERSONS row 0 is not finite"),
+        (None, [[1, 1, 9, 9, 1, 1, 2, 2]] * 513, {}, "PERSONS has 513 rows, more than the allowed 512"),
+        (None, None, {"final_threshold": 7.0}, "final_threshold must be a number from 0 to 1"),
+        (None, None, {"thresold": 0.1}, "unknown request parameter thresold"),
+    ],
+)
+def test_bad_input_is_an_invalid_argument(triton, sample_bytes, image, persons, parameters, message):
+    boxes = None if persons is None else np.array([persons], dtype=np.float32)
+    with pytest.raises(InferenceServerException) as caught:
+        triton.infer("cocoer", batch_inputs([sample_bytes if image is None else image], boxes), parameters=parameters)
+    assert "INVALID_ARGUMENT" in caught.value.status()
+    assert message in caught.value.message()
+    assert "Traceback" not in caught.value.message()
+
+
+def test_shapes_are_tritons_to_refuse(triton, sample_bytes):
+    with pytest.raises(InferenceServerException) as caught:
+        triton.infer("cocoer", batch_inputs([sample_bytes], np.zeros((1, 2, 7), dtype=np.float32)))
+    assert "INVALID_ARGUMENT" in caught.value.status()
+
+
+def test_every_model_is_ready_and_batches_are_formed(triton, client, server, golden, sample_bytes):
+    index = triton.get_model_repository_index(as_json=True)["models"]
+    assert {model["state"] for model in index} == {"READY"}
+    assert len(index) == 11
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as answer:
+        assert "nv_inference_request_success" in answer.read().decode()
+
+
+def test_labels_through_tritons_classification(triton, golden, sample_bgr):
+    """``class_count`` of the ensemble names the categories."""
+    inputs = []
+    for key, array in gold.inputs(sample_bgr, golden(0)).items():
+        tensor = grpcclient.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    wanted = [grpcclient.InferRequestedOutput("logits", class_count=26 * 6)]
+    rows = triton.infer("recognition", inputs, outputs=wanted).as_numpy("logits").reshape(-1)
+    names = {row.decode().split(":")[2] for row in rows if row.decode().count(":") == 2}
+    assert names == set(EMOTIC_LABELS)
