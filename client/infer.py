@@ -79,15 +79,23 @@ def _is_box_pair(person: Any) -> bool:
 
 
 def write_picture(
-    image: Path, result: dict[str, Any], warnings: Sequence[str], directory: Path, used: set[Path]
+    image: Path, result: dict[str, Any], warnings: Sequence[str], directory: Path, taken: set[Path]
 ) -> Path:
-    """Write the annotated picture as PNG, atomically; ``a/x.jpg`` and ``b/x.jpg`` of one run get names of their own."""
+    """Write the annotated picture as PNG, atomically.
+
+    Args:
+        image: the picture asked about.
+        result: its RESULT object.
+        warnings: lines of the banner.
+        directory: where to write.
+        taken: resolved paths not to write to (the inputs, and what this run has written); the new one is added.
+    """
     target = directory / f"{image.stem}.png"
     count = 2
-    while target in used or target.resolve() == image.resolve():
+    while target.resolve() in taken:
         target = directory / f"{image.stem}-{count}.png"
         count += 1
-    used.add(target)
+    taken.add(target.resolve())
     directory.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -118,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
     quiet = args.json == "-"
     thresholds = {name: getattr(args, name) for name in ("final_threshold", "level_threshold", "min_score")}
-    results, failures, used = [], 0, set[Path]()
+    results, failures, taken = [], 0, {image.resolve() for image in args.images}
     with CocoerClient(args.url, args.timeout) as client:
         client.check_ready()
         for image in args.images:
@@ -126,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
                 result = client.infer(_read(image), persons, **thresholds)
                 results.append({"file": str(image), **result})
                 warnings = shown_warnings(result, persons is not None)
-                picture = write_picture(image, result, warnings, args.output_dir, used)
+                picture = write_picture(image, result, warnings, args.output_dir, taken)
             except ServerUnavailable:
                 raise
             except (InputFileError, InvalidRequest) as error:

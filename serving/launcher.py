@@ -93,15 +93,11 @@ class WheelTriton:
     def environment(self) -> dict[str, str]:
         """This process's environment, with the wheel's libraries and this interpreter's packages reachable."""
         environment = dict(os.environ)
-        libraries = [
-            str(self.libraries),
-            str(sysconfig.get_config_var("LIBDIR") or ""),
-            environment.get("LD_LIBRARY_PATH", ""),
-        ]
-        # The stub embeds an interpreter of its own that knows nothing of a virtual environment.
-        packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), environment.get("PYTHONPATH", "")]
-        environment["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys(filter(None, libraries)))
-        environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, packages)))
+        # The stub's interpreter ignores PYTHONPATH, and takes for its home whatever python3 is first on PATH.
+        search = [str(Path(sys.executable).parent), environment.get("PATH", "")]
+        libraries = [self.libraries, sysconfig.get_config_var("LIBDIR"), environment.get("LD_LIBRARY_PATH")]
+        environment["PATH"] = os.pathsep.join(filter(None, search))
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys(str(path) for path in libraries if path))
         # Model directories are not ours to write bytecode into.
         environment.setdefault("PYTHONDONTWRITEBYTECODE", "1")
         return environment
