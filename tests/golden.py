@@ -39,6 +39,7 @@ def check(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray], toleran
     errors = max_errors(outputs, golden)
     # cvxopt stopped at its default accuracy (1e-7 of the objective): 1e-4 in a flat problem's weights.
     allowed = {key: max(tolerance, 2e-4) if key.startswith("lambda") else tolerance for key in errors}
+    print(f"golden parity, tolerance {tolerance:g}:", ", ".join(f"{key} {value:.1e}" for key, value in errors.items()))
     bad = {key: value for key, value in errors.items() if not value <= allowed[key]}
     assert not bad, f"beyond {tolerance}: {bad}"
     assert outputs["order"].tolist() == golden["order"].tolist()

@@ -26,7 +26,7 @@ def client(server: TritonServer) -> Iterator[CocoerClient]:
         yield connected
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def opencv_server(repositories: Callable[[int], Path]) -> Iterator[TritonServer]:
     with TritonServer(repositories(1), CACHE / "server-seed1.log") as running:
         yield running
