@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ if __package__ in (None, ""):
 
 from client.client import BoxPair, CocoerClient  # noqa: E402
 from client.draw import annotate, open_upright  # noqa: E402
-from client.errors import CocoerError, InvalidRequest, ServerUnavailable  # noqa: E402
+from client.errors import CocoerError, ServerUnavailable  # noqa: E402
 from client.report import format_result, shown_warnings  # noqa: E402
 
 
@@ -96,13 +96,8 @@ def write_picture(
         target = directory / f"{image.stem}-{count}.png"
         count += 1
     taken.add(target.resolve())
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        annotate(open_upright(image), result, warnings).save(temporary, format="PNG")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    picture = annotate(open_upright(image), result, warnings)
+    replace_file(target, lambda temporary: picture.save(temporary, format="PNG"))
     return target
 
 
@@ -112,11 +107,15 @@ def write_json(target: str, results: list[dict[str, Any]], several: bool) -> Non
     if target == "-":
         sys.stdout.write(text)
         return
-    path = Path(target)
+    replace_file(Path(target), lambda temporary: temporary.write_text(text))
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: an interrupted run leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
+        write(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -124,7 +123,6 @@ def write_json(target: str, results: list[dict[str, Any]], several: bool) -> Non
 
 def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
-    quiet = args.json == "-"
     thresholds = {name: getattr(args, name) for name in ("final_threshold", "level_threshold", "min_score")}
     results, failures, taken = [], 0, {image.resolve() for image in args.images}
     with CocoerClient(args.url, args.timeout) as client:
@@ -135,17 +133,13 @@ def run(args: argparse.Namespace) -> int:
                 results.append({"file": str(image), **result})
                 warnings = shown_warnings(result, persons is not None)
                 picture = write_picture(image, result, warnings, args.output_dir, taken)
-            except ServerUnavailable:
-                raise
-            except (InputFileError, InvalidRequest) as error:
-                failures += _complain(f"{image}: {error}" if isinstance(error, InvalidRequest) else str(error))
             except (CocoerError, OSError) as error:
                 failures += _complain(f"{image}: {error}")
-            else:
-                if not quiet:
-                    print(
-                        format_result(str(image), result, persons is not None) + f"\n\npicture: {picture}", flush=True
-                    )
+                if isinstance(error, ServerUnavailable):
+                    break  # the rest would fail the same way; what is done is kept
+                continue
+            if args.json != "-":
+                print(f"{format_result(str(image), result, persons is not None)}\n\npicture: {picture}", flush=True)
     if args.json and results:
         write_json(args.json, results, several=len(args.images) > 1)
     return 1 if failures else 0
@@ -155,7 +149,7 @@ def _read(image: Path) -> bytes:
     try:
         return image.read_bytes()
     except OSError as error:
-        raise InputFileError(f"{image}: {error.strerror}") from error
+        raise InputFileError(error.strerror or str(error)) from error
 
 
 def _complain(message: str) -> int:

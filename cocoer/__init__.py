@@ -2,4 +2,6 @@
 
 from cocoer.labels import EMOTIC_LABELS, LEVELS
 
-__all__ = ["EMOTIC_LABELS", "LEVELS"]
+__version__ = "0.1.0"
+
+__all__ = ["EMOTIC_LABELS", "LEVELS", "__version__"]

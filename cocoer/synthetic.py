@@ -12,14 +12,16 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from cocoer.files import replace_file
 
 KEYS_FILE = Path(__file__).parent / "data" / "checkpoint_keys.json"
 NOTICE = "synthetic weights (random numbers): predictions mean nothing"
@@ -98,18 +100,7 @@ def write_checkpoints(seed: int, out: Path) -> list[Path]:
         "VI_weights/w.pth": {"model": {"W.weight": gwt["W.weight"]}, "synthetic": mark},
         "clip/RN50.pt": {"model": clip, "synthetic": mark},
     }
-    return [_save(content, out / name) for name, content in files.items()]
-
-
-def _save(content: dict[str, object], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        torch.save(content, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return [replace_file(out / name, partial(torch.save, content)) for name, content in files.items()]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,6 @@ download.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cocoer.files import replace_file
 from cocoer.synthetic import NOTICE, synthetic_array
 
 SIDE = 640
@@ -164,7 +164,6 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     """Write one detector, marked as synthetic in its metadata; atomically."""
     import onnx  # late: the network itself needs no ONNX
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     program = torch.onnx.export(
         random_scrfd(shape, seed),
         (torch.zeros(2, 3, SIDE, SIDE),),
@@ -182,10 +181,4 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].Clear()
     onnx.helper.set_model_props(model, {"synthetic": f"seed {seed}: {NOTICE}"})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        onnx.save(model, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return replace_file(path, lambda temporary: onnx.save(model, temporary))

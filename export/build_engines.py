@@ -2,7 +2,7 @@
 
     python export/build_engines.py [--checkpoints checkpoints] [--repository model_repository]
 
-What is up to date is kept; an engine that is too far from its reference does not replace another.
+What is up to date is kept. If an engine is too far from its reference, none replaces another.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import sys
 import time
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -21,6 +20,7 @@ if __package__ in (None, ""):
 
 import onnx  # noqa: E402
 
+from cocoer import __version__  # noqa: E402
 from cocoer.synthetic import NOTICE, write_checkpoints  # noqa: E402
 from cocoer.weights import CLIP_FILE, GWT_FILE, CheckpointError  # noqa: E402
 from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult  # noqa: E402
@@ -138,7 +138,7 @@ def format_table(results: list[EngineResult]) -> str:
         parity = result.parity
         error = f"{parity.max_error:.1e}" if parity else "-"
         tolerance = f"{parity.tolerance:.0e}" if parity else "-"
-        verdict = "fail" if result.status == "failed" else "pass"
+        verdict = "pass" if parity and parity.passed else "fail"
         size, seconds = f"{result.megabytes:.1f}", f"{result.seconds:.1f}"
         rows.append((result.name, result.status, size, seconds, error, tolerance, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     builder = Builder(options, progress)
     results = builder.build()
     build = {
-        "version": metadata.version("cocoer-serving"),
+        "version": __version__,
         "weights": builder.weights,
         "synthetic": builder.weights.startswith("synthetic"),
         "detector": detector_name(options),
@@ -174,15 +174,14 @@ def run(args: argparse.Namespace) -> int:
     }
     failed = [result for result in results if result.status == "failed"]
     stale = [spec.name for spec in ENGINES if not builder.is_current(spec)]
-    if not failed:
-        write_repository(args.repository, args.precision, None if stale else build)
     report = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **build,
         "engines": [result.to_dict() for result in results],
     }
-    args.repository.mkdir(parents=True, exist_ok=True)
-    write_json(args.repository / REPORT_FILE, report)
+    if not failed:
+        write_repository(args.repository, args.precision, None if stale else build)
+        write_json(args.repository / REPORT_FILE, report)
     if args.json:
         print(json.dumps(report, indent=2))
     else:
@@ -199,8 +198,9 @@ def _closing_words(
     if builder.weights.startswith("synthetic"):
         print(f"WARNING: {NOTICE}.", file=sys.stderr)
     for result in failed:
-        print(f"error: {result.name} was not replaced: {result.problem}", file=sys.stderr)
+        print(f"error: {result.name}: {result.problem}", file=sys.stderr)
     if failed:
+        print(f"{args.repository} was left as it was.", file=sys.stderr)
         return 1
     if stale:
         print(

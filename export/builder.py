@@ -16,13 +16,21 @@ import onnx
 import onnxruntime
 import torch
 
+from cocoer.files import temporary_name
 from cocoer.model import CocoER
-from cocoer.weights import Checkpoint, checkpoint_identity, load_checkpoint
+from cocoer.weights import Checkpoint, CheckpointError, checkpoint_identity, load_checkpoint
 from export.detector import IOU_THRESHOLDS, absent_detector, wrap_detector
 from export.detector_reference import DetectorReference
 from export.graphs import build_graph
 from export.onnx_export import export_onnx
-from export.repository import engine_path, read_json, record_path, replace_file, sources_digest, write_json
+from export.repository import (
+    build_path,
+    engine_path,
+    read_json,
+    record_path,
+    sources_digest,
+    write_json,
+)
 from export.specs import ENGINES, EngineSpec
 from export.verify import Parity, SampleInputs, torch_comparison, verify
 
@@ -35,7 +43,7 @@ DETECTOR_FILES = {
 
 
 class VerificationError(Exception):
-    """A new engine is too far from its reference; it did not replace the old one."""
+    """A new engine is too far from its reference."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class EngineResult:
 
     name: str
     status: str
-    """"built", "kept" (nothing changed) or "failed"."""
+    """"built", "kept" (nothing changed), "failed", or "held back" (built, but another failed)."""
     megabytes: float = 0.0
     seconds: float = 0.0
     parity: Parity | None = None
@@ -101,9 +109,43 @@ class Builder:
         return self.options.checkpoints / DETECTOR_FILES[name] if self.options.scrfd else None
 
     def build(self) -> list[EngineResult]:
-        """Bring every engine (of ``only``) up to date; failures are rows, not exceptions."""
+        """Bring every engine (of ``only``) up to date, all of them or none; failures are rows, not exceptions.
+
+        Raises:
+            CheckpointError: the weights can't be used at all.
+        """
         specs = [spec for spec in ENGINES if not self.options.only or spec.name in self.options.only]
-        return [self._build_one(spec) for spec in specs]
+        try:
+            results = [self._build_one(spec) for spec in specs]
+            if any(result.status == "failed" for result in results):
+                for result in results:
+                    result.status = "held back" if result.status == "built" else result.status
+            else:
+                self._install([(spec, result) for spec, result in zip(specs, results) if result.status == "built"])
+        finally:
+            for spec in specs:
+                self._staged(spec).unlink(missing_ok=True)
+        return results
+
+    def _staged(self, spec: EngineSpec) -> Path:
+        """Where a new engine waits until all are verified: beside its target, so that installing it is a rename."""
+        return temporary_name(engine_path(self.options.repository, spec.name))
+
+    def _install(self, built: list[tuple[EngineSpec, EngineResult]]) -> None:
+        if built:
+            # Written again at the very end; without it the BLS refuses to load a mixture.
+            build_path(self.options.repository).unlink(missing_ok=True)
+        for spec, result in built:
+            target = engine_path(self.options.repository, spec.name)
+            self._staged(spec).replace(target)
+            assert result.parity is not None
+            record = {
+                "fingerprint": self.fingerprint(spec),
+                "bytes": target.stat().st_size,
+                "seconds": result.seconds,
+                "parity": result.parity.to_dict(),
+            }
+            write_json(record_path(self.options.repository, spec.name), record)
 
     def fingerprint(self, spec: EngineSpec) -> str:
         """Hash of all that decides what the engine is: sources, options, tools, weights."""
@@ -131,7 +173,6 @@ class Builder:
         )
 
     def _build_one(self, spec: EngineSpec) -> EngineResult:
-        target = engine_path(self.options.repository, spec.name)
         if not self.options.force and self.is_current(spec):
             record = read_json(record_path(self.options.repository, spec.name))
             parity = {key: record["parity"][key] for key in ("max_error", "worst", "tolerance")}
@@ -139,25 +180,21 @@ class Builder:
         self.progress(f"building {spec.name}")
         started = time.perf_counter()
         result = EngineResult(spec.name, "built")
-
-        def write(temporary: Path) -> None:
-            self._write_engine(spec, temporary)
+        staged = self._staged(spec)
+        try:
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            self._write_engine(spec, staged)
             result.seconds = round(time.perf_counter() - started, 2)
-            result.megabytes = temporary.stat().st_size / 1e6
+            result.megabytes = staged.stat().st_size / 1e6
             self.progress(f"verifying {spec.name}")
-            result.parity = self._verify(spec, temporary)
+            result.parity = self._verify(spec, staged)
             if not result.parity.passed:
                 raise VerificationError(f"error {result.parity.max_error:.2g} in {result.parity.worst}")
-
-        try:
-            replace_file(target, write)
+        except CheckpointError:
+            raise  # not this engine's fault alone
         except Exception as error:
             logger.debug("building %s failed", spec.name, exc_info=True)
             result.status, result.problem = "failed", f"{type(error).__name__}: {error}"
-            return result
-        assert result.parity is not None
-        content = {"fingerprint": self.fingerprint(spec), "bytes": target.stat().st_size, "seconds": result.seconds}
-        write_json(record_path(self.options.repository, spec.name), {**content, "parity": result.parity.to_dict()})
         return result
 
     def _write_engine(self, spec: EngineSpec, path: Path) -> None:

@@ -69,8 +69,10 @@ def export_onnx(module: nn.Module, spec: EngineSpec, path: Path, metadata: dict[
     program.save(str(path), external_data=False)
     model = onnx.load(path)
     _check_graph(model, spec)
-    for key, value in metadata.items():
-        onnx.helper.set_model_props(model, {**{p.key: p.value for p in model.metadata_props}, key: value})
+    # The exporter notes on every node where in which source file it came from: paths of the building machine.
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.output):
+        del item.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
 
 

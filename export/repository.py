@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cocoer.files import replace_file
 from cocoer.labels import EMOTIC_LABELS
 from export.configs import LABELS_FILE, all_configs, to_text
 from export.specs import ENGINES
@@ -24,17 +23,6 @@ REPORT_FILE = "build_report.json"
 ENGINE_FILE = "model.onnx"
 RECORD_FILE = "engine.json"
 BUILD_FILE = "build.json"
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,6 +47,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def engine_path(repository: Path, name: str) -> Path:
     return repository / name / "1" / ENGINE_FILE
+
+
+def build_path(repository: Path) -> Path:
+    """What the BLS should know of the build; it refuses to load without."""
+    return repository / "cocoer" / "1" / BUILD_FILE
 
 
 def record_path(repository: Path, name: str) -> Path:
@@ -104,11 +97,10 @@ def write_repository(repository: Path, precision: str, build: dict[str, object] 
             keep = {*files, f"1/{ENGINE_FILE}", f"1/{RECORD_FILE}"} if name in engines else set(files)
             _remove_others(directory, keep)
     # Last: its presence says that the rest is there, and belongs together.
-    build_file = repository / "cocoer" / "1" / BUILD_FILE
     if build is None:
-        build_file.unlink(missing_ok=True)
+        build_path(repository).unlink(missing_ok=True)
     else:
-        write_json(build_file, build)
+        write_json(build_path(repository), build)
     strangers = {path.name for path in repository.iterdir() if path.is_dir()} - set(configs)
     if strangers:
         logger.warning("%s also holds %s; Triton will try to load that", repository, ", ".join(sorted(strangers)))

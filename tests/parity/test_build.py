@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
 from cocoer.labels import EMOTIC_LABELS
 from export import build_engines, builder
@@ -82,15 +83,40 @@ def test_damaged_engine_is_rebuilt(common, repository, capsys):
 
 
 def test_failing_engine_does_not_replace_a_good_one(common, repository, monkeypatch, capsys):
-    path = engine_path(repository, "context_gather")
-    before = path.read_bytes()
-    monkeypatch.setattr(builder, "verify", lambda *_: Parity(0.5, "person_tokens, random input, batch 1", 0.0))
-    assert build_engines.main([*common, "--only", "context_gather", "--force"]) == 1
+    """Nor does a good one of the same build: the repository is left as it was, and servable."""
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
+    real = builder.verify
+
+    def verify(spec, *rest):
+        if spec.name == "context_gather":
+            return Parity(0.5, "person_tokens, random input, batch 1", 0.0)
+        return real(spec, *rest)
+
+    monkeypatch.setattr(builder, "verify", verify)
+    assert build_engines.main([*common, "--only", "context_gather", "fusion", "--force"]) == 1
     captured = capsys.readouterr()
-    assert "fail" in captured.out
-    assert "context_gather was not replaced: VerificationError: error 0.5 in person_tokens" in captured.err
-    assert path.read_bytes() == before
-    assert sorted(os.listdir(path.parent)) == ["engine.json", "model.onnx"]
+    assert "context_gather: VerificationError: error 0.5 in person_tokens" in captured.err
+    assert "was left as it was" in captured.err
+    statuses = {line.split()[0]: line for line in captured.out.splitlines() if line}
+    assert "failed" in statuses["context_gather"]
+    assert "held back" in statuses["fusion"]
+    after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_unusable_weights_are_told_once(tmp_path, checkpoints, repository):
+    """A checkpoint of something else: one message with a list, not one for each engine."""
+    directory = tmp_path / "checkpoints"
+    (directory / "clip").mkdir(parents=True)
+    os.link(checkpoints(1) / "clip" / "RN50.pt", directory / "clip" / "RN50.pt")
+    torch.save({"model": {"ln_after.weight": torch.zeros(3), "other.weight": torch.zeros(1)}}, directory / "GWT.pth")
+    result = run_python(BUILD, "--checkpoints", directory, "--repository", repository)
+    assert result.returncode == 2
+    assert result.stderr.count("GWT.pth does not fit CocoER") == 1
+    assert "1 unexpected: other.weight" in result.stderr
+    assert "1 of the wrong shape: ln_after.weight [3] instead of [256]" in result.stderr
+    assert "missing: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_whatever_the_directory_held(common, repository):

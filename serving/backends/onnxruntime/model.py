@@ -41,17 +41,12 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
 
 
 def providers(kind: str, device: str) -> list[Any]:
-    """Execution providers for an instance kind; CUDA where the instance is on a GPU.
-
-    Raises:
-        pb_utils.TritonModelException: a GPU instance, and this onnxruntime has no CUDA.
-    """
+    """Execution providers for an instance: CUDA on a GPU, if this onnxruntime has it; else the CPU, and a warning."""
     if kind != "GPU":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise pb_utils.TritonModelException(
-            "an instance of kind GPU needs onnxruntime-gpu; install it, or set instance_group kind: KIND_CPU"
-        )
+        pb_utils.Logger.log_warn("this onnxruntime has no CUDA: serving on the CPU; onnxruntime-gpu would use the GPU")
+        return ["CPUExecutionProvider"]
     return [("CUDAExecutionProvider", {"device_id": device}), "CPUExecutionProvider"]
 
 
@@ -69,17 +64,14 @@ class TritonPythonModel:
         path = Path(args["model_repository"], args["model_version"], filename)
         if not path.is_file():
             raise pb_utils.TritonModelException(f"{path} not found; build it with: python export/build_engines.py")
-        on_gpu = args["model_instance_kind"] == "GPU"
-        self.session = ort.InferenceSession(
-            str(path),
-            session_options(config),
-            providers=providers(args["model_instance_kind"], args["model_instance_device_id"]),
-        )
+        chosen = providers(args["model_instance_kind"], args["model_instance_device_id"])
+        self.session = ort.InferenceSession(str(path), session_options(config), providers=chosen)
         self.batched = config.get("max_batch_size", 0) > 0
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
         parameter = config.get("parameters", {}).get("cpu_run_batch", {})
-        self.run_batch = 0 if on_gpu else int(parameter.get("string_value", 0))
+        on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
+        self.run_batch = int(parameter.get("string_value", 0)) if on_cpu else 0
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests: one run where the model is batched, else one run each."""
