@@ -111,7 +111,9 @@ class SampleInputs:
             return {"image": _repeat(self.pixels_of((0, 0, 512, 512)), batch)}
         if spec.name.endswith("_encoder"):
             return {name: array[:batch] for name, array in self._persons[spec.name.partition("_")[0]].items()}
-        return {tensor.name: self._fusion_inputs[tensor.name] for tensor in spec.inputs}
+        # One image, ``batch`` persons.
+        inputs = {tensor.name: self._fusion_inputs[tensor.name] for tensor in spec.inputs}
+        return {name: x if spec.leading.get(name) == "images" else x[:batch] for name, x in inputs.items()}
 
     def pixels_of(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """UINT8 [1, 224, 224, 3]: a window as the server makes it."""
