@@ -59,7 +59,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="directory to complete (default: model_repository)",
     )
     add("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="auto is onnxruntime today")
-    add("--precision", choices=("fp32", "fp16"), default="fp32", help="fp16: convolutional trunks in half precision")
+    add("--precision", choices=("fp32", "fp16"), default="fp32", help="fp16: trunks in half precision")
     add(
         "--channel-order",
         choices=("bgr", "rgb"),
@@ -222,9 +222,12 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     try:
         return run(args)
-    except (UsageError, CheckpointError) as error:
+    except (UsageError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; no engine was replaced", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from cocoer.vi_head import VIHead
 
 
 class Half(nn.Module):
-    """A convolutional trunk in FP16 between FP32 neighbours."""
+    """A trunk in FP16 between FP32 neighbours; takes the module over."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
-        self.trunk = copy.deepcopy(trunk).half()
+        self.trunk = trunk.half()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.trunk(x.half()).float()
@@ -106,19 +106,17 @@ def build_graph(name: str, model: CocoER, channel_order: str, precision: str) ->
         name: its name in the repository.
         model: the network.
         channel_order: "bgr" or "rgb", see ``imagenet_normalise``.
-        precision: "fp32", or "fp16": the convolutional trunks (where the time goes) in FP16, all else FP32.
+        precision: "fp32", or "fp16": the trunks and CLIP's tower (where the time goes) in FP16, all else FP32.
     """
     normalise = imagenet_normalise(channel_order)
     if name == "context_gather":
         return ContextGatherGraph()
     if name == "fusion":
         return FusionGraph(model.fusion)
-    part = copy.copy(getattr(model, name))
-    part._modules = dict(part._modules)
+    part = getattr(model, name)
     if precision == "fp16":
-        if name == "vi_head":
-            part.clip = Half(part.clip)
-        else:
-            part.trunk = Half(part.trunk)
+        part = copy.deepcopy(part)
+        trunk = "clip" if name == "vi_head" else "trunk"
+        setattr(part, trunk, Half(getattr(part, trunk)))
     graphs = {"context_encoder": ContextEncoderGraph, "vi_head": VIHeadGraph}
     return graphs.get(name, PersonEncoderGraph)(part, normalise).eval()

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tritonclient.grpc import model_config_pb2 as pb
+
 from cocoer.files import replace_file
 from cocoer.labels import EMOTIC_LABELS
 from export.configs import LABELS_FILE, all_configs, to_text
-from export.specs import ENGINES
 
 logger = logging.getLogger(__name__)
 
@@ -77,25 +78,13 @@ def write_repository(repository: Path, precision: str, build: dict[str, object] 
     other models are left alone.
     """
     configs = all_configs(precision)
-    labels = "".join(f"{label}\n" for label in EMOTIC_LABELS)
-    engines = {spec.name for spec in ENGINES}
     for name, config in configs.items():
-        directory = repository / name
-        # Triton wants a version directory even of an ensemble, which has nothing to put there; git needs a file to
-        # keep it.
-        files = {"config.pbtxt": to_text(config)}
-        if any(output.label_filename for output in config.output):
-            files[LABELS_FILE] = labels
-        if name == "cocoer":
-            _copy_model_code(directory / "1")
-            files[f"1/{LABELS_FILE}"] = labels
-        elif name not in engines:
-            files["1/.gitkeep"] = ""
+        files = _files(name, config)
         for relative, text in files.items():
-            write_text(directory / relative, text)
-        if name != "cocoer":
-            keep = {*files, f"1/{ENGINE_FILE}", f"1/{RECORD_FILE}"} if name in engines else set(files)
-            _remove_others(directory, keep)
+            write_text(repository / name / relative, text)
+        _remove_others(
+            repository / name, keep={*files, *(f"1/{own}" for own in (ENGINE_FILE, RECORD_FILE, BUILD_FILE))}
+        )
     # Last: its presence says that the rest is there, and belongs together.
     if build is None:
         build_path(repository).unlink(missing_ok=True)
@@ -106,15 +95,20 @@ def write_repository(repository: Path, precision: str, build: dict[str, object] 
         logger.warning("%s also holds %s; Triton will try to load that", repository, ", ".join(sorted(strangers)))
 
 
-def _copy_model_code(target: Path) -> None:
-    if target.resolve() == MODEL_CODE:
-        return
-    sources = {path.relative_to(MODEL_CODE) for path in MODEL_CODE.rglob("*.py")}
-    for relative in sources:
-        write_text(target / relative, (MODEL_CODE / relative).read_text())
-    for path in target.rglob("*.py"):
-        if path.relative_to(target) not in sources:
-            path.unlink()
+def _files(name: str, config: pb.ModelConfig) -> dict[str, str]:
+    """Contents of a model's directory, but for what a build makes."""
+    labels = "".join(f"{label}\n" for label in EMOTIC_LABELS)
+    files = {"config.pbtxt": to_text(config)}
+    if any(output.label_filename for output in config.output):
+        files[LABELS_FILE] = labels
+    if config.platform == "ensemble":
+        # Triton wants a version directory even of an ensemble, which has nothing to put there; git wants a file to
+        # keep it.
+        files["1/.gitkeep"] = ""
+    if name == "cocoer":
+        files[f"1/{LABELS_FILE}"] = labels
+        files |= {f"1/{path.relative_to(MODEL_CODE)}": path.read_text() for path in MODEL_CODE.rglob("*.py")}
+    return files
 
 
 def _remove_others(directory: Path, keep: set[str]) -> None:

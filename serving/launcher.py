@@ -6,6 +6,7 @@ the wheel's binary the backends (Python, and ``onnxruntime`` from ``serving/back
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -113,6 +114,11 @@ class WheelTriton:
         return added
 
 
+def _stop_with_parent() -> None:
+    """In the child: have the kernel send SIGTERM when the launcher dies, however it dies (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 def run_and_forward(command: list[str], environment: dict[str, str]) -> int:
     """Run a child, pass it the signals that ask for a stop, and give its exit code (128 + n if signal n killed it)."""
     process: subprocess.Popen[bytes] | None = None
@@ -127,7 +133,7 @@ def run_and_forward(command: list[str], environment: dict[str, str]) -> int:
     for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(stop, forward)
     # Its own session: a Ctrl-C at the terminal reaches it once, through us.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_stop_with_parent)
     for number in pending:
         process.send_signal(number)
     code = process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,8 @@ def checkpoints() -> Callable[[int], Path]:
     def make(seed: int) -> Path:
         out = CACHE / f"checkpoints-{digest}-seed{seed}"
         if not (out / "complete").exists():
+            for outdated in CACHE.glob(f"checkpoints-*-seed{seed}"):
+                shutil.rmtree(outdated)
             must_run("-m", "cocoer.synthetic", "--seed", str(seed), "--out", out, "--detectors", "--force")
             (out / "complete").touch()
         return out

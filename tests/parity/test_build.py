@@ -124,6 +124,8 @@ def test_whatever_the_directory_held(common, repository):
     (repository / "fusion" / "2").mkdir()
     (repository / "fusion" / "2" / "model.plan").write_text("old")
     (repository / "vi_head" / "1" / "model.plan").write_text("old")
+    (repository / "cocoer" / "2").mkdir()
+    (repository / "cocoer" / "2" / "model.py").write_text("old")
     config = repository / "cocoer" / "config.pbtxt"
     config.unlink()
     config.write_text("name: 'else'")
@@ -134,6 +136,7 @@ def test_whatever_the_directory_held(common, repository):
     assert not (repository / "fusion" / "2").exists()
     assert not (repository / "vi_head" / "1" / "model.plan").exists()
     assert not (repository / "cocoer" / "1" / "cocoer_bls" / "stale.py").exists()
+    assert not (repository / "cocoer" / "2").exists()
     assert (repository / "theirs" / "1").is_dir()
     assert "also holds theirs" in result.stderr
     for name, expected in all_configs().items():
@@ -176,6 +179,16 @@ def test_usage_errors(arguments, message, tmp_path):
     result = run_python(BUILD, "--checkpoints", tmp_path / "none", "--repository", tmp_path / "r", *arguments)
     assert result.returncode == 2
     assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_repository_that_is_a_file(checkpoints, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run_python(
+        BUILD, "--checkpoints", checkpoints(1), "--repository", tmp_path / "file", "--only", "context_gather"
+    )
+    assert result.returncode != 0
+    assert f"{tmp_path}/file" in result.stderr
     assert "Traceback" not in result.stderr
 
 

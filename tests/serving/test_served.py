@@ -244,7 +244,19 @@ def test_shapes_are_tritons_to_refuse(triton, sample_bytes):
     assert "INVALID_ARGUMENT" in caught.value.status()
 
 
-def test_every_model_is_ready_and_batches_are_formed(triton, client, server, golden, sample_bytes):
+def test_persons_of_different_requests_share_a_batch(triton, client, golden, sample_bytes):
+    """24 requests of one person each: fewer runs of the encoders than persons."""
+    (person,) = as_persons(gold.person_rows(golden(0))[:1])
+    before = triton.get_inference_statistics("head_encoder", as_json=True)["model_stats"][0]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda _: client.infer(sample_bytes, [person]), range(24)))
+    after = triton.get_inference_statistics("head_encoder", as_json=True)["model_stats"][0]
+    persons, runs = (int(after[key]) - int(before[key]) for key in ("inference_count", "execution_count"))
+    assert persons == 24
+    assert runs <= 12
+
+
+def test_every_model_is_ready(triton, server):
     index = triton.get_model_repository_index(as_json=True)["models"]
     assert {model["state"] for model in index} == {"READY"}
     assert len(index) == 11

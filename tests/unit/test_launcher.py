@@ -61,6 +61,16 @@ def test_signals_reach_the_child():
         assert process.wait(timeout=30) == 7
 
 
+def test_child_does_not_outlive_a_killed_launcher():
+    code = "import os, sys, serving.launcher as it; sys.exit(it.run_and_forward(sys.argv[1:], dict(os.environ)))"
+    child = "trap 'echo stopped; exit' TERM; echo up; while :; do sleep 0.05; done"
+    command = [sys.executable, "-c", code, "sh", "-c", child]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+        assert process.stdout.readline() == "stopped\n"
+
+
 def test_death_by_signal_is_128_plus():
     assert launcher.run_and_forward(["sh", "-c", "kill -9 $$"], dict(os.environ)) == 137
 
