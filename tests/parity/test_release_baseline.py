@@ -1,0 +1,21 @@
+"""The benchmark's baseline is the release's computation: it reproduces the golden files."""
+
+import numpy as np
+
+from benchmarks.release import ReleaseInference
+from cocoer.weights import load_checkpoint
+from tests import golden as gold
+
+
+def test_golden(checkpoints, golden, sample_bgr):
+    inputs, expected = gold.inputs(sample_bgr, golden(0)), golden(0)
+    release = ReleaseInference(load_checkpoint(checkpoints(0)))
+    for index in range(2):
+        crops = {level: inputs[f"{level}_crop"][index] for level in ("head", "body")}
+        boxes = {level: inputs[f"{level}_box"][index].tolist() for level in ("head", "body")}
+        result = release.person({"context": inputs["image"][0], **crops}, boxes)
+        assert np.abs(result["logits"] - expected["pred"][index]).max() < 1e-4
+        assert np.abs(result["losses"] - expected["losses"][index]).max() < 1e-4
+        assert result["order"].tolist() == expected["order"][index].tolist()
+        for name, weights in zip(("lambda_w1", "lambda_b1", "lambda_w2", "lambda_b2"), result["lambdas"]):
+            np.testing.assert_allclose(weights, expected[name][index], atol=2e-4)
