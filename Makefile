@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo engines serve test lint clean
+.PHONY: help setup setup-dev demo engines serve test lint bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ lint: setup-dev  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+bench: setup-dev  ## Measure this machine (about 8 minutes); writes benchmarks/results
+	$(RUN) benchmarks/run.py
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)
 	rm -rf $(VENV) .cache outputs .pytest_cache .mypy_cache .ruff_cache *.egg-info

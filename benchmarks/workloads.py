@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 SAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut.png"
 # (body, head) of persons in the 512x512 sample, as shares of its side; eight, of the sizes persons have in photographs.
@@ -42,7 +43,8 @@ class Workload:
 
     @cached_property
     def jpeg(self) -> bytes:
-        picture = cv2.resize(cv2.imread(str(SAMPLE)), (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        with Image.open(SAMPLE) as sample:
+            picture = np.array(sample.convert("RGB").resize((self.width, self.height)))[:, :, ::-1]
         return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
     @cached_property

@@ -7,6 +7,10 @@ download.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +157,20 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     distance.bias.copy_(torch.tensor([3.0, 4.0, 3.0, 4.0]).repeat(ANCHORS))
 
 
+@contextlib.contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep torch.onnx from warning of its own internals, and of torchvision, which nothing here needs."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        registration.setLevel(level)
+
+
 def write_detectors(seed: int, out: Path) -> list[Path]:
     """Write both detectors below ``out/insightface``; returns their paths."""
     return [
@@ -164,15 +182,16 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     """Write one detector, marked as synthetic in its metadata; atomically."""
     import onnx  # late: the network itself needs no ONNX
 
-    program = torch.onnx.export(
-        random_scrfd(shape, seed),
-        (torch.zeros(2, 3, SIDE, SIDE),),
-        dynamo=True,
-        opset_version=18,
-        input_names=["input.1"],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
-        verbose=False,
-    )
+    with quiet_exporter():
+        program = torch.onnx.export(
+            random_scrfd(shape, seed),
+            (torch.zeros(2, 3, SIDE, SIDE),),
+            dynamo=True,
+            opset_version=18,
+            input_names=["input.1"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     # As insightface's files: one picture at a time.

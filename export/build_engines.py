@@ -218,8 +218,6 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    # It tells every export that torchvision, which nothing here needs, is not installed.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     try:
         return run(args)
     except (UsageError, CheckpointError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import onnx
 import torch
 from torch import nn
 
+from cocoer.synthetic_detectors import quiet_exporter
 from export.specs import OPSET, EngineSpec, TensorSpec
 
 _DTYPES = {"UINT8": np.uint8, "INT64": np.int64, "FP32": np.float32}
@@ -52,9 +52,7 @@ def export_onnx(module: nn.Module, spec: EngineSpec, path: Path, metadata: dict[
     inputs = example_inputs(spec, images=3, persons=4)
     dims = {name: torch.export.Dim(name, min=1, max=1024) for name in ("batch", "images", "persons")}
     shapes = tuple({0: dims[_leading(spec, tensor)]} for tensor in spec.inputs)
-    with warnings.catch_warnings():
-        # The exporter warns of its own internals (deprecated pytree names, constant folding limits).
-        warnings.simplefilter("ignore")
+    with quiet_exporter():
         program = torch.onnx.export(
             module,
             tuple(torch.from_numpy(array) for array in inputs.values()),

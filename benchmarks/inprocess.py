@@ -1,0 +1,136 @@
+"""What is measured without a server: the engines called in-process (the ceiling), and the release's way."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.workloads import Workload
+from cocoer.model import CocoER
+from export.repository import engine_path
+from export.specs import RECOGNITION, engine
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.append(str(PROJECT / "model_repository" / "cocoer" / "1"))
+
+from cocoer_bls.boxes import given_persons  # noqa: E402
+from cocoer_bls.images import decode  # noqa: E402
+from cocoer_bls.options import Options  # noqa: E402
+from cocoer_bls.pipeline import Job, recognition_inputs  # noqa: E402
+
+Arrays = dict[str, np.ndarray]
+
+
+def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
+    """Median time of a call, in milliseconds."""
+    times = []
+    for index in range(warm_up + repeats):
+        started = time.perf_counter()
+        run()
+        if index >= warm_up:
+            times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times)
+
+
+def engine_inputs(workload: Workload) -> Arrays:
+    """``recognition``'s inputs: decoding, windows, boxes, as the BLS makes them."""
+    job = Job(workload.jpeg, Options(0.26, 0.6, 0.5), image=decode(workload.jpeg, 1 << 28))
+    return recognition_inputs([(job, given_persons(workload.boxes, *job.size, max_persons=512))])
+
+
+class InProcess:
+    """The engines of ``recognition`` in this process.
+
+    Args:
+        repository: where they are.
+        threads: ONNX Runtime's, for each engine.
+    """
+
+    def __init__(self, repository: Path, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Six sessions in turn: threads of one that spin would take the cores from the next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.sessions = {
+            step.model: ort.InferenceSession(str(engine_path(repository, step.model)), options)
+            for step in RECOGNITION.steps
+        }
+
+    def recognise(self, inputs: Arrays) -> Arrays:
+        """Run the ensemble's steps one after the other."""
+        tensors = dict(inputs)
+        for step in RECOGNITION.steps:
+            names = [tensor.name for tensor in engine(step.model).outputs]
+            feeds = {own: tensors[theirs] for own, theirs in step.inputs.items()}
+            tensors |= {step.outputs[n]: x for n, x in zip(names, self.sessions[step.model].run(names, feeds))}
+        return tensors
+
+    def request(self, workload: Workload) -> Arrays:
+        """One whole request: decoding and windows too."""
+        return self.recognise(engine_inputs(workload))
+
+
+def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, float]:
+    """The best the engines do without a server: all cores on one request, or a request on each core.
+
+    Returns:
+        ``latency_ms`` (of the former) and ``images_per_second`` (of the better).
+    """
+    cores = len(os.sched_getaffinity(0))
+    latency = median_ms(partial(InProcess(repository, cores).request, workload), repeats)
+    workers = [InProcess(repository, 1) for _ in range(cores)]
+    with ThreadPoolExecutor(cores) as pool:
+
+        def round_of_requests() -> None:
+            list(pool.map(lambda worker: worker.request(workload), workers))
+
+        parallel = median_ms(round_of_requests, repeats) / cores
+    return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}
+
+
+def release_ms(release: Any, workload: Workload, repeats: int) -> float:
+    """Median latency of the release's way for a picture: every person from scratch, windows included."""
+
+    def request() -> None:
+        inputs = engine_inputs(workload)
+        for index in range(len(inputs["image_index"])):
+            windows = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
+            release.person(windows, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
+
+    return median_ms(request, repeats, warm_up=1)
+
+
+def gflop(model: CocoER, persons: int) -> float:
+    """1e9 floating-point operations of one picture with its persons, counted on the modules; a multiply-add is two."""
+    counter = FlopCounterMode(display=False)
+    image, crops = torch.zeros(1, 3, 224, 224), torch.zeros(persons, 3, 224, 224)
+    boxes = torch.tensor([[0.0, 0.0, 224.0, 224.0]] * persons)
+    with counter:
+        model(image, crops, boxes, crops, boxes, torch.zeros(persons, dtype=torch.int64))
+    return counter.get_total_flops() / 1e9
+
+
+def trunk_ms(model: CocoER, batch: int, directory: Path, repeats: int) -> float:
+    """One ResNet-50 trunk alone in ONNX Runtime, per picture of a batch, all cores."""
+    path = directory / "trunk.onnx"
+    program = torch.onnx.export(
+        model.head_encoder.trunk, (torch.zeros(batch, 3, 224, 224),), dynamo=True, verbose=False
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    session = ort.InferenceSession(str(path))
+    pixels = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
+    name = session.get_inputs()[0].name
+    return median_ms(lambda: session.run(None, {name: pixels}), repeats) / batch

@@ -1,0 +1,83 @@
+"""What was measured on, and what it can do at most."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnx import parser
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, and the rate it multiplies large FP32 matrices at."""
+
+    cpu: str
+    cores: int
+    sgemm_gflops: float
+
+    @property
+    def slug(self) -> str:
+        """A name for its directory of results."""
+        return re.sub(r"[^a-z0-9]+", "-", f"{self.cpu} {self.cores} cores".lower()).strip("-")
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def describe() -> Machine:
+    """This machine; takes a few seconds."""
+    models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return Machine(models[0] if models else "unknown CPU", len(os.sched_getaffinity(0)), round(sgemm_gflops(), 1))
+
+
+def sgemm_gflops(side: int = 2048, repeats: int = 8) -> float:
+    """The best rate of a large FP32 matrix product on all cores: NumPy's, PyTorch's or ONNX Runtime's, 1e9 FLOP/s."""
+    a, b = (np.random.default_rng(seed).standard_normal((side, side), dtype=np.float32) for seed in (0, 1))
+    ta, tb = torch.from_numpy(a), torch.from_numpy(b)
+    model = parser.parse_model(
+        f'<ir_version: 10, opset_import: ["": 20]> g (float[{side}, {side}] a, float[{side}, {side}] b) => '
+        f"(float[{side}, {side}] c) {{ c = MatMul (a, b) }}"
+    )
+    session = ort.InferenceSession(model.SerializeToString())
+    products = (lambda: a @ b, lambda: ta @ tb, lambda: session.run(None, {"a": a, "b": b}))
+    best = min(_seconds(product) for _ in range(repeats) for product in products)
+    return 2 * side**3 / best / 1e9
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def process_memory_mb(root: int) -> float:
+    """PSS of a process and its descendants, in MB: shared pages count once."""
+    parents = {int(entry.name): _parent(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    family, found = {root}, {root}
+    while found:
+        found = {pid for pid, parent in parents.items() if parent in found}
+        family |= found
+    return sum(map(_pss_kb, family)) / 1024
+
+
+def _parent(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has just ended
+        return -1
+
+
+def _pss_kb(pid: int) -> int:
+    try:
+        match = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) if match else 0

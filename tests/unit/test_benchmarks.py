@@ -1,0 +1,77 @@
+"""The instruments: inputs for perf_analyzer, memory of a process tree, the report's arithmetic."""
+
+import base64
+import json
+import os
+import struct
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from cocoer_bls.boxes import given_persons
+
+from benchmarks.machine import Machine, process_memory_mb
+from benchmarks.perf_analyzer import write_requests
+from benchmarks.report import TARGETS, to_markdown
+from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload
+
+
+@pytest.mark.parametrize("workload", [*BOXES_GIVEN, *LARGE], ids=lambda workload: workload.name)
+def test_workloads(workload, tmp_path):
+    assert workload.image.shape == (workload.height, workload.width, 3)
+    assert len(given_persons(workload.boxes, workload.width, workload.height, 8)) == workload.persons
+    write_requests(workload, tmp_path / "data.json")
+    (request,) = json.loads((tmp_path / "data.json").read_text())["data"]
+    element = base64.b64decode(request["IMAGE"]["b64"])
+    assert struct.unpack("<I", element[:4])[0] == len(element) - 4
+    assert cv2.imdecode(np.frombuffer(element[4:], np.uint8), cv2.IMREAD_COLOR) is not None
+    assert request["PERSONS"]["shape"] == [workload.persons, 8]
+
+
+def test_without_boxes_there_are_none(tmp_path):
+    write_requests(Workload("x", 64, 48, None), tmp_path / "data.json")
+    assert set(json.loads((tmp_path / "data.json").read_text())["data"][0]) == {"IMAGE"}
+
+
+def test_memory_counts_the_children():
+    code = "import time; held = b'x' * 80_000_000; print('up', flush=True); time.sleep(60)"
+    before = process_memory_mb(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"up\n"
+        assert process_memory_mb(os.getpid()) - before > 70
+        child.kill()
+
+
+def load(concurrency, p50, rate):
+    return {"concurrency": concurrency, "images_per_second": rate, "p50": p50, "p95": p50, "p99": p50}
+
+
+REPORT = {
+    "time": "now",
+    "command": "run",
+    "machine": Machine("Some CPU @ 2 GHz", 2, 200.0).__dict__,
+    "release_ms": {"1 given": 1200.0, "4 given": 4000.0},
+    "ceiling": {"1 given": {"latency_ms": 90.0, "images_per_second": 10.0}},
+    "trunk_ms": 25.0,
+    "gflop": {"4 given": 20.0},
+    "served": {"1 given": [load(1, 100.0, 9.0), load(4, 400.0, 9.5)], "4 given": [load(1, 250.0, 4.0)]},
+    "persons": {"1 given": 1, "4 given": 4},
+    "server": {"ready_s": 8.0, "first_ms": 150.0, "median_ms": 100.0, "memory_mb": 1500.0},
+}
+
+
+def test_ratios():
+    assert [round(value(REPORT), 3) for _, value, _, _ in TARGETS] == [12.0, 16.0, 0.95, 1.0, 0.4, 1.5, 8.0, 1.5]
+
+
+def test_markdown():
+    text = to_markdown(REPORT)
+    assert "| latency, 4 persons with boxes given (times faster) | 16.00 | >= 25 | missed |" in text
+    assert "| 1 given, concurrency 1 | 1200 | 90 | 100 | 100 | 100 | 9.00 | 9.00 |" in text
+    assert "| 4 given, concurrency 1 | 4000 |  | 250 | 250 | 250 | 4.00 | 16.00 |" in text
+
+
+def test_machine_slug():
+    assert Machine("AMD EPYC 9B14 (96-Core)", 2, 1.0).slug == "amd-epyc-9b14-96-core-2-cores"
