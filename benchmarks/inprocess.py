@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.workloads import Workload
 from cocoer.model import CocoER
+from cocoer.synthetic_detectors import quiet_exporter
 from export.repository import engine_path
 from export.specs import RECOGNITION, engine
 
@@ -125,12 +126,11 @@ def gflop(model: CocoER, persons: int) -> float:
 def trunk_ms(model: CocoER, batch: int, directory: Path, repeats: int) -> float:
     """One ResNet-50 trunk alone in ONNX Runtime, per picture of a batch, all cores."""
     path = directory / "trunk.onnx"
-    program = torch.onnx.export(
-        model.head_encoder.trunk, (torch.zeros(batch, 3, 224, 224),), dynamo=True, verbose=False
-    )
+    with quiet_exporter():
+        pixels = torch.zeros(batch, 3, 224, 224)
+        program = torch.onnx.export(model.head_encoder.trunk, (pixels,), dynamo=True, verbose=False)
     assert program is not None
     program.save(str(path), external_data=False)
     session = ort.InferenceSession(str(path))
-    pixels = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
-    name = session.get_inputs()[0].name
-    return median_ms(lambda: session.run(None, {name: pixels}), repeats) / batch
+    inputs = {session.get_inputs()[0].name: np.random.default_rng(0).random((batch, 3, 224, 224), dtype=np.float32)}
+    return median_ms(lambda: session.run(None, inputs), repeats) / batch

@@ -119,7 +119,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer repeats and concurrencies: a look, not a report")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
     args = parser.parse_args()
-    repeats, requests, concurrencies = (6, 12, [1, 4]) if args.quick else (15, 40, [1, 2, 4, 8])
+    repeats, requests, concurrencies = (6, 12, [1, 4]) if args.quick else (15, 24, [1, 2, 4, 8])
     checkpoints, repository = prepare()
     binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
     say("describing the machine")
