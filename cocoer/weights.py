@@ -292,6 +292,4 @@ def _compare_alignment(path: Path, gwt: Mapping[str, Tensor], trust: bool) -> No
         return
     alone = _state_dict(path, _read_pickle(path, trust)).get("W.weight")
     if alone is None or not torch.equal(alone.float(), gwt["W.weight"].float()):
-        logger.warning(
-            "%s differs from W.weight in %s, which is the one the release ends up with; using that", path, GWT_FILE
-        )
+        logger.warning("%s differs from W.weight in %s; using the latter", path, GWT_FILE)

@@ -70,9 +70,12 @@ def test_gif_is_not_on_the_list():
         decode(encoded(np.zeros((5, 5, 3), np.uint8), "GIF"), LIMIT)
 
 
-def test_cut_short(sample_bytes):
+def test_cut_short(sample_bytes, sample_bgr):
     with pytest.raises(InputError, match="damaged"):
         decode(sample_bytes[:4000], LIMIT)
+    jpeg = encoded(sample_bgr[..., ::-1], "JPEG")
+    with pytest.raises(InputError, match="damaged"):
+        decode(jpeg[: int(0.9 * len(jpeg))], LIMIT)
 
 
 def test_size_is_checked_in_the_header():
