@@ -29,6 +29,7 @@ from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload  # noqa: E402
 from client import CocoerClient  # noqa: E402
 from cocoer.files import replace_file  # noqa: E402
 from cocoer.weights import load_checkpoint  # noqa: E402
+from export.build_engines import progress  # noqa: E402
 from serving.server import TritonServer  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -36,17 +37,13 @@ CACHE = PROJECT / ".cache" / "benchmarks"
 RESULTS = PROJECT / "benchmarks" / "results"
 
 
-def say(message: str) -> None:
-    print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
-
-
 def prepare() -> tuple[Path, Path]:
     """Synthetic weights with detectors, and their engines; kept in the cache."""
     checkpoints, repository = CACHE / "checkpoints", CACHE / "repository"
     if not (checkpoints / "insightface" / "det_10g.onnx").is_file():
-        say("writing synthetic weights")
+        progress("writing synthetic weights")
         _python("-m", "cocoer.synthetic", "--out", checkpoints, "--detectors", "--force")
-    say("building engines")
+    progress("building engines")
     _python("export/build_engines.py", "--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd")
     return checkpoints, repository
 
@@ -57,11 +54,11 @@ def _python(*arguments: str | Path) -> None:
 
 def measure_in_process(checkpoints: Path, repository: Path, repeats: int) -> dict[str, Any]:
     """The baselines: the release's way, the ceiling, the trunks alone."""
-    say("the release's way")
+    progress("the release's way")
     release = ReleaseInference(load_checkpoint(checkpoints))
     compared = [workload for workload in BOXES_GIVEN if workload.persons in (1, 4)]
     release_times = {w.name: release_ms(release, w, max(3, repeats // 3)) for w in compared}
-    say("the in-process ceiling")
+    progress("the in-process ceiling")
     with tempfile.TemporaryDirectory() as temporary:
         trunk = trunk_ms(release.model, 4, Path(temporary), repeats)
     return {
@@ -85,7 +82,7 @@ def measure_served(repository: Path, binary: Path, concurrencies: list[int], req
         for workload in workloads:
             swept = concurrencies if workload in BOXES_GIVEN[:1] or workload is detecting else [1]
             for concurrency in swept:
-                say(f"served: {workload.name}, concurrency {concurrency}")
+                progress(f"served: {workload.name}, concurrency {concurrency}")
                 load = perf_analyzer.measure(binary, server.url, workload, concurrency, requests)
                 served.setdefault(workload.name, []).append(dataclasses.asdict(load))
         memory = machine.process_memory_mb(server.process.pid)
@@ -122,7 +119,7 @@ def main() -> int:
     repeats, requests, concurrencies = (6, 12, [1, 4]) if args.quick else (15, 24, [1, 2, 4, 8])
     checkpoints, repository = prepare()
     binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
-    say("describing the machine")
+    progress("describing the machine")
     described = machine.describe()
     report: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

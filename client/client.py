@@ -68,9 +68,11 @@ class CocoerClient:
         """Recognise the emotions of the persons in one picture.
 
         Args:
-            image: an encoded JPEG, PNG, WebP or BMP. persons: their boxes, in pixels; None: the server detects them.
-            final_threshold, level_threshold: probabilities above which a label is listed; None: the server's (0.26,
-            0.6). min_score: smallest detection score; None: the server's (0.5).
+            image: an encoded JPEG, PNG, WebP or BMP.
+            persons: their boxes, in pixels; None: the server detects them.
+            final_threshold, level_threshold: probabilities above which a label is listed; None: the server's
+                (0.26, 0.6).
+            min_score: smallest detection score; None: the server's (0.5).
 
         Returns:
             the RESULT object (see the README).

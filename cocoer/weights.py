@@ -140,7 +140,6 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     weights: str
     """See ``checkpoint_identity``."""
-    reports: tuple[KeyReport, ...] = ()
 
     @property
     def synthetic(self) -> bool:
@@ -176,7 +175,7 @@ def checkpoint_from_tensors(gwt: Mapping[str, Tensor], clip: Mapping[str, Tensor
     for key in [*expected["GWT"], *expected["CLIP_RN50"]]:
         if key.endswith("num_batches_tracked") and key.startswith(USED_PREFIXES):
             tensors.setdefault(key, torch.tensor(0))
-    return Checkpoint(tensors, weights, reports)
+    return Checkpoint(tensors, weights)
 
 
 def file_sha256(path: Path) -> str:
@@ -190,13 +189,14 @@ def file_sha256(path: Path) -> str:
         return digest.hexdigest()
 
 
-def load_checkpoint(directory: Path, trust: bool = False) -> Checkpoint:
+def load_checkpoint(directory: Path, trust: bool = False, weights: str | None = None) -> Checkpoint:
     """Read ``GWT.pth`` and ``clip/RN50.pt`` below ``directory``.
 
     Args:
         directory: laid out as ``checkpoints/README.md`` says.
         trust: allow files that can run code when loaded: pickles beyond tensors, and TorchScript archives other than
             OpenAI's public RN50 (``--trust-checkpoint``).
+        weights: what ``checkpoint_identity`` says of the directory, where it is known: it reads every byte.
 
     Raises:
         CheckpointError: a file is absent, unreadable, untrusted, or does not fit.
@@ -208,7 +208,7 @@ def load_checkpoint(directory: Path, trust: bool = False) -> Checkpoint:
     gwt_file, clip_file = _read_pickle(gwt_path, trust), _read_clip(clip_path, trust)
     gwt = _state_dict(gwt_path, gwt_file)
     _compare_alignment(directory / VI_FILE, gwt, trust)
-    weights = checkpoint_identity(directory, trust)
+    weights = weights or checkpoint_identity(directory, trust)
     return checkpoint_from_tensors(gwt, _state_dict(clip_path, clip_file), weights)
 
 

@@ -166,14 +166,14 @@ def run(args: argparse.Namespace) -> int:
     build = {
         "version": __version__,
         "weights": builder.weights,
-        "synthetic": builder.weights.startswith("synthetic"),
+        "synthetic": builder.synthetic,
         "detector": detector_name(options),
         "channel_order": args.channel_order,
         "precision": args.precision,
         "backend": "onnxruntime",
     }
     failed = [result for result in results if result.status == "failed"]
-    stale = [spec.name for spec in ENGINES if not builder.is_current(spec)]
+    stale = [spec.name for spec in ENGINES if builder.current_record(spec) is None]
     report = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **build,
@@ -195,7 +195,7 @@ def _closing_words(
     """Say on standard error what the table does not; the exit code."""
     if notice:
         print(notice, file=sys.stderr)
-    if builder.weights.startswith("synthetic"):
+    if builder.synthetic:
         print(f"WARNING: {NOTICE}.", file=sys.stderr)
     for result in failed:
         print(f"error: {result.name}: {result.problem}", file=sys.stderr)

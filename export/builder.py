@@ -18,7 +18,7 @@ import torch
 
 from cocoer.files import temporary_name
 from cocoer.model import CocoER
-from cocoer.weights import Checkpoint, CheckpointError, checkpoint_identity, load_checkpoint
+from cocoer.weights import Checkpoint, CheckpointError, checkpoint_identity, file_sha256, load_checkpoint
 from export.detector import IOU_THRESHOLDS, absent_detector, wrap_detector
 from export.detector_reference import DetectorReference
 from export.graphs import build_graph
@@ -91,10 +91,14 @@ class Builder:
         """Identity of the checkpoint, from its files' contents."""
         return checkpoint_identity(self.options.checkpoints, self.options.trust)
 
+    @property
+    def synthetic(self) -> bool:
+        return self.weights.startswith("synthetic")
+
     @cached_property
     def checkpoint(self) -> Checkpoint:
         self.progress(f"reading {self.options.checkpoints}")
-        return load_checkpoint(self.options.checkpoints, self.options.trust)
+        return load_checkpoint(self.options.checkpoints, self.options.trust, self.weights)
 
     @cached_property
     def model(self) -> CocoER:
@@ -155,26 +159,24 @@ class Builder:
             "versions": [torch.__version__, onnx.__version__, onnxruntime.__version__],
             "precision": self.options.precision,
             "channel_order": self.options.channel_order,
-            "weights": (hashlib.sha256(source.read_bytes()).hexdigest() if source else "none")
-            if spec.is_detector
-            else self.weights,
+            "weights": (file_sha256(source) if source else "none") if spec.is_detector else self.weights,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def is_current(self, spec: EngineSpec) -> bool:
-        """Whether the repository holds the engine these options would build."""
+    def current_record(self, spec: EngineSpec) -> dict[str, Any] | None:
+        """The record of the engine in the repository, if it is the one these options would build."""
         target = engine_path(self.options.repository, spec.name)
         record = read_json(record_path(self.options.repository, spec.name))
         # The size tells a file that was cut short or swapped since.
-        return (
+        current = (
             target.is_file()
-            and record.get("fingerprint") == self.fingerprint(spec)
             and record.get("bytes") == target.stat().st_size
+            and record.get("fingerprint") == self.fingerprint(spec)
         )
+        return record if current else None
 
     def _build_one(self, spec: EngineSpec) -> EngineResult:
-        if not self.options.force and self.is_current(spec):
-            record = read_json(record_path(self.options.repository, spec.name))
+        if not self.options.force and (record := self.current_record(spec)):
             parity = {key: record["parity"][key] for key in ("max_error", "worst", "tolerance")}
             return EngineResult(spec.name, "kept", record["bytes"] / 1e6, record["seconds"], Parity(**parity))
         self.progress(f"building {spec.name}")

@@ -12,8 +12,6 @@ from torch import nn
 from cocoer.synthetic_detectors import quiet_exporter
 from export.specs import OPSET, EngineSpec, TensorSpec
 
-_DTYPES = {"UINT8": np.uint8, "INT64": np.int64, "FP32": np.float32}
-
 
 def example_inputs(spec: EngineSpec, images: int, persons: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random input of an engine: pixels over the full range, boxes inside the 224 square, valid indices.

@@ -99,15 +99,19 @@ _FUSION_IMAGE_INPUTS = (*_prefixed("context", _STATE), _f32("vi_logits", 26), _f
 _FUSION_PERSON_INPUTS = (*_prefixed("head", _STATE), *_prefixed("body", _STATE))
 
 
+_DETECTOR_INPUTS = (_pixels("image", DETECTOR_INPUT), _f32("scale", 1), _f32("min_score", 1))
+_DETECTOR_OUTPUTS = (
+    _f32("boxes", MAX_DETECTIONS, 4),
+    _f32("scores", MAX_DETECTIONS),
+    TensorSpec("count", "INT32", (1,)),
+)
+
+
 def _detector(name: str) -> EngineSpec:
     return EngineSpec(
         name,
-        inputs=(_pixels("image", DETECTOR_INPUT), _f32("scale", 1), _f32("min_score", 1)),
-        outputs=(
-            _f32("boxes", MAX_DETECTIONS, 4),
-            _f32("scores", MAX_DETECTIONS),
-            TensorSpec("count", "INT32", (1,)),
-        ),
+        inputs=_DETECTOR_INPUTS,
+        outputs=_DETECTOR_OUTPUTS,
         max_batch_size=MAX_IMAGES,
         tolerance=1e-2,
         fp16_tolerance=1e-2,
@@ -169,15 +173,13 @@ ENGINES: tuple[EngineSpec, ...] = (
 
 DETECTION = EnsembleSpec(
     "detection",
-    inputs=(_pixels("image", DETECTOR_INPUT), _f32("scale", 1), _f32("min_score", 1)),
-    outputs=tuple(
-        TensorSpec(f"{kind}_{t.name}", t.dtype, t.dims) for kind in ("person", "face") for t in _detector("any").outputs
-    ),
+    inputs=_DETECTOR_INPUTS,
+    outputs=(*_prefixed("person", _DETECTOR_OUTPUTS), *_prefixed("face", _DETECTOR_OUTPUTS)),
     steps=tuple(
         Step(
             f"{kind}_detector",
-            {"image": "image", "scale": "scale", "min_score": "min_score"},
-            {name: f"{kind}_{name}" for name in ("boxes", "scores", "count")},
+            {t.name: t.name for t in _DETECTOR_INPUTS},
+            {t.name: f"{kind}_{t.name}" for t in _DETECTOR_OUTPUTS},
         )
         for kind in ("person", "face")
     ),

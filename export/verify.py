@@ -116,7 +116,7 @@ class SampleInputs:
         return {name: x if spec.leading.get(name) == "images" else x[:batch] for name, x in inputs.items()}
 
     def pixels_of(self, box: tuple[int, int, int, int]) -> np.ndarray:
-        """UINT8 [1, 224, 224, 3]: a window as the server makes it."""
+        """UINT8 [1, 224, 224, 3]: a window of the sample."""
         x1, y1, x2, y2 = box
         window = Image.fromarray(np.ascontiguousarray(self.pixels[y1:y2, x1:x2]))
         return np.array(window.resize((IMAGE, IMAGE), Image.Resampling.BILINEAR))[None]

@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,12 +34,11 @@ class TritonServer:
     Args:
         repository: what it serves.
         log: file for its output.
-        arguments: more flags.
         timeout: seconds until it must be ready.
     """
 
-    def __init__(self, repository: Path, log: Path, arguments: Sequence[str] = (), timeout: float = 120) -> None:
-        self.repository, self.log, self.extra, self.timeout = repository, log, list(arguments), timeout
+    def __init__(self, repository: Path, log: Path, timeout: float = 120) -> None:
+        self.repository, self.log, self.timeout = repository, log, timeout
         self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -64,7 +62,6 @@ class TritonServer:
             "serving.launcher",
             f"--model-repository={self.repository}",
             *ports,
-            *self.extra,
         ]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -45,10 +45,6 @@ def check(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray], toleran
     assert outputs["order"].tolist() == golden["order"].tolist()
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))
-
-
 def check_labels(chosen: list[str], logits: np.ndarray, threshold: float, slack: float = 2e-3) -> None:
     """Assert a list of labels is what the golden logits say, but for those within ``slack`` of the threshold."""
     for label, logit in zip(EMOTIC_LABELS, logits):

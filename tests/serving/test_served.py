@@ -68,13 +68,13 @@ def test_golden_seed0(client, golden, sample_bytes):
     assert result["model"]["channel_order"] == "bgr"
 
 
-def infer_ensemble(triton, name, inputs):
+def infer_ensemble(triton, name, inputs, outputs=None):
     tensors = []
     for key, array in inputs.items():
         tensor = grpcclient.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
-    return triton.infer(name, tensors)
+    return triton.infer(name, tensors, outputs=outputs)
 
 
 def test_golden_through_the_ensemble_alone(triton, golden, sample_bgr):
@@ -266,12 +266,8 @@ def test_every_model_is_ready(triton, server):
 
 def test_labels_through_tritons_classification(triton, golden, sample_bgr):
     """``class_count`` of the ensemble names the categories."""
-    inputs = []
-    for key, array in gold.inputs(sample_bgr, golden(0)).items():
-        tensor = grpcclient.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
-        tensor.set_data_from_numpy(array)
-        inputs.append(tensor)
     wanted = [grpcclient.InferRequestedOutput("logits", class_count=26 * 6)]
-    rows = triton.infer("recognition", inputs, outputs=wanted).as_numpy("logits").reshape(-1)
+    answer = infer_ensemble(triton, "recognition", gold.inputs(sample_bgr, golden(0)), wanted)
+    rows = answer.as_numpy("logits").reshape(-1)
     names = {row.decode().split(":")[2] for row in rows if row.decode().count(":") == 2}
     assert names == set(EMOTIC_LABELS)

@@ -1,5 +1,6 @@
 """The tritonserver command, with a shell script in Triton's place."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,22 +52,25 @@ def test_does_not_find_itself(fake, monkeypatch):
     assert launcher.find_installed(str(fake.parent)) == fake
 
 
-def test_signals_reach_the_child():
+@contextlib.contextmanager
+def forwarding_to(on_term):
+    """The launcher's process around a child that says "up", waits, and does ``on_term`` when asked to stop."""
     code = "import os, sys, serving.launcher as it; sys.exit(it.run_and_forward(sys.argv[1:], dict(os.environ)))"
-    child = "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    child = f"trap '{on_term}' TERM; echo up; while :; do sleep 0.05; done"
     command = [sys.executable, "-c", code, "sh", "-c", child]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "up\n"
+        yield process
+
+
+def test_signals_reach_the_child():
+    with forwarding_to("exit 7") as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 7
 
 
 def test_child_does_not_outlive_a_killed_launcher():
-    code = "import os, sys, serving.launcher as it; sys.exit(it.run_and_forward(sys.argv[1:], dict(os.environ)))"
-    child = "trap 'echo stopped; exit' TERM; echo up; while :; do sleep 0.05; done"
-    command = [sys.executable, "-c", code, "sh", "-c", child]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "up\n"
+    with forwarding_to("echo stopped; exit") as process:
         process.kill()
         assert process.stdout.readline() == "stopped\n"
 
