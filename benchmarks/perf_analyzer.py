@@ -83,8 +83,6 @@ def measure(binary: Path, url: str, workload: Workload, concurrency: int, reques
         command = [str(binary), "-m", "cocoer", "-i", "grpc", "-u", url, f"--input-data={data}", "-f", str(report)]
         command += [f"--concurrency-range={concurrency}", "--measurement-mode=count_windows", "--percentile=50"]
         command += [f"--measurement-request-count={requests}", "--stability-percentage=15", "--max-trials=5"]
-        if workload.min_score is not None:
-            command.append(f"--request-parameter=min_score:{workload.min_score}:double")
         environment = {**os.environ, "LD_LIBRARY_PATH": str(binary.parent)}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         if not report.is_file():

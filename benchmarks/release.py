@@ -1,9 +1,13 @@
-"""The baseline: what the release's inference does for each person, done faithfully.
+"""The baseline: what the release's inference does for each person (its ``inference.py`` and ``models_sw.py``).
 
 For every person the whole network runs again (context, CLIP and V-I too), the V-I head in its unfolded form and
-twice; each level's classifier is deep-copied and stepped by autograd on retained graphs; the four QPs are solved with
-cvxopt. Two things are done better than there, in the baseline's favour: evaluation mode without colour jitter (the
-contract), and no graph is kept of the trunks.
+twice, each level's classifier twice. Nothing switches gradients off and every parameter but CLIP's wants one, so that
+the graph of the trunks is kept and each of the six ``backward`` calls (two for each level) runs through the level's
+own trunk and the context's. The classifiers are copied, stepped, run again and restored; the four QPs are solved
+with cvxopt.
+
+In the baseline's favour: evaluation mode without colour jitter (the contract), nothing drawn or printed, models loaded
+once.
 """
 
 from __future__ import annotations
@@ -42,6 +46,9 @@ class ReleaseInference:
             self.wide = nn.Linear(wide.shape[1], wide.shape[0])
         state = {"weight": wide, "bias": checkpoint.tensors["VI_ffn.1.bias"]}
         self.wide.load_state_dict(state, assign=True)
+        self.wide.requires_grad_(True)
+        self.model.requires_grad_(True)
+        self.model.vi_head.clip.requires_grad_(False)
 
     def person(self, windows: dict[str, np.ndarray], boxes: dict[str, Sequence[float]]) -> dict[str, Any]:
         """Recognise one person.
@@ -53,22 +60,37 @@ class ReleaseInference:
         Returns:
             ``logits`` [26], ``order`` [3], ``losses`` [3], ``lambdas`` (w1, b1, w2, b2), as NumPy.
         """
-        with torch.no_grad():
-            tensors = {name: self.normalise(torch.from_numpy(pixels)[None]) for name, pixels in windows.items()}
-            inputs = self._level_inputs(tensors, boxes)
-            self._vi(tensors["context"])  # once for the pseudo-label, once for the feature
-            vi_logits, vi_feature = self._vi(tensors["context"])
-        labels, weights = pseudo_labels(vi_logits)
-        levels = [
-            self._coordinate(inputs[level], encoder, labels, weights) for level, encoder in self._encoders().items()
-        ]
-        losses = torch.stack([level["loss"] for level in levels])
-        order = exclusion_order(losses[None])[0]
-        lambdas = self._weigh(levels, losses, order)
-        with torch.no_grad():
-            features = torch.cat([*(level["refined"] for level in levels), vi_feature], dim=-1)
-            logits = self.model.fusion.classifier(features)
-        return {"logits": logits[0].numpy(), "order": order.numpy(), "losses": losses.numpy(), "lambdas": lambdas}
+        encoders = self._encoders()
+        kept = {
+            level: copy.deepcopy(dict(encoder.classifier.named_parameters())) for level, encoder in encoders.items()
+        }
+        tensors = {name: self.normalise(torch.from_numpy(pixels)[None]) for name, pixels in windows.items()}
+        inputs = self._level_inputs(tensors, boxes)
+        logits = {level: encoder.classifier(inputs[level]) for level, encoder in encoders.items()}
+        features = {level: encoder.classifier[:4](inputs[level]).clone() for level, encoder in encoders.items()}
+        vi_logits, vi_feature = self._vi(tensors["context"])
+
+        labels, weights = pseudo_labels(vi_logits.detach())
+        losses, last_gradients = [], []
+        for level, encoder in encoders.items():
+            loss = F.binary_cross_entropy_with_logits(logits[level], labels, weight=weights, reduction="sum")
+            loss.backward(retain_graph=True)
+            losses.append(loss)
+            last_gradients.append([_gradient(parameter).flatten() for parameter in encoder.classifier[4].parameters()])
+        values = torch.stack(losses).detach()
+        order = exclusion_order(values[None])[0]
+        lambdas = self._weigh(last_gradients, values, order)
+        for level, encoder in encoders.items():
+            features[level][0] = _refined(encoder.classifier, losses.pop(0), inputs[level], kept[level])
+        fused = self.model.fusion.classifier(torch.cat([*features.values(), vi_feature], dim=-1))
+        for encoder in encoders.values():
+            encoder.blocks.zero_grad()
+        return {
+            "logits": fused[0].detach().numpy(),
+            "order": order.numpy(),
+            "losses": values.numpy(),
+            "lambdas": lambdas,
+        }
 
     def _encoders(self) -> dict[str, LevelEncoder]:
         model = self.model
@@ -79,10 +101,7 @@ class ReleaseInference:
         context = self.model.context_encoder
         tokens = context.tokenise(windows["context"])
         grid = context.position.tokens()
-        x = tokens
-        for block in context.blocks:
-            x = block(x, grid, x, grid)
-        found = {"context": context.norm(x).flatten(1)}
+        found = {}
         for level in ("head", "body"):
             encoder: PersonEncoder = getattr(self.model, f"{level}_encoder")
             x = encoder.tokenise(windows[level])
@@ -90,36 +109,43 @@ class ReleaseInference:
             for block in encoder.blocks:
                 x = block(x, position, tokens, grid)
             found[level] = encoder.norm(x).flatten(1)
-        return found
+        x = tokens
+        for block in context.blocks:
+            x = block(x, grid, x, grid)
+        return {**found, "context": context.norm(x).flatten(1)}
 
     def _vi(self, image: Tensor) -> tuple[Tensor, Tensor]:
         head = self.model.vi_head
         aligned = head.alignment(head.clip(image)).repeat(1, REPEATS)
-        feature = head.ffn[2:5](self.wide(head.ffn[0](aligned)))
-        return head.ffn[5](feature), feature
+        runs = (head.ffn[2:5](self.wide(head.ffn[0](aligned))) for _ in range(2))  # all of it, then all but the end
+        return head.ffn[5](next(runs)), next(runs)
 
-    def _coordinate(self, x: Tensor, encoder: LevelEncoder, labels: Tensor, weights: Tensor) -> dict[str, Any]:
-        """One level: its loss, the gradients of its last Linear, and the feature after a gradient step on its first."""
-        classifier = copy.deepcopy(encoder.classifier).requires_grad_(True)
-        first, last = list(classifier[1].parameters()), list(classifier[4].parameters())
-        logits = classifier(x)
-        loss = F.binary_cross_entropy_with_logits(logits, labels, weight=weights, reduction="sum")
-        last_gradients = torch.autograd.grad(loss, last, retain_graph=True)
-        first_gradients = torch.autograd.grad(loss, first, retain_graph=True)
-        with torch.no_grad():
-            for parameter, gradient in zip(first, first_gradients):
-                parameter.sub_(gradient)
-            refined = classifier[:4](x)
-        return {"loss": loss.detach(), "last": [gradient.flatten() for gradient in last_gradients], "refined": refined}
-
-    def _weigh(self, levels: list[dict[str, Any]], losses: Tensor, order: Tensor) -> list[np.ndarray]:
+    def _weigh(self, gradients: list[list[Tensor]], losses: Tensor, order: Tensor) -> list[np.ndarray]:
         """The QPs of weights and biases over three levels, then over the two that stay."""
         stay = sorted(order[1:].tolist())
         return [
-            solve_simplex(torch.stack([levels[index]["last"][kind] for index in chosen]), losses[chosen])
+            solve_simplex(torch.stack([gradients[index][kind] for index in chosen]), losses[chosen])
             for chosen in ([0, 1, 2], stay)
             for kind in (0, 1)
         ]
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad.detach().clone()
+
+
+def _refined(classifier: nn.Sequential, loss: Tensor, x: Tensor, kept: dict[str, nn.Parameter]) -> Tensor:
+    """The level's feature [256] after a gradient step of size 1 on the first Linear, which is then put back."""
+    classifier.zero_grad()
+    loss.backward(retain_graph=True)
+    for parameter in classifier[1].parameters():
+        parameter.data = parameter.data - _gradient(parameter)
+    feature = classifier[:4](x)[0]
+    for name, parameter in classifier.named_parameters():
+        parameter.data.copy_(kept[name].data)
+    classifier.zero_grad()
+    return feature
 
 
 def solve_simplex(gradients: Tensor, losses: Tensor) -> np.ndarray:

@@ -2,18 +2,15 @@
 
     python benchmarks/run.py [--quick]
 
-Writes ``report.json`` and ``report.md`` to ``benchmarks/results/<machine>/``, and prints the table.
+Writes ``report.json``, ``report.md`` and plots to ``benchmarks/results/<machine>/``, and prints the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,20 +18,26 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import machine, perf_analyzer  # noqa: E402
+from google.protobuf import text_format  # noqa: E402
+from tritonclient.grpc.model_config_pb2 import ModelConfig  # noqa: E402
+
+from benchmarks import machine, perf_analyzer, served  # noqa: E402
 from benchmarks.inprocess import ceiling, gflop, release_ms, trunk_ms  # noqa: E402
 from benchmarks.release import ReleaseInference  # noqa: E402
-from benchmarks.report import to_markdown  # noqa: E402
+from benchmarks.release_detection import ReleaseDetection  # noqa: E402
+from benchmarks.report import to_markdown, write_report  # noqa: E402
 from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload  # noqa: E402
-from client import CocoerClient  # noqa: E402
-from cocoer.files import replace_file  # noqa: E402
 from cocoer.weights import load_checkpoint  # noqa: E402
 from export.build_engines import progress  # noqa: E402
-from serving.server import TritonServer  # noqa: E402
+from export.configs import to_text  # noqa: E402
+from export.repository import write_text  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "benchmarks"
 RESULTS = PROJECT / "benchmarks" / "results"
+
+QUICK = served.Plan(repeats=6, requests=12, concurrencies=(1, 4), memory_requests=64)
+FULL = served.Plan(repeats=15, requests=24, concurrencies=(1, 2, 4, 8), memory_requests=2048)
 
 
 def prepare() -> tuple[Path, Path]:
@@ -52,12 +55,32 @@ def _python(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
 
 
-def measure_in_process(checkpoints: Path, repository: Path, repeats: int) -> dict[str, Any]:
+def set_min_score(repository: Path, min_score: float) -> None:
+    """Make it the served default."""
+    path = repository / "cocoer" / "config.pbtxt"
+    config = text_format.Parse(path.read_text(), ModelConfig())
+    config.parameters["min_score"].string_value = str(min_score)
+    write_text(path, to_text(config))
+
+
+def one_person(detection: ReleaseDetection) -> tuple[Workload, int]:
+    """A request that detects, with the score that leaves fewest of the synthetic detectors' persons, but one."""
+    counts = {}
+    for percent in range(50, 100):
+        workload = Workload("detected", 640, 480, None, percent / 100)
+        counts[percent] = len(detection.persons(workload.image, percent / 100))
+    best = min((percent for percent, count in counts.items() if count), key=lambda percent: counts[percent])
+    return Workload("detected", 640, 480, None, best / 100), counts[best]
+
+
+def measure_in_process(checkpoints: Path, repository: Path, detecting: Workload, repeats: int) -> dict[str, Any]:
     """The baselines: the release's way, the ceiling, the trunks alone."""
     progress("the release's way")
-    release = ReleaseInference(load_checkpoint(checkpoints))
+    release, detection = ReleaseInference(load_checkpoint(checkpoints)), ReleaseDetection(checkpoints)
     compared = [workload for workload in BOXES_GIVEN if workload.persons in (1, 4)]
-    release_times = {w.name: release_ms(release, w, max(3, repeats // 3)) for w in compared}
+    few = max(3, repeats // 3)
+    release_times = {w.name: release_ms(release, w, few) for w in compared}
+    release_times[detecting.name] = release_ms(release, detecting, few, detection)
     progress("the in-process ceiling")
     with tempfile.TemporaryDirectory() as temporary:
         trunk = trunk_ms(release.model, 4, Path(temporary), repeats)
@@ -69,46 +92,16 @@ def measure_in_process(checkpoints: Path, repository: Path, repeats: int) -> dic
     }
 
 
-def measure_served(repository: Path, binary: Path, concurrencies: list[int], requests: int) -> dict[str, Any]:
+def measure_served(repository: Path, detecting: Workload, plan: served.Plan) -> dict[str, Any]:
     """A real server under perf_analyzer's load."""
-    started = time.perf_counter()
-    with TritonServer(repository, CACHE / "server.log") as server, CocoerClient(server.url) as client:
-        ready = time.perf_counter() - started
-        assert server.process is not None
-        first, median = _first_and_median(client, BOXES_GIVEN[0])
-        detecting, found = _one_person(client)
-        workloads = [*BOXES_GIVEN, *LARGE, detecting]
-        served: dict[str, list[dict[str, float]]] = {}
-        for workload in workloads:
-            swept = concurrencies if workload in BOXES_GIVEN[:1] or workload is detecting else [1]
-            for concurrency in swept:
-                progress(f"served: {workload.name}, concurrency {concurrency}")
-                load = perf_analyzer.measure(binary, server.url, workload, concurrency, requests)
-                served.setdefault(workload.name, []).append(dataclasses.asdict(load))
-        memory = machine.process_memory_mb(server.process.pid)
-    persons = {workload.name: workload.persons if workload.persons is not None else found for workload in workloads}
-    times = {"ready_s": ready, "first_ms": first, "median_ms": median, "memory_mb": memory}
-    return {"server": times, "served": served, "persons": persons}
-
-
-def _first_and_median(client: CocoerClient, workload: Workload) -> tuple[float, float]:
-    persons = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in workload.boxes]
-    times = []
-    for _ in range(21):
-        started = time.perf_counter()
-        client.infer(workload.jpeg, persons)
-        times.append(1000 * (time.perf_counter() - started))
-    return times[0], sorted(times[1:])[10]
-
-
-def _one_person(client: CocoerClient) -> tuple[Workload, int]:
-    """A request that detects, with the score that leaves fewest of the synthetic detectors' persons, but one."""
-    counts = {}
-    for percent in range(50, 100):
-        workload = Workload("detected", 640, 480, None, percent / 100)
-        counts[percent] = len(client.infer(workload.jpeg, min_score=workload.min_score)["persons"])
-    best = min((percent for percent, count in counts.items() if count), key=lambda percent: counts[percent])
-    return Workload("detected", 640, 480, None, best / 100), counts[best]
+    binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
+    one, two, four, eight = BOXES_GIVEN
+    workloads = {
+        "swept": [one, four, detecting],
+        "alone": [two, eight, *LARGE],
+        "broken down": [one, four, LARGE[-1], detecting],
+    }
+    return served.measure(repository, CACHE / "server.log", binary, workloads, plan)
 
 
 def main() -> int:
@@ -116,23 +109,23 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer repeats and concurrencies: a look, not a report")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
     args = parser.parse_args()
-    repeats, requests, concurrencies = (6, 12, [1, 4]) if args.quick else (15, 24, [1, 2, 4, 8])
+    plan = QUICK if args.quick else FULL
     checkpoints, repository = prepare()
-    binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
     progress("describing the machine")
     described = machine.describe()
+    detecting, found = one_person(ReleaseDetection(checkpoints))
+    set_min_score(repository, detecting.min_score or 0.5)
     report: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": "python benchmarks/run.py" + (" --quick" if args.quick else ""),
         "machine": described.to_dict(),
-        **measure_in_process(checkpoints, repository, repeats),
-        **measure_served(repository, binary, concurrencies, requests),
+        "persons": {w.name: w.persons for w in (*BOXES_GIVEN, *LARGE)} | {detecting.name: found},
+        **measure_served(repository, detecting, plan),
+        **measure_in_process(checkpoints, repository, detecting, plan.repeats),
     }
     directory = args.output_dir or RESULTS / described.slug
-    markdown = to_markdown(report)
-    replace_file(directory / "report.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
-    replace_file(directory / "report.md", lambda path: path.write_text(markdown))
-    print(markdown)
+    write_report(report, directory)
+    print(to_markdown(report))
     print(f"Written to {directory}")
     return 0
 

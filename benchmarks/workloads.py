@@ -34,7 +34,8 @@ class Workload:
     persons: int | None
     """Boxes given; None: the server detects."""
     min_score: float | None = None
-    """Where it detects: the score that leaves one person of the synthetic detectors' many."""
+    """Where it detects: the score that leaves one person of the synthetic detectors' many. perf_analyzer 2.50 drops
+    request parameters, so that the benchmark's repository has it for its default."""
 
     @cached_property
     def image(self) -> np.ndarray:

@@ -64,6 +64,7 @@ class CocoerClient:
         final_threshold: float | None = None,
         level_threshold: float | None = None,
         min_score: float | None = None,
+        timing: bool = False,
     ) -> dict[str, Any]:
         """Recognise the emotions of the persons in one picture.
 
@@ -73,6 +74,7 @@ class CocoerClient:
             final_threshold, level_threshold: probabilities above which a label is listed; None: the server's
                 (0.26, 0.6).
             min_score: smallest detection score; None: the server's (0.5).
+            timing: have the server add ``timing_ms``, the milliseconds of each stage.
 
         Returns:
             the RESULT object (see the README).
@@ -83,7 +85,12 @@ class CocoerClient:
         inputs = [_bytes_input(image)]
         if persons is not None:
             inputs.append(_persons_input(persons))
-        given = {"final_threshold": final_threshold, "level_threshold": level_threshold, "min_score": min_score}
+        given: dict[str, float | bool | None] = {
+            "final_threshold": final_threshold,
+            "level_threshold": level_threshold,
+            "min_score": min_score,
+            "timing": timing or None,
+        }
         parameters = {name: value for name, value in given.items() if value is not None}
         try:
             response = self._client.infer(MODEL, inputs, parameters=parameters, client_timeout=self.timeout)

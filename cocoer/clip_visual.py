@@ -51,7 +51,9 @@ class AntialiasedBottleneck(nn.Module):
 class AttentionPool(nn.Module):
     """Attention pooling: the mean of the 49 cells asks, the mean and the cells answer.
 
-    Written out, with a query of length one: only the pooled token's output is ever used.
+    Only the mean's output is ever used, so that keys and values need not exist: with q_h a head's query, its score for
+    a token x is (K_h' q_h) x + q_h b_k (the last term is the same for all tokens and drops out of the softmax), and its
+    answer V_h (sum of weight x) + b_v. A fiftieth of the products.
     """
 
     def __init__(self, cells: int, width: int, heads: int, out_features: int) -> None:
@@ -67,15 +69,15 @@ class AttentionPool(nn.Module):
         """FP32 [N, width, 7, 7] to FP32 [N, out_features]."""
         tokens = x.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.positional_embedding
-        query = self._split(self.q_proj(tokens[:, :1]))
-        key = self._split(self.k_proj(tokens))
-        value = self._split(self.v_proj(tokens))
-        weights = torch.softmax(query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5, dim=-1)
-        return self.c_proj((weights @ value).transpose(1, 2).flatten(1))
+        query = self.q_proj(tokens[:, 0]).unflatten(-1, (self.heads, -1)).transpose(0, 1)
+        asked = (query @ self._by_head(self.k_proj.weight)).transpose(0, 1)
+        weights = torch.softmax(asked @ tokens.transpose(-2, -1) * query.shape[-1] ** -0.5, dim=-1)
+        answers = (weights @ tokens).transpose(0, 1) @ self._by_head(self.v_proj.weight).transpose(-2, -1)
+        return self.c_proj(answers.transpose(0, 1).flatten(1) + self.v_proj.bias)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """[N, T, width] to [N, heads, T, width / heads]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _by_head(self, weight: Tensor) -> Tensor:
+        """[width, width] to [heads, width / heads, width]."""
+        return weight.unflatten(0, (self.heads, -1))
 
 
 def _stage(in_channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:

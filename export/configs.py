@@ -45,6 +45,7 @@ def engine_config(spec: EngineSpec, precision: str = "fp32") -> pb.ModelConfig:
         config.dynamic_batching.SetInParent()
     if spec.run_batch:
         config.parameters["cpu_run_batch"].string_value = str(spec.run_batch)
+    config.parameters["cpu_thread_share"].string_value = f"{spec.cpu_share:g}"
     if precision == "fp16":
         # ONNX Runtime's CPU provider crashes on FP16 transformer graphs at its highest level.
         config.optimization.graph.level = 1

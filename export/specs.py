@@ -18,6 +18,12 @@ MAX_DETECTIONS = 256
 MAX_CANDIDATES = 3840
 """Boxes that enter NMS: TensorRT's largest TopK."""
 
+RUN_BATCH = 4
+"""Windows a trunk takes at once on CPU: larger batches are no faster there, and need more memory."""
+
+HALF = 0.5
+"""``context_encoder`` runs beside ``vi_head``, ``head_encoder`` beside ``body_encoder``: half of the cores for each."""
+
 OPSET = 20
 
 
@@ -46,6 +52,8 @@ class EngineSpec:
     """Name of each tensor's leading dimension where they differ (``images``, ``persons``); else ``batch``."""
     run_batch: int = 0
     """Largest batch the Python-based backend hands to ONNX Runtime at once on CPU; 0: any. Bounds memory."""
+    cpu_share: float = 0.0
+    """Share of the cores that a run takes there, at least one: engines that run side by side share them."""
 
     @property
     def is_detector(self) -> bool:
@@ -115,6 +123,8 @@ def _detector(name: str) -> EngineSpec:
         max_batch_size=MAX_IMAGES,
         tolerance=1e-2,
         fp16_tolerance=1e-2,
+        run_batch=1,
+        cpu_share=1.0,
     )
 
 
@@ -126,7 +136,8 @@ def _person_encoder(name: str) -> EngineSpec:
         max_batch_size=MAX_PERSONS,
         tolerance=1e-3,
         fp16_tolerance=5e-2,
-        run_batch=16,
+        run_batch=RUN_BATCH,
+        cpu_share=HALF,
     )
 
 
@@ -140,6 +151,8 @@ ENGINES: tuple[EngineSpec, ...] = (
         max_batch_size=MAX_IMAGES,
         tolerance=1e-3,
         fp16_tolerance=5e-2,
+        run_batch=RUN_BATCH,
+        cpu_share=HALF,
     ),
     EngineSpec(
         "vi_head",
@@ -148,6 +161,8 @@ ENGINES: tuple[EngineSpec, ...] = (
         max_batch_size=MAX_IMAGES,
         tolerance=1e-3,
         fp16_tolerance=5e-2,
+        run_batch=RUN_BATCH,
+        cpu_share=HALF,
     ),
     EngineSpec(
         "context_gather",

@@ -99,6 +99,8 @@ class WheelTriton:
         libraries = [self.libraries, sysconfig.get_config_var("LIBDIR"), environment.get("LD_LIBRARY_PATH")]
         environment["PATH"] = os.pathsep.join(filter(None, search))
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys(str(path) for path in libraries if path))
+        # Weights are 120 MB a model, read once per run: in huge pages that is a few percent faster.
+        environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         # Model directories are not ours to write bytecode into.
         environment.setdefault("PYTHONDONTWRITEBYTECODE", "1")
         return environment

@@ -14,7 +14,8 @@ from cocoer_bls.boxes import given_persons
 
 from benchmarks.machine import Machine, process_memory_mb
 from benchmarks.perf_analyzer import write_requests
-from benchmarks.report import TARGETS, to_markdown
+from benchmarks.plots import PLOTS, stage_parts, write_plots
+from benchmarks.report import BEGIN, END, README, README_RESULTS, TARGETS, readme_section, to_markdown
 from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload
 
 
@@ -44,6 +45,9 @@ def test_memory_counts_the_children():
         child.kill()
 
 
+TIMES = {"requests": 1.0, "queue": 0.0, "compute_input": 0.1, "compute_output": 0.1}
+
+
 def load(concurrency, p50, rate):
     return {"concurrency": concurrency, "images_per_second": rate, "p50": p50, "p95": p50, "p99": p50}
 
@@ -52,18 +56,66 @@ REPORT = {
     "time": "now",
     "command": "run",
     "machine": Machine("Some CPU @ 2 GHz", 2, 200.0).__dict__,
-    "release_ms": {"1 given": 1200.0, "4 given": 4000.0},
+    "release_ms": {"1 given": 1200.0, "4 given": 4000.0, "detected": 1400.0},
     "ceiling": {"1 given": {"latency_ms": 90.0, "images_per_second": 10.0}},
     "trunk_ms": 25.0,
     "gflop": {"4 given": 20.0},
-    "served": {"1 given": [load(1, 100.0, 9.0), load(4, 400.0, 9.5)], "4 given": [load(1, 250.0, 4.0)]},
-    "persons": {"1 given": 1, "4 given": 4},
-    "server": {"ready_s": 8.0, "first_ms": 150.0, "median_ms": 100.0, "memory_mb": 1500.0},
+    "served": {
+        "1 given": [load(1, 100.0, 9.0), load(4, 400.0, 9.5)],
+        "4 given": [load(1, 250.0, 4.0)],
+        "detected": [load(1, 200.0, 5.0)],
+    },
+    "persons": {"1 given": 1, "4 given": 4, "detected": 1},
+    "server": {"ready_s": 8.0, "first_ms": 150.0, "median_ms": 100.0, "memory_light_mb": 1200.0},
+    "memory": {"requests": 2000, "concurrency": 4, "mb": [1400.0, 1450.0, 1479.0, 1450.0]},
+    "stages": {
+        "1 given": {
+            "client_ms": 100.0,
+            "stages": {"decode": 1.0, "windows": 2.0, "recognition": 90.0, "result": 1.0},
+            "models": {
+                "recognition": {**TIMES, "compute_infer": 89.0},
+                "head_encoder": {**TIMES, "compute_infer": 40.0},
+                "body_encoder": {**TIMES, "compute_infer": 42.0},
+                "vi_head": {**TIMES, "compute_infer": 45.0},
+            },
+        }
+    },
 }
 
 
 def test_ratios():
-    assert [round(value(REPORT), 3) for _, value, _, _ in TARGETS] == [12.0, 16.0, 0.95, 1.0, 0.4, 1.5, 8.0, 1.5]
+    assert [round(value(REPORT), 3) for _, value, _, _ in TARGETS] == [
+        12.0,
+        16.0,
+        7.0,
+        0.95,
+        1.0,
+        0.4,
+        1.479,
+        1.02,
+        8.0,
+        1.5,
+    ]
+
+
+def test_stages_add_up():
+    parts = stage_parts(REPORT["stages"]["1 given"])
+    assert parts["head_encoder | body_encoder"] == 42.0
+    assert parts["Triton, copies"] == 90.0 - 42.0 - 45.0
+    assert sum(parts.values()) == pytest.approx(100.0)
+
+
+def test_plots(tmp_path):
+    write_plots(REPORT, tmp_path)
+    for name in PLOTS:
+        assert cv2.imread(str(tmp_path / f"{name}.png")).std() > 5
+    assert len(list(tmp_path.iterdir())) == len(PLOTS)
+
+
+def test_readme_shows_the_committed_report():
+    text = README.read_text()
+    shown = text[text.index(BEGIN) : text.index(END) + len(END)]
+    assert shown == readme_section(json.loads((README_RESULTS / "report.json").read_text()))
 
 
 def test_markdown():

@@ -55,6 +55,7 @@ class TritonPythonModel:
         labels = (directory / "labels.txt").read_text().splitlines()
         build = json.loads(build_file.read_text())
         self.pipeline = Pipeline(infer, labels, build, limits)
+        self.pipeline.warm_up()
         if build["synthetic"]:
             pb_utils.Logger.log_warn(f"cocoer serves {build['weights']}: predictions mean nothing")
 

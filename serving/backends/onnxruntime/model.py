@@ -2,8 +2,9 @@
 
 It reads the same ``config.pbtxt`` and honours the native backend's keys: ``instance_group`` kind,
 ``default_model_filename``, ``optimization.graph.level``, and the parameters ``intra_op_thread_count``,
-``inter_op_thread_count``, ``execution_mode``, ``enable_mem_arena``. One parameter is its own: ``cpu_run_batch``, the
-largest batch run at once on CPU (bounds memory; the native backend ignores it).
+``inter_op_thread_count``, ``execution_mode``, ``enable_mem_arena``. Two parameters are its own, and mean nothing to the
+native one: ``cpu_run_batch``, the largest batch run at once on CPU (bounds memory), and ``cpu_thread_share``, the
+share of the cores that a run takes where ``intra_op_thread_count`` does not say.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     """ONNX Runtime's options from a model configuration (as JSON)."""
     parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
     options = ort.SessionOptions()
-    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0)) or len(os.sched_getaffinity(0))
+    shared = max(1, round(float(parameters.get("cpu_thread_share", 1)) * len(os.sched_getaffinity(0))))
+    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0)) or shared
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
     if parameters.get("execution_mode", "0") == "1":
         options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
@@ -32,6 +34,8 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     # Every model has threads of its own on the same cores: one that spins takes them from the others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Small blocks of work: a thread that was kept from its core does not hold up the others for long.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED}.get(

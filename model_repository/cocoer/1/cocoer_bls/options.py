@@ -9,14 +9,15 @@ from typing import Any
 
 from cocoer_bls.errors import InputError
 
-NAMES = ("final_threshold", "level_threshold", "min_score")
+THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
+NAMES = (*THRESHOLDS, "timing")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Thresholds on probabilities; all in [0, 1]."""
+    """Thresholds on probabilities, all in [0, 1], and what else a request may ask for."""
 
     final_threshold: float
     """A label is in ``pred`` above this probability."""
@@ -24,24 +25,36 @@ class Options:
     """A label is in ``VI``, ``head``, ``body``, ``ctx`` above this probability."""
     min_score: float
     """Detections below this score are dropped (SCRFD only)."""
+    timing: bool = False
+    """RESULT has ``timing_ms``: how long each stage of this picture took."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Options:
         """Defaults from the configuration's ``parameters`` (as JSON)."""
-        return cls(**{name: _probability(name, float(parameters[name]["string_value"])) for name in NAMES})
+        final, level, score = (_probability(name, float(parameters[name]["string_value"])) for name in THRESHOLDS)
+        return cls(final, level, score)
 
     def override(self, parameters: str) -> Options:
         """Apply a request's parameters (a JSON object as text).
 
         Raises:
-            InputError: an unknown name, or a value that is not a number in [0, 1].
+            InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean.
         """
         given: dict[str, Any] = json.loads(parameters) if parameters else {}
         own = {name: value for name, value in given.items() if not name.startswith(FOREIGN_PREFIXES)}
         unknown = sorted(set(own) - set(NAMES))
         if unknown:
             raise InputError(f"unknown request parameter {', '.join(unknown)}; there are {', '.join(NAMES)}")
-        return replace(self, **{name: _probability(name, value) for name, value in own.items()})
+        checked: dict[str, Any] = {
+            name: (_boolean if name == "timing" else _probability)(name, value) for name, value in own.items()
+        }
+        return replace(self, **checked)
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"request parameter {name} must be true or false, got {value!r}")
+    return value
 
 
 def _probability(name: str, value: Any) -> float:

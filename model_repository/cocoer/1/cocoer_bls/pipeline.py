@@ -6,10 +6,15 @@ Knows nothing of Triton: the two calls are handed in, so that the whole can run 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 
 from cocoer_bls.boxes import Person, detected_persons, given_persons, window_box
@@ -51,11 +56,23 @@ class Job:
     rows: list[Tensors] = field(default_factory=list)
     """A row of each output per person."""
     error: Exception | None = None
+    timing: dict[str, float] = field(default_factory=dict)
+    """Milliseconds of each stage, on the clock; of a shared call, all of it."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.image.shape[1], self.image.shape[0]
+
+
+@contextmanager
+def stage(name: str, jobs: Sequence[Job]) -> Iterator[None]:
+    """Note in the jobs how long the block takes."""
+    started = time.perf_counter()
+    yield
+    elapsed = 1000 * (time.perf_counter() - started)
+    for job in jobs:
+        job.timing[name] = job.timing.get(name, 0.0) + elapsed
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,18 @@ class Pipeline:
     def __init__(self, infer: Infer, labels: Sequence[str], build: dict[str, Any], limits: Limits) -> None:
         self.infer, self.labels, self.build, self.limits = infer, labels, build, limits
         self.haar = HaarDetector() if build["detector"].startswith("opencv") else None
+        # Pillow resizes without Python's lock; more threads than windows of a picture would only wait.
+        self.threads = ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="windows")
+
+    def warm_up(self) -> None:
+        """Have decoders and resizers load what they load at their first use; calls no model."""
+        grey = np.full((480, 640, 3), 128, dtype=np.uint8)
+        jobs = [Job(cv2.imencode(suffix, grey)[1].tobytes(), Options(1, 1, 1)) for suffix in (".jpg", ".png")]
+        for job in jobs:
+            self._prepare(job)
+            letterbox(job.image)
+        persons = [Person((0, 0, 320, 480), (80, 0, 240, 160))]
+        recognition_inputs([(job, persons) for job in jobs], self.threads.map)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Fill in ``persons`` and ``rows`` of each job, or its ``error``."""
@@ -91,23 +120,32 @@ class Pipeline:
 
     def result(self, job: Job) -> str:
         """RESULT of a finished job."""
+        with stage("result", [job]):
+            content = self._content(job)
+            text = json.dumps(content, allow_nan=False)
+        if job.options.timing:
+            content["timing_ms"] = {name: round(elapsed, 3) for name, elapsed in job.timing.items()}
+            text = json.dumps(content, allow_nan=False)
+        return text
+
+    def _content(self, job: Job) -> dict[str, Any]:
         width, height = job.size
         persons = [
             person_entry(number, person, row, self.labels, job.options)
             for number, (person, row) in enumerate(zip(job.persons, job.rows), start=1)
         ]
         model = {key: self.build[key] for key in ("version", "weights", "synthetic", "detector", "channel_order")}
-        content = {
+        return {
             "image": {"width": width, "height": height},
             "persons": persons,
             "labels": list(self.labels),
             "model": model,
         }
-        return json.dumps(content, allow_nan=False)
 
     def _prepare(self, job: Job) -> None:
         try:
-            job.image = decode(job.data, self.limits.max_pixels)
+            with stage("decode", [job]):
+                job.image = decode(job.data, self.limits.max_pixels)
             if job.boxes is not None:
                 job.persons = given_persons(job.boxes, *job.size, self.limits.max_persons)
         except Exception as error:  # kept, and answered for this picture alone
@@ -116,27 +154,35 @@ class Pipeline:
     def _detect(self, jobs: list[Job]) -> None:
         if self.haar is not None:
             for job in jobs:
-                job.persons = self.haar(job.image)[: self.limits.max_persons]
+                with stage("detection", [job]):
+                    job.persons = self.haar(job.image)[: self.limits.max_persons]
             return
         if not jobs:
             return
-        canvases, scales = zip(*(letterbox(job.image) for job in jobs))
+        with stage("letterbox", jobs):
+            canvases, scales = zip(*(letterbox(job.image) for job in jobs))
         inputs = {
             "image": np.stack(canvases),
             "scale": np.array(scales, dtype=np.float32)[:, None],
             "min_score": np.array([[job.options.min_score] for job in jobs], dtype=np.float32),
         }
         names = ("person_boxes", "person_count", "face_boxes", "face_count")
-        found = self.infer("detection", inputs, names)
-        for index, job in enumerate(jobs):
-            bodies, faces = (
-                found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face")
-            )
-            job.persons = detected_persons(bodies, faces, *job.size)[: self.limits.max_persons]
+        with stage("detection", jobs):
+            found = self.infer("detection", inputs, names)
+        with stage("match", jobs):
+            for index, job in enumerate(jobs):
+                bodies, faces = (
+                    found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face")
+                )
+                job.persons = detected_persons(bodies, faces, *job.size)[: self.limits.max_persons]
 
     def _recognise(self, jobs: list[Job]) -> None:
         for part in split_crowds(jobs, self.limits.max_batch_persons):
-            outputs = self.infer("recognition", recognition_inputs(part), (*PERSON_OUTPUTS, *IMAGE_OUTPUTS))
+            pictures = [job for job, _ in part]
+            with stage("windows", pictures):
+                inputs = recognition_inputs(part, self.threads.map)
+            with stage("recognition", pictures):
+                outputs = self.infer("recognition", inputs, (*PERSON_OUTPUTS, *IMAGE_OUTPUTS))
             row = 0
             for image, (job, persons) in enumerate(part):
                 of_image = {name: outputs[name][image] for name in IMAGE_OUTPUTS}
@@ -162,19 +208,29 @@ def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, lis
         yield part
 
 
-def recognition_inputs(part: Sequence[tuple[Job, Sequence[Person]]]) -> Tensors:
-    """Windows and boxes of pictures and their persons, as ``recognition`` takes them."""
-    crops: dict[str, list[np.ndarray]] = {"head": [], "body": []}
-    boxes: dict[str, list[tuple[int, ...]]] = {"head": [], "body": []}
-    index = []
-    for image, (job, persons) in enumerate(part):
-        for person in persons:
-            index.append(image)
-            for level, box in (("head", person.head), ("body", person.body)):
-                crops[level].append(window(job.image, box))
-                boxes[level].append(window_box(box, *job.size))
-    inputs = {"image": np.stack([window(job.image) for job, _ in part]), "image_index": np.array(index, dtype=np.int64)}
-    for level in crops:
-        inputs[f"{level}_crop"] = np.stack(crops[level])
-        inputs[f"{level}_box"] = np.array(boxes[level], dtype=np.float32)
-    return inputs
+def recognition_inputs(
+    part: Sequence[tuple[Job, Sequence[Person]]], apply: Callable[..., Iterable[np.ndarray]] = map
+) -> Tensors:
+    """Windows and boxes of pictures and their persons, as ``recognition`` takes them.
+
+    Args:
+        part: pictures and their persons.
+        apply: ``map``, or that of a pool of threads.
+    """
+    rows = [(image, job, person) for image, (job, persons) in enumerate(part) for person in persons]
+    wanted: list[tuple[np.ndarray, tuple[int, int, int, int] | None]] = [(job.image, None) for job, _ in part]
+    wanted += [(job.image, person.head) for _, job, person in rows]
+    wanted += [(job.image, person.body) for _, job, person in rows]
+    windows = np.stack(list(apply(lambda pair: window(*pair), wanted)))
+    image, head_crop, body_crop = np.split(windows, [len(part), len(part) + len(rows)])
+    boxes = {
+        "head_box": [window_box(person.head, *job.size) for _, job, person in rows],
+        "body_box": [window_box(person.body, *job.size) for _, job, person in rows],
+    }
+    return {
+        "image": image,
+        "image_index": np.array([index for index, _, _ in rows], dtype=np.int64),
+        "head_crop": head_crop,
+        "body_crop": body_crop,
+        **{name: np.array(values, dtype=np.float32) for name, values in boxes.items()},
+    }

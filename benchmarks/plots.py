@@ -1,0 +1,104 @@
+"""A report's plots: latency over concurrency, time by stage, cost over persons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from cocoer.files import replace_file  # noqa: E402
+
+Report = Mapping[str, Any]
+SIDE_BY_SIDE = (
+    ("person_detector", "face_detector"),
+    ("context_encoder", "vi_head"),
+    ("context_gather",),
+    ("head_encoder", "body_encoder"),
+    ("fusion",),
+)
+"""Engines of the ensembles, in the order they run in."""
+PLOTS = ("latency", "stages", "persons")
+
+
+def write_plots(report: Report, directory: Path) -> None:
+    """Write ``latency.png``, ``stages.png``, ``persons.png``."""
+    for name, draw in zip(PLOTS, (_latency, _stages, _persons)):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        draw(report, axes)
+        axes.set_title(
+            f"{axes.get_title()}\n{report['machine']['cpu']}, {report['machine']['cores']} cores", fontsize=10
+        )
+        replace_file(directory / f"{name}.png", partial(figure.savefig, dpi=110, format="png"))
+
+
+def _latency(report: Report, axes: Axes) -> None:
+    for index, (name, loads) in enumerate(report["served"].items()):
+        if len(loads) > 1:
+            concurrency = [load["concurrency"] for load in loads]
+            axes.plot(concurrency, [load["p50"] for load in loads], "o-", color=f"C{index}", label=f"{name}, p50")
+            axes.plot(concurrency, [load["p99"] for load in loads], ":", color=f"C{index}", label=f"{name}, p99")
+            axes.set_xticks(concurrency)
+    axes.set(xlabel="requests in flight", ylabel="ms", title="Latency over concurrency (perf_analyzer)", ylim=(0, None))
+    axes.legend(fontsize=8)
+
+
+def _stages(report: Report, axes: Axes) -> None:
+    parts: dict[str, list[float]] = {}
+    names = list(report["stages"])
+    for column, name in enumerate(names):
+        for part, milliseconds in stage_parts(report["stages"][name]).items():
+            parts.setdefault(part, [0.0] * len(names))[column] = milliseconds
+    left = [0.0] * len(names)
+    for index, (part, values) in enumerate(parts.items()):
+        axes.barh(names, values, left=left, label=part, color=f"C{index % 10}", hatch="//" if index >= 10 else "")
+        left = [sum(pair) for pair in zip(left, values)]
+    axes.invert_yaxis()
+    axes.set(xlabel="ms", title="Where a request's time goes")
+    axes.legend(fontsize=7, ncols=2)
+
+
+def _persons(report: Report, axes: Axes) -> None:
+    served = {
+        report["persons"][name]: loads[0]["p50"] for name, loads in report["served"].items() if name.endswith("given")
+    }
+    axes.plot(list(served), list(served.values()), "o-", label="served, p50")
+    for label, times in (
+        ("in-process", {name: entry["latency_ms"] for name, entry in report["ceiling"].items()}),
+        ("the release's way", report["release_ms"]),
+    ):
+        points = {report["persons"][name]: value for name, value in times.items() if name.endswith("given")}
+        axes.plot(list(points), list(points.values()), "s--", label=label)
+    axes.set(xlabel="persons in the picture", ylabel="ms", title="Cost over persons (boxes given)", yscale="log")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def stage_parts(breakdown: Mapping[str, Any]) -> dict[str, float]:
+    """One request's time in parts that add up to the client's, in ms.
+
+    Engines that run side by side (the detectors; context and V-I; head and body) count with the slower of them; what
+    the ensembles' calls take beyond that is "Triton, copies"; what the client waits beyond the stages, "client, gRPC".
+    """
+    stages, models = breakdown["stages"], breakdown["models"]
+    own = {name: value for name, value in stages.items() if name not in ("detection", "recognition")}
+    engines = {}
+    for side_by_side in SIDE_BY_SIDE:
+        present = [models[name]["compute_infer"] for name in side_by_side if name in models]
+        if present:
+            engines[" | ".join(side_by_side)] = max(present)
+    calls = stages.get("detection", 0.0) + stages.get("recognition", 0.0)
+    return {
+        **own,
+        **engines,
+        "Triton, copies": calls - sum(engines.values()),
+        "client, gRPC": breakdown["client_ms"] - sum(stages.values()),
+    }
