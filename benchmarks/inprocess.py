@@ -21,8 +21,7 @@ from benchmarks.release_detection import ReleaseDetection
 from benchmarks.workloads import Workload
 from cocoer.model import CocoER
 from cocoer.synthetic_detectors import quiet_exporter
-from export.repository import engine_path
-from export.specs import RECOGNITION, engine
+from export.in_process import Recognition
 
 Arrays = dict[str, np.ndarray]
 OPTIONS = Options(0.26, 0.6, 0.5)
@@ -45,38 +44,15 @@ def engine_inputs(workload: Workload) -> Arrays:
     return recognition_inputs([(job, given_persons(workload.boxes, *job.size, max_persons=512))])
 
 
-class InProcess:
-    """The engines of ``recognition`` in this process.
-
-    Args:
-        repository: where they are.
-        threads: ONNX Runtime's, for each engine.
-    """
-
-    def __init__(self, repository: Path, threads: int, spin: bool = False) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Six sessions in turn: threads of one that still spin would take the cores from the next.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.add_session_config_entry("session.dynamic_block_base", "4")
-        self.sessions = {
-            step.model: ort.InferenceSession(str(engine_path(repository, step.model)), options)
-            for step in RECOGNITION.steps
-        }
-
-    def recognise(self, inputs: Arrays) -> Arrays:
-        """Run the ensemble's steps one after the other."""
-        tensors = dict(inputs)
-        for step in RECOGNITION.steps:
-            names = [tensor.name for tensor in engine(step.model).outputs]
-            feeds = {own: tensors[theirs] for own, theirs in step.inputs.items()}
-            tensors |= {step.outputs[n]: x for n, x in zip(names, self.sessions[step.model].run(names, feeds))}
-        return tensors
-
-    def request(self, workload: Workload) -> Arrays:
-        """One whole request: decoding and windows too."""
-        return self.recognise(engine_inputs(workload))
+def in_process(repository: Path, threads: int, spin: bool = False) -> Recognition:
+    """The engines of ``recognition`` in this process, with so many threads each."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Six sessions in turn: threads of one that still spin would take the cores from the next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    return Recognition(repository, options)
 
 
 def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, float]:
@@ -86,14 +62,16 @@ def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, flo
         ``latency_ms`` (of the former) and ``images_per_second`` (of the better).
     """
     cores = len(os.sched_getaffinity(0))
-    latency = min(
-        median_ms(partial(InProcess(repository, cores, spin).request, workload), repeats) for spin in (False, True)
-    )
-    workers = [InProcess(repository, 1) for _ in range(cores)]
+
+    def request(engines: Recognition) -> None:
+        engines.run(engine_inputs(workload))
+
+    latency = min(median_ms(partial(request, in_process(repository, cores, spin)), repeats) for spin in (False, True))
+    workers = [in_process(repository, 1) for _ in range(cores)]
     with ThreadPoolExecutor(cores) as pool:
 
         def round_of_requests() -> None:
-            list(pool.map(lambda worker: worker.request(workload), workers))
+            list(pool.map(request, workers))
 
         parallel = median_ms(round_of_requests, repeats) / cores
     return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}

@@ -18,6 +18,7 @@ if __package__ in (None, ""):
 
 from benchmarks.plots import PLOTS, stage_parts, write_plots  # noqa: E402
 from cocoer.files import replace_file  # noqa: E402
+from export.drift import describe  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = PROJECT / "README.md"
@@ -33,8 +34,7 @@ def _speedup(report: Report, name: str) -> float:
 
 
 def _throughput_share(report: Report) -> float:
-    four = next(load for load in report["served"]["1 given"] if load["concurrency"] == 4)
-    return four["images_per_second"] / report["ceiling"]["1 given"]["images_per_second"]
+    return _four(report)["images_per_second"] / report["ceiling"]["1 given"]["images_per_second"]
 
 
 def _person_cost(report: Report) -> float:
@@ -54,6 +54,14 @@ def _memory_growth(report: Report) -> float:
     return max(memory[2:]) / memory[1]
 
 
+def _int8_gain(report: Report) -> float:
+    return report["int8"]["served"][1]["images_per_second"] / _four(report)["images_per_second"]
+
+
+def _four(report: Report) -> Mapping[str, float]:
+    return next(load for load in report["served"]["1 given"] if load["concurrency"] == 4)
+
+
 TARGETS: tuple[tuple[str, Callable[[Report], float], str, float], ...] = (
     (
         "latency, 1 person with boxes given, against the release's way (times faster)",
@@ -66,6 +74,7 @@ TARGETS: tuple[tuple[str, Callable[[Report], float], str, float], ...] = (
     ("throughput at concurrency 4, share of the in-process ceiling", _throughput_share, ">=", 0.92),
     ("cost of one more person, against its two trunks alone in ONNX Runtime", _person_cost, "<=", 1.15),
     ("FLOP/s end to end, 4 persons, share of the measured sgemm peak", _flops_share, ">=", 0.5),
+    ("INT8 (opt-in): throughput at concurrency 4, against FP32", _int8_gain, ">=", 2),
     ("memory of server and models, most seen, GB (PSS)", lambda r: max(r["memory"]["mb"]) / 1000, "<=", 2.0),
     ("memory over 2,000 requests, most against the first 250", _memory_growth, "<=", 1.05),
     ("start to ready, s", lambda r: r["server"]["ready_s"], "<=", 12),
@@ -112,6 +121,13 @@ def to_markdown(report: Report) -> str:
         f"Memory (PSS of all processes): {report['server']['memory_light_mb']:.0f} MB after the first requests; over "
         f"{report['memory']['requests']} requests at concurrency {report['memory']['concurrency']}, after all of the "
         f"above: {', '.join(f'{mb:.0f}' for mb in report['memory']['mb'])} MB.",
+        "",
+        f"INT8, 1 given: p50 {report['int8']['served'][0]['p50']:.0f} ms alone, "
+        f"{report['int8']['served'][1]['images_per_second']:.1f} images/s at concurrency 4.",
+        "",
+        "```",
+        *describe(report["int8"]["drift"]),
+        "```",
         "",
         *(f"![{name}]({name}.png)" for name in PLOTS),
     ]

@@ -18,6 +18,7 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import cv2  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 from tritonclient.grpc.model_config_pb2 import ModelConfig  # noqa: E402
 
@@ -26,11 +27,11 @@ from benchmarks.inprocess import ceiling, gflop, release_ms, trunk_ms  # noqa: E
 from benchmarks.release import ReleaseInference  # noqa: E402
 from benchmarks.release_detection import ReleaseDetection  # noqa: E402
 from benchmarks.report import to_markdown, write_report  # noqa: E402
-from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload  # noqa: E402
+from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload, sample_pieces  # noqa: E402
 from cocoer.weights import load_checkpoint  # noqa: E402
 from export.build_engines import progress  # noqa: E402
 from export.configs import to_text  # noqa: E402
-from export.repository import write_text  # noqa: E402
+from export.repository import REPORT_FILE, read_json, write_text  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "benchmarks"
@@ -53,6 +54,18 @@ def prepare() -> tuple[Path, Path]:
 
 def _python(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+
+
+def prepare_int8(checkpoints: Path) -> tuple[Path, dict[str, Any]]:
+    """INT8 engines, calibrated with pieces of the sample; the repository and its drift report."""
+    folder, repository = CACHE / "calibration", CACHE / "repository-int8"
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, piece in enumerate(sample_pieces()):
+        cv2.imwrite(str(folder / f"{index}.png"), piece)
+    progress("building INT8 engines")
+    common = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
+    _python("export/build_engines.py", *common, "--precision", "int8", "--calibration", folder)
+    return repository, read_json(repository / REPORT_FILE)["drift"]
 
 
 def set_min_score(repository: Path, min_score: float) -> None:
@@ -104,6 +117,14 @@ def measure_served(repository: Path, detecting: Workload, plan: served.Plan) -> 
     return served.measure(repository, CACHE / "server.log", binary, workloads, plan)
 
 
+def measure_int8(checkpoints: Path, plan: served.Plan) -> dict[str, Any]:
+    """The opt-in INT8 engines: what they gain, and what they change."""
+    repository, drift = prepare_int8(checkpoints)
+    binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
+    progress("served: INT8")
+    return {"served": served.loads(repository, CACHE / "server.log", binary, BOXES_GIVEN[0], plan), "drift": drift}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the deployment on this machine.")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and concurrencies: a look, not a report")
@@ -122,6 +143,7 @@ def main() -> int:
         "persons": {w.name: w.persons for w in (*BOXES_GIVEN, *LARGE)} | {detecting.name: found},
         **measure_served(repository, detecting, plan),
         **measure_in_process(checkpoints, repository, detecting, plan.repeats),
+        "int8": measure_int8(checkpoints, plan),
     }
     directory = args.output_dir or RESULTS / described.slug
     write_report(report, directory)

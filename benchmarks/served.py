@@ -77,6 +77,13 @@ def measure(
     }
 
 
+def loads(repository: Path, log: Path, binary: Path, workload: Workload, plan: Plan) -> list[dict[str, float]]:
+    """One workload over concurrencies 1 and 4, on a server of its own."""
+    with TritonServer(repository, log) as server:
+        measured = [perf_analyzer.measure(binary, server.url, workload, count, plan.requests) for count in (1, 4)]
+    return [dataclasses.asdict(load) for load in measured]
+
+
 def _first_and_median(client: CocoerClient, workload: Workload) -> tuple[float, float]:
     times = []
     for _ in range(21):

@@ -24,6 +24,14 @@ _SHARES = [
 ]
 
 
+def sample_pieces() -> list[np.ndarray]:
+    """Ten pictures, UINT8 [height, width, 3], BGR, made of the sample: parts, some mirrored, some darker."""
+    with Image.open(SAMPLE) as sample:
+        whole = np.array(sample.convert("RGB"))[:, :, ::-1]
+    parts = [whole, whole[60:460, 40:], whole[:330, 100:420], whole[100:, :380], whole[:300]]
+    return [part[:, ::-1] if index % 2 else part for index, part in enumerate(parts)] + [part // 2 for part in parts]
+
+
 @dataclass(frozen=True)
 class Workload:
     """One kind of request."""

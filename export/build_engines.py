@@ -23,7 +23,9 @@ import onnx  # noqa: E402
 from cocoer import __version__  # noqa: E402
 from cocoer.synthetic import NOTICE, write_checkpoints  # noqa: E402
 from cocoer.weights import CLIP_FILE, GWT_FILE, CheckpointError  # noqa: E402
+from export import drift  # noqa: E402
 from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult  # noqa: E402
+from export.calibration import CalibrationError  # noqa: E402
 from export.repository import REPORT_FILE, write_json, write_repository  # noqa: E402
 from export.specs import ENGINES  # noqa: E402
 
@@ -59,7 +61,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="directory to complete (default: model_repository)",
     )
     add("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="auto is onnxruntime today")
-    add("--precision", choices=("fp32", "fp16"), default="fp32", help="fp16: trunks in half precision")
+    add(
+        "--precision",
+        choices=("fp32", "fp16", "int8"),
+        default="fp32",
+        help="fp16: trunks in half precision; int8: trunks and detectors quantised, for CPUs, needs --calibration",
+    )
+    add("--calibration", type=Path, metavar="FOLDER", help="pictures like those you will send, for --precision int8")
     add(
         "--channel-order",
         choices=("bgr", "rgb"),
@@ -149,6 +157,8 @@ def format_table(results: list[EngineResult]) -> str:
 def run(args: argparse.Namespace) -> int:
     if args.backend == "tensorrt":
         raise UsageError(NO_TENSORRT)
+    if (args.precision == "int8") != (args.calibration is not None):
+        raise UsageError("--precision int8 and --calibration FOLDER (pictures like those you will send) go together")
     ensure_checkpoint(args.checkpoints, args.synthetic)
     scrfd, notice = find_detectors(args.checkpoints, args.detectors)
     options = BuildOptions(
@@ -160,6 +170,7 @@ def run(args: argparse.Namespace) -> int:
         args.trust_checkpoint,
         args.force,
         tuple(args.only),
+        args.calibration,
     )
     builder = Builder(options, progress)
     results = builder.build()
@@ -179,6 +190,8 @@ def run(args: argparse.Namespace) -> int:
         **build,
         "engines": [result.to_dict() for result in results],
     }
+    if not failed and not stale:
+        report["drift"] = builder.drift()
     if not failed:
         write_repository(args.repository, args.precision, None if stale else build)
         write_json(args.repository / REPORT_FILE, report)
@@ -186,6 +199,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
     else:
         print(format_table(results))
+        if report.get("drift"):
+            print("\n".join(drift.describe(report["drift"])))
     return _closing_words(args, builder, notice, failed, stale)
 
 
@@ -220,7 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         return run(args)
-    except (UsageError, CheckpointError, OSError) as error:
+    except (UsageError, CalibrationError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

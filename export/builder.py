@@ -19,10 +19,13 @@ import torch
 from cocoer.files import temporary_name
 from cocoer.model import CocoER
 from cocoer.weights import Checkpoint, CheckpointError, checkpoint_identity, file_sha256, load_checkpoint
+from export.calibration import CalibrationPictures
 from export.detector import IOU_THRESHOLDS, absent_detector, wrap_detector
 from export.detector_reference import DetectorReference
+from export.drift import detection_drift, recognition_drift
 from export.graphs import build_graph
 from export.onnx_export import export_onnx
+from export.quantise import NothingToQuantise, quantise
 from export.repository import (
     build_path,
     engine_path,
@@ -59,6 +62,8 @@ class BuildOptions:
     trust: bool = False
     force: bool = False
     only: tuple[str, ...] = ()
+    calibration: Path | None = None
+    """Folder of pictures; for INT8."""
 
 
 @dataclass
@@ -107,6 +112,24 @@ class Builder:
     @cached_property
     def samples(self) -> SampleInputs:
         return SampleInputs(self.model, self.options.channel_order)
+
+    @cached_property
+    def pictures(self) -> CalibrationPictures | None:
+        """What INT8 is calibrated with; None for other precisions."""
+        return CalibrationPictures(self.options.calibration) if self.options.calibration else None
+
+    def drift(self) -> dict[str, Any] | None:
+        """What INT8 changes (``export.drift``); None for other precisions. The repository must be complete."""
+        if self.pictures is None:
+            return None
+        options = self.options
+        self.progress("comparing INT8 with FP32")
+        recognition = recognition_drift(self.model, options.channel_order, options.repository, self.pictures)
+        detection = {}
+        for name in DETECTOR_FILES:
+            if source := self.detector_source(name):
+                detection[name] = detection_drift(source, name, options.repository, self.pictures)
+        return {"recognition": recognition, "detection": detection}
 
     def detector_source(self, name: str) -> Path | None:
         """The SCRFD file of a detector, None where this build uses OpenCV."""
@@ -159,6 +182,7 @@ class Builder:
             "versions": [torch.__version__, onnx.__version__, onnxruntime.__version__],
             "precision": self.options.precision,
             "channel_order": self.options.channel_order,
+            "calibration": self.pictures.identity() if self.pictures and spec.int8_tolerance else None,
             "weights": (file_sha256(source) if source else "none") if spec.is_detector else self.weights,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -186,6 +210,7 @@ class Builder:
         try:
             staged.parent.mkdir(parents=True, exist_ok=True)
             self._write_engine(spec, staged)
+            self._quantise(spec, staged)
             result.seconds = round(time.perf_counter() - started, 2)
             result.megabytes = staged.stat().st_size / 1e6
             self.progress(f"verifying {spec.name}")
@@ -211,14 +236,30 @@ class Builder:
         )
         onnx.save(model, path)
 
+    def _quantise(self, spec: EngineSpec, path: Path) -> None:
+        absent = spec.is_detector and not self.options.scrfd
+        if self.pictures and spec.int8_tolerance and not absent:
+            try:
+                count = quantise(path, self.pictures.inputs(spec))
+            except NothingToQuantise as error:
+                self.progress(f"{spec.name} stays FP32: {error}")
+            else:
+                logger.info("%s: %d convolutions are INT8", spec.name, count)
+
     def _verify(self, spec: EngineSpec, path: Path) -> Parity:
         if not spec.is_detector:
             module = build_graph(spec.name, self.model, self.options.channel_order, "fp32")
             compare = torch_comparison(path, spec, module, self.options.precision)
-            tolerance = spec.fp16_tolerance if self.options.precision == "fp16" else spec.tolerance
-            return verify(spec, compare, self.samples, tolerance)
+            return verify(spec, compare, self.samples, self._tolerance(spec))
         source = self.detector_source(spec.name)
         if source is None:
             return Parity(0.0, "no detector in this build", spec.tolerance)
         reference = DetectorReference(source, path, IOU_THRESHOLDS[spec.name])
-        return verify(spec, reference.compare, SampleInputs(None, "bgr"), spec.tolerance)
+        # An INT8 network has raw outputs of its own, about which the drift report speaks; what is made of them is exact.
+        compare = reference.compare_decoding if self.options.precision == "int8" else reference.compare
+        return verify(spec, compare, SampleInputs(None, "bgr"), self._tolerance(spec))
+
+    def _tolerance(self, spec: EngineSpec) -> float:
+        if self.options.precision == "int8":
+            return spec.int8_tolerance or spec.tolerance
+        return spec.fp16_tolerance if self.options.precision == "fp16" else spec.tolerance

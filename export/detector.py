@@ -98,6 +98,7 @@ def wrap_detector(source: Path, name: str, metadata: dict[str, str]) -> onnx.Mod
     io_map = [(output, f"raw_{index}") for index, output in enumerate(used)]
     model = compose.merge_models(model, after, io_map=io_map)
     model.ir_version = 10
+    del model.opset_import[1:]  # merging repeats it
     _fix_batch(model)
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)

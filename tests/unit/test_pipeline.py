@@ -15,7 +15,14 @@ from export.configs import cocoer_config
 from export.specs import MAX_PERSONS, RECOGNITION
 
 OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=0.5)
-BUILD = {"version": "0", "weights": "none", "synthetic": True, "detector": "scrfd", "channel_order": "bgr"}
+BUILD = {
+    "version": "0",
+    "weights": "none",
+    "synthetic": True,
+    "detector": "scrfd",
+    "channel_order": "bgr",
+    "precision": "fp32",
+}
 
 
 def png(value: int, size: tuple[int, int] = (100, 80)) -> bytes:

@@ -40,6 +40,8 @@ PERSON_OUTPUTS = (
     "head_logits",
     "body_logits",
 )
+MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "precision")
+"""What RESULT says of the build."""
 IMAGE_OUTPUTS = ("context_logits", "vi_logits")
 
 
@@ -134,7 +136,7 @@ class Pipeline:
             person_entry(number, person, row, self.labels, job.options)
             for number, (person, row) in enumerate(zip(job.persons, job.rows), start=1)
         ]
-        model = {key: self.build[key] for key in ("version", "weights", "synthetic", "detector", "channel_order")}
+        model = {key: self.build[key] for key in MODEL_FACTS}
         return {
             "image": {"width": width, "height": height},
             "persons": persons,

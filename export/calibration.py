@@ -1,0 +1,140 @@
+"""Pictures to calibrate and compare quantised engines with: a folder the user names, and windows cut from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from export.specs import DETECTOR_INPUT, IMAGE, EngineSpec
+
+Arrays = dict[str, np.ndarray]
+Box = tuple[int, int, int, int]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+PERSONS = 2
+"""Persons imagined in each picture."""
+HELD_OUT = 5
+"""Every fifth picture is not calibrated with, but compared on."""
+
+
+class CalibrationError(Exception):
+    """A folder that can't be calibrated with; the message says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with persons imagined at random places: trunks see the pixels they will see, no detector is needed."""
+
+    image: np.ndarray
+    """UINT8 [height, width, 3], BGR."""
+    bodies: tuple[Box, ...]
+    heads: tuple[Box, ...]
+    """Integer pixels, inside the picture."""
+
+    def window(self, box: Box | None = None) -> np.ndarray:
+        """UINT8 [224, 224, 3]: a box, or all of it."""
+        x1, y1, x2, y2 = box or (0, 0, self.image.shape[1], self.image.shape[0])
+        window = Image.fromarray(np.ascontiguousarray(self.image[y1:y2, x1:x2]))
+        return np.array(window.resize((IMAGE, IMAGE), Image.Resampling.BILINEAR))
+
+    def window_box(self, box: Box) -> list[float]:
+        """The box in the 224 square."""
+        height, width = self.image.shape[:2]
+        return [float(int(value * (IMAGE / side))) for value, side in zip(box, (width, height, width, height))]
+
+    def letterbox(self) -> tuple[np.ndarray, float]:
+        """UINT8 [640, 640, 3], and letterbox pixels per pixel."""
+        height, width = self.image.shape[:2]
+        scale = DETECTOR_INPUT / max(height, width)
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        canvas = np.zeros((DETECTOR_INPUT, DETECTOR_INPUT, 3), dtype=np.uint8)
+        canvas[: size[1], : size[0]] = cv2.resize(self.image, size)
+        return canvas, size[1] / height
+
+
+class CalibrationPictures:
+    """The pictures of a folder.
+
+    Args:
+        folder: JPEG, PNG, WebP or BMP files, read in the order of their names; sub-folders are not.
+
+    Raises:
+        CalibrationError: no folder, no picture in it, or a file that can't be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise CalibrationError(f"{folder} is not a folder; --calibration wants one with pictures like yours")
+        self.files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        if not self.files:
+            raise CalibrationError(f"{folder} has no picture ({', '.join(SUFFIXES)})")
+        self.pictures = [self._read(path, seed) for seed, path in enumerate(self.files)]
+
+    @property
+    def held_out(self) -> bool:
+        """Whether there are enough pictures to keep some for the comparison alone."""
+        return len(self.pictures) >= HELD_OUT
+
+    @property
+    def calibrating(self) -> list[Picture]:
+        return [x for i, x in enumerate(self.pictures) if not self.held_out or i % HELD_OUT]
+
+    @property
+    def comparing(self) -> list[Picture]:
+        return [x for i, x in enumerate(self.pictures) if not self.held_out or not i % HELD_OUT]
+
+    def identity(self) -> str:
+        """SHA-256 over the files' contents."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def inputs(self, spec: EngineSpec) -> Iterator[Arrays]:
+        """Input of an engine, a picture or a person at a time. Context tokens are zeros: no trunk sees them."""
+        for picture in self.calibrating:
+            if spec.is_detector:
+                canvas, scale = picture.letterbox()
+                yield {"image": canvas[None], "scale": number(scale), "min_score": number(0.5)}
+            elif any(tensor.name == "crop" for tensor in spec.inputs):
+                for box in picture.heads if spec.name.startswith("head") else picture.bodies:
+                    tokens = np.zeros((1, 49, 256), dtype=np.float32)
+                    boxes = np.array([picture.window_box(box)], dtype=np.float32)
+                    yield {"crop": picture.window(box)[None], "box": boxes, "context_tokens": tokens}
+            else:
+                yield {"image": picture.window()[None]}
+
+    def _read(self, path: Path, seed: int) -> Picture:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise CalibrationError(f"{path} can't be read as a picture; remove or repair it")
+        rng = np.random.default_rng(seed)
+        bodies = tuple(_imagine(rng, image.shape, 0.3, 0.9) for _ in range(PERSONS))
+        return Picture(image, bodies, tuple(_head(body) for body in bodies))
+
+
+def number(value: float) -> np.ndarray:
+    """FP32 [1, 1]."""
+    return np.array([[value]], dtype=np.float32)
+
+
+def _imagine(rng: np.random.Generator, shape: tuple[int, ...], least: float, most: float) -> Box:
+    """An upright box somewhere in a picture [height, width], ``least`` to ``most`` of its height."""
+    height = max(2, int(shape[0] * rng.uniform(least, most)))
+    width = min(shape[1], max(2, int(height * rng.uniform(0.35, 0.7))))
+    x, y = (int(rng.integers(0, room + 1)) for room in (shape[1] - width, shape[0] - height))
+    return x, y, x + width, y + height
+
+
+def _head(body: Box) -> Box:
+    """The upper middle of a body."""
+    x1, y1, x2, y2 = body
+    side = max(1, min(x2 - x1, y2 - y1) // 3)
+    middle = (x1 + x2) // 2
+    return middle - side // 2, y1, middle - side // 2 + side, y1 + side
