@@ -72,19 +72,23 @@ def write_requests(workload: Workload, path: Path) -> None:
 
 
 def measure(binary: Path, url: str, workload: Workload, concurrency: int, requests: int) -> Load:
-    """Drive ``cocoer`` until the measurement is stable over windows of ``requests`` requests.
+    """Drive ``cocoer`` until the measurement is stable over windows of ``requests`` requests, or up to 8 times as many.
 
     Raises:
-        RuntimeError: perf_analyzer failed; its output is in the message.
+        RuntimeError: perf_analyzer failed, or was never stable; its output is in the message.
     """
     with tempfile.TemporaryDirectory() as temporary:
         data, report = Path(temporary) / "requests.json", Path(temporary) / "report.csv"
         write_requests(workload, data)
         command = [str(binary), "-m", "cocoer", "-i", "grpc", "-u", url, f"--input-data={data}", "-f", str(report)]
         command += [f"--concurrency-range={concurrency}", "--measurement-mode=count_windows", "--percentile=50"]
-        command += [f"--measurement-request-count={requests}", "--stability-percentage=15", "--max-trials=5"]
+        command += ["--stability-percentage=15", "--max-trials=5"]
         environment = {**os.environ, "LD_LIBRARY_PATH": str(binary.parent)}
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        for count in (requests, 2 * requests, 4 * requests, 8 * requests):
+            window = f"--measurement-request-count={count}"
+            run = subprocess.run([*command, window], env=environment, capture_output=True, text=True, timeout=900)
+            if report.is_file() or "stable measurement" not in run.stdout + run.stderr:
+                break
         if not report.is_file():
             raise RuntimeError(f"perf_analyzer ended with code {run.returncode}:\n{run.stdout}\n{run.stderr}")
         with report.open() as stream:

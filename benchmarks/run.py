@@ -63,7 +63,7 @@ def prepare_int8(checkpoints: Path) -> tuple[Path, dict[str, Any]]:
     for index, piece in enumerate(sample_pieces()):
         cv2.imwrite(str(folder / f"{index}.png"), piece)
     progress("building INT8 engines")
-    common = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
+    common: list[str | Path] = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
     _python("export/build_engines.py", *common, "--precision", "int8", "--calibration", folder)
     return repository, read_json(repository / REPORT_FILE)["drift"]
 

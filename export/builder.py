@@ -255,7 +255,7 @@ class Builder:
         if source is None:
             return Parity(0.0, "no detector in this build", spec.tolerance)
         reference = DetectorReference(source, path, IOU_THRESHOLDS[spec.name])
-        # An INT8 network has raw outputs of its own, about which the drift report speaks; what is made of them is exact.
+        # An INT8 network has raw outputs of its own, for the drift report to judge; what is made of them is exact.
         compare = reference.compare_decoding if self.options.precision == "int8" else reference.compare
         return verify(spec, compare, SampleInputs(None, "bgr"), self._tolerance(spec))
 

@@ -67,6 +67,21 @@ REPORT = {
     },
     "persons": {"1 given": 1, "4 given": 4, "detected": 1},
     "server": {"ready_s": 8.0, "first_ms": 150.0, "median_ms": 100.0, "memory_light_mb": 1200.0},
+    "int8": {
+        "served": [load(1, 50.0, 20.0), load(4, 200.0, 19.0)],
+        "drift": {
+            "recognition": {
+                "persons": 4,
+                "held_out": True,
+                "max_change": 0.1,
+                "mean_change": 0.01,
+                "label_agreement": 0.99,
+                "same_labels": 0.75,
+                "same_order": 1.0,
+            },
+            "detection": {"face_detector": {"before": 3, "after": 4, "agreement": 0.75}},
+        },
+    },
     "memory": {"requests": 2000, "concurrency": 4, "mb": [1400.0, 1450.0, 1479.0, 1450.0]},
     "stages": {
         "1 given": {
@@ -91,6 +106,7 @@ def test_ratios():
         0.95,
         1.0,
         0.4,
+        2.0,
         1.479,
         1.02,
         8.0,
