@@ -17,14 +17,6 @@ from matplotlib.figure import Figure  # noqa: E402
 from cocoer.files import replace_file  # noqa: E402
 
 Report = Mapping[str, Any]
-SIDE_BY_SIDE = (
-    ("person_detector", "face_detector"),
-    ("context_encoder", "vi_head"),
-    ("context_gather",),
-    ("head_encoder", "body_encoder"),
-    ("fusion",),
-)
-"""Engines of the ensembles, in the order they run in."""
 PLOTS = ("latency", "stages", "persons")
 
 
@@ -70,35 +62,22 @@ def _persons(report: Report, axes: Axes) -> None:
     served = {
         report["persons"][name]: loads[0]["p50"] for name, loads in report["served"].items() if name.endswith("given")
     }
-    axes.plot(list(served), list(served.values()), "o-", label="served, p50")
+    axes.plot(*zip(*sorted(served.items())), "o-", label="served, p50")
     for label, times in (
         ("in-process", {name: entry["latency_ms"] for name, entry in report["ceiling"].items()}),
         ("the release's way", report["release_ms"]),
     ):
         points = {report["persons"][name]: value for name, value in times.items() if name.endswith("given")}
-        axes.plot(list(points), list(points.values()), "s--", label=label)
+        axes.plot(*zip(*sorted(points.items())), "s--", label=label)
     axes.set(xlabel="persons in the picture", ylabel="ms", title="Cost over persons (boxes given)", yscale="log")
     axes.grid(True, which="both", alpha=0.3)
     axes.legend(fontsize=8)
 
 
 def stage_parts(breakdown: Mapping[str, Any]) -> dict[str, float]:
-    """One request's time in parts that add up to the client's, in ms.
+    """One request's time in parts that add up to the client's, in ms: the BLS's stages, and what lies around them.
 
-    Engines that run side by side (the detectors; context and V-I; head and body) count with the slower of them; what
-    the ensembles' calls take beyond that is "Triton, copies"; what the client waits beyond the stages, "client, gRPC".
+    ``detection`` and ``recognition`` are the calls of the ensembles, whose engines partly run side by side.
     """
-    stages, models = breakdown["stages"], breakdown["models"]
-    own = {name: value for name, value in stages.items() if name not in ("detection", "recognition")}
-    engines = {}
-    for side_by_side in SIDE_BY_SIDE:
-        present = [models[name]["compute_infer"] for name in side_by_side if name in models]
-        if present:
-            engines[" | ".join(side_by_side)] = max(present)
-    calls = stages.get("detection", 0.0) + stages.get("recognition", 0.0)
-    return {
-        **own,
-        **engines,
-        "Triton, copies": calls - sum(engines.values()),
-        "client, gRPC": breakdown["client_ms"] - sum(stages.values()),
-    }
+    stages = breakdown["stages"]
+    return {**stages, "gRPC, queue, copies": breakdown["client_ms"] - sum(stages.values())}

@@ -17,7 +17,7 @@ from export.in_process import Arrays, Recognition
 from export.repository import engine_path
 
 THRESHOLD = 0.26
-"""Of the final labels (REFERENCE: the release's)."""
+"""Of the final labels; the release's."""
 SAME_BOX = 0.5
 """Overlap from which two boxes are one."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def quantise(path: Path, feeds: Iterable[Arrays]) -> int:
     metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".quantise-") as directory:
         prepared, quantised = Path(directory) / "prepared.onnx", Path(directory) / "quantised.onnx"
-        with _no_root_logging():
+        with _quantizer_silent():
             quant_pre_process(path, prepared, skip_symbolic_shape=True)
             names, convolutions = trunk_nodes(onnx.load(prepared).graph)
             if not names:
@@ -99,11 +100,11 @@ def trunk_nodes(graph: onnx.GraphProto) -> tuple[list[str], int]:
     return [node.name for node in chosen], sum(node.op_type == "Conv" for node in chosen)
 
 
-class _no_root_logging:
+@contextmanager
+def _quantizer_silent() -> Iterator[None]:
     """The quantizer writes advice to the root logger; ours to follow or not, not the user's."""
-
-    def __enter__(self) -> None:
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
         logging.disable(logging.NOTSET)
