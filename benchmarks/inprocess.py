@@ -15,13 +15,23 @@ import onnxruntime as ort
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.bls import Job, Options, decode, given_persons, recognition_inputs
+from benchmarks.bls import (
+    Job,
+    Options,
+    Person,
+    decode,
+    detected_persons,
+    given_persons,
+    letterbox,
+    recognition_inputs,
+)
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.workloads import Workload
 from cocoer.model import CocoER
 from cocoer.synthetic_detectors import quiet_exporter
-from export.in_process import Recognition
+from export.in_process import InProcessEnsemble
+from export.specs import DETECTION, RECOGNITION
 
 Arrays = dict[str, np.ndarray]
 OPTIONS = Options(0.26, 0.6, 0.5)
@@ -38,21 +48,45 @@ def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> floa
     return statistics.median(times)
 
 
-def engine_inputs(workload: Workload) -> Arrays:
-    """``recognition``'s inputs: decoding, windows, boxes, as the BLS makes them."""
-    job = Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, 1 << 28))
-    return recognition_inputs([(job, given_persons(workload.boxes, *job.size, max_persons=512))])
+def job_of(workload: Workload) -> Job:
+    """A request with its picture decoded, as the BLS does it."""
+    return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, 1 << 28))
 
 
-def in_process(repository: Path, threads: int, spin: bool = False) -> Recognition:
-    """The engines of ``recognition`` in this process, with so many threads each."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Six sessions in turn: threads of one that still spin would take the cores from the next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry("session.dynamic_block_base", "4")
-    return Recognition(repository, options)
+class InProcess:
+    """A whole request in this process: decoding, detection where no boxes are given, windows, recognition.
+
+    Args:
+        repository: where the engines are.
+        threads: ONNX Runtime's, for each engine.
+        spin: let them wait for work by spinning.
+    """
+
+    def __init__(self, repository: Path, threads: int, spin: bool = False) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Sessions in turn: threads of one that still spin would take the cores from the next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.dynamic_block_base", "4")
+        self.detection, self.recognition = (
+            InProcessEnsemble(ensemble, repository, options) for ensemble in (DETECTION, RECOGNITION)
+        )
+
+    def request(self, workload: Workload) -> None:
+        """Answer a request, but for its JSON."""
+        job = job_of(workload)
+        self.recognition.run(recognition_inputs([(job, self._persons(workload, job))]))
+
+    def _persons(self, workload: Workload, job: Job) -> list[Person]:
+        if workload.persons is not None:
+            return given_persons(workload.boxes, *job.size, max_persons=512)
+        canvas, scale = letterbox(job.image)
+        values = {"scale": scale, "min_score": workload.min_score}
+        inputs = {name: np.array([[value]], dtype=np.float32) for name, value in values.items()}
+        found = self.detection.run({"image": canvas[None], **inputs})
+        bodies, faces = (found[f"{kind}_boxes"][0, : found[f"{kind}_count"][0, 0]] for kind in ("person", "face"))
+        return detected_persons(bodies, faces, *job.size)
 
 
 def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, float]:
@@ -62,16 +96,14 @@ def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, flo
         ``latency_ms`` (of the former) and ``images_per_second`` (of the better).
     """
     cores = len(os.sched_getaffinity(0))
-
-    def request(engines: Recognition) -> None:
-        engines.run(engine_inputs(workload))
-
-    latency = min(median_ms(partial(request, in_process(repository, cores, spin)), repeats) for spin in (False, True))
-    workers = [in_process(repository, 1) for _ in range(cores)]
+    latency = min(
+        median_ms(partial(InProcess(repository, cores, spin).request, workload), repeats) for spin in (False, True)
+    )
+    workers = [InProcess(repository, 1) for _ in range(cores)]
     with ThreadPoolExecutor(cores) as pool:
 
         def round_of_requests() -> None:
-            list(pool.map(request, workers))
+            list(pool.map(lambda worker: worker.request(workload), workers))
 
         parallel = median_ms(round_of_requests, repeats) / cores
     return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}
@@ -87,12 +119,12 @@ def release_ms(
     """
 
     def request() -> None:
-        image = decode(workload.jpeg, 1 << 28)
+        job = job_of(workload)
         if detection is None:
-            persons = given_persons(workload.boxes, workload.width, workload.height, max_persons=512)
+            persons = given_persons(workload.boxes, *job.size, max_persons=512)
         else:
-            persons = detection.persons(image, workload.min_score or 0.5)
-        inputs = recognition_inputs([(Job(workload.jpeg, OPTIONS, image=image), persons)])
+            persons = detection.persons(job.image, workload.min_score or 0.5)
+        inputs = recognition_inputs([(job, persons)])
         for index in range(len(inputs["image_index"])):
             windows = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
             release.person(windows, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})

@@ -99,7 +99,7 @@ def measure_in_process(checkpoints: Path, repository: Path, detecting: Workload,
         trunk = trunk_ms(release.model, 4, Path(temporary), repeats)
     return {
         "release_ms": release_times,
-        "ceiling": {w.name: ceiling(repository, w, repeats) for w in compared},
+        "ceiling": {w.name: ceiling(repository, w, repeats) for w in (*compared, detecting)},
         "trunk_ms": trunk,
         "gflop": {w.name: gflop(release.model, w.persons or 0) for w in compared},
     }

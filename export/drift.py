@@ -13,8 +13,9 @@ import torch
 from cocoer.model import CocoER, imagenet_normalise
 from export.calibration import CalibrationPictures, Picture, number
 from export.detector import wrap_detector
-from export.in_process import Arrays, Recognition
+from export.in_process import Arrays, InProcessEnsemble
 from export.repository import engine_path
+from export.specs import RECOGNITION
 
 THRESHOLD = 0.26
 """Of the final labels; the release's."""
@@ -32,7 +33,7 @@ def recognition_drift(
         ``mean_change`` of probabilities, ``label_agreement`` (share of the 26 decisions that stay), ``same_labels`` and
         ``same_order`` (shares of persons).
     """
-    engines = Recognition(repository)
+    engines = InProcessEnsemble(RECOGNITION, repository)
     changes, decisions, orders = [], [], []
     for picture in pictures.comparing:
         inputs = _inputs(picture)

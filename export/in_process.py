@@ -1,4 +1,4 @@
-"""The engines of ``recognition`` in this process, one after the other, as the ensemble wires them."""
+"""An ensemble in this process: its engines one after the other, wired as Triton wires them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ import numpy as np
 import onnxruntime as ort
 
 from export.repository import engine_path
-from export.specs import RECOGNITION, engine
+from export.specs import EnsembleSpec, engine
 
 Arrays = dict[str, np.ndarray]
 
 
-class Recognition:
-    """Args:
-    repository: where the engines are.
-    options: ONNX Runtime's, for each.
+class InProcessEnsemble:
+    """Engines of a built repository.
+
+    Args:
+        spec: the ensemble.
+        repository: where its engines are.
+        options: ONNX Runtime's, for each of them.
     """
 
-    def __init__(self, repository: Path, options: ort.SessionOptions | None = None) -> None:
+    def __init__(self, spec: EnsembleSpec, repository: Path, options: ort.SessionOptions | None = None) -> None:
+        self.steps = spec.steps
         self.sessions = {
-            step.model: ort.InferenceSession(str(engine_path(repository, step.model)), options)
-            for step in RECOGNITION.steps
+            step.model: ort.InferenceSession(str(engine_path(repository, step.model)), options) for step in spec.steps
         }
 
     def run(self, inputs: Arrays) -> Arrays:
         """The ensemble's inputs to all its tensors, by their names there."""
         tensors = dict(inputs)
-        for step in RECOGNITION.steps:
+        for step in self.steps:
             names = [tensor.name for tensor in engine(step.model).outputs]
             feeds = {own: tensors[theirs] for own, theirs in step.inputs.items()}
             tensors |= {step.outputs[n]: x for n, x in zip(names, self.sessions[step.model].run(names, feeds))}

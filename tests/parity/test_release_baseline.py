@@ -1,9 +1,14 @@
-"""The benchmark's baseline is the release's computation: it reproduces the golden files."""
+"""The benchmark's baseline is the release's computation: it reproduces the golden files, and insightface's boxes."""
 
 import numpy as np
+import pytest
+from insightface.model_zoo.scrfd import SCRFD
 
 from benchmarks.release import ReleaseInference
+from benchmarks.release_detection import ReleaseDetection
 from cocoer.weights import load_checkpoint
+from export.builder import DETECTOR_FILES
+from export.detector import IOU_THRESHOLDS
 from tests import golden as gold
 
 
@@ -19,3 +24,13 @@ def test_golden(checkpoints, golden, sample_bgr):
         assert result["order"].tolist() == expected["order"][index].tolist()
         for name, weights in zip(("lambda_w1", "lambda_b1", "lambda_w2", "lambda_b2"), result["lambdas"]):
             np.testing.assert_allclose(weights, expected[name][index], atol=2e-4)
+
+
+@pytest.mark.parametrize("name", DETECTOR_FILES)
+def test_detection(name, checkpoints, sample_bgr):
+    peer = SCRFD(str(checkpoints(0) / DETECTOR_FILES[name]))
+    peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], det_thresh=0.5, input_size=(640, 640))
+    expected, _ = peer.detect(sample_bgr)
+    found = ReleaseDetection(checkpoints(0)).files[name].detect(sample_bgr, 0.5)
+    assert len(expected) > 3
+    np.testing.assert_allclose(found, expected[:, :4], atol=2e-2)

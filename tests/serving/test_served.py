@@ -57,6 +57,14 @@ def check_golden(result, golden):
     assert worst < TOLERANCE
 
 
+def test_timing_on_request(client, golden, sample_bytes):
+    persons = as_persons(np.concatenate([golden(0)["body_box"], golden(0)["head_box"]], axis=1))
+    assert "timing_ms" not in client.infer(sample_bytes, persons)
+    stages = client.infer(sample_bytes, persons, timing=True)["timing_ms"]
+    assert list(stages) == ["decode", "windows", "recognition", "result"]
+    assert stages["recognition"] > stages["decode"] > 0
+
+
 def test_golden_seed0(client, golden, sample_bytes):
     result = client.infer(sample_bytes, as_persons(gold.person_rows(golden(0))))
     check_golden(result, golden(0))

@@ -81,3 +81,13 @@ def test_labels_files():
 def test_unknown_engine_lists_the_known():
     with pytest.raises(KeyError, match="no engine 'heads'; there are person_detector"):
         engine("heads")
+
+
+def test_engines_that_run_side_by_side_share_the_cores():
+    shares = {
+        name: config.parameters["cpu_thread_share"].string_value
+        for name, config in CONFIGS.items()
+        if "cpu_thread_share" in config.parameters
+    }
+    halves = {name for name, share in shares.items() if share == "0.5"}
+    assert halves == {"context_encoder", "vi_head", "head_encoder", "body_encoder"}

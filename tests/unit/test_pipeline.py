@@ -116,6 +116,22 @@ def test_thresholds(pipeline):
     assert entry["VI"] == list(EMOTIC_LABELS)  # probability 0.5
 
 
+def test_timing_is_given_where_it_is_asked_for(pipeline):
+    jobs = [Job(png(200), OPTIONS), Job(png(200), OPTIONS.override('{"timing": true}'))]
+    pipeline.run(jobs)
+    without, timed = (json.loads(pipeline.result(job)) for job in jobs)
+    assert "timing_ms" not in without
+    stages = timed.pop("timing_ms")
+    assert timed == without
+    assert list(stages) == ["decode", "letterbox", "detection", "match", "windows", "recognition", "result"]
+    assert all(milliseconds > 0 for milliseconds in stages.values())
+
+
+def test_warming_up_calls_no_model(pipeline, models):
+    pipeline.warm_up()
+    assert models.calls == []
+
+
 @pytest.mark.parametrize("counts", [[0], [3], [128], [129], [5, 0, 300, 2], [128, 128], [1] * 130])
 def test_crowds_are_split_without_loss(counts):
     jobs = [Job(b"", OPTIONS, persons=list(range(count))) for count in counts]
@@ -152,6 +168,7 @@ def test_overrides():
         ),
         ('{"final_threshold": 1.5}', "must be a number from 0 to 1, got 1.5"),
         ('{"final_threshold": -0.1}', "must be a number from 0 to 1"),
+        ('{"timing": 1}', "timing must be true or false, got 1"),
         ('{"min_score": "high"}', "must be a number from 0 to 1, got 'high'"),
         ('{"min_score": true}', "must be a number"),
         ('{"min_score": NaN}', "must be a number"),

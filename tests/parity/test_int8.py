@@ -1,0 +1,45 @@
+"""A real encoder, quantised: near its FP32 self, and FP32 where it is said to be."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from export.calibration import CalibrationPictures
+from export.quantise import quantise
+from export.specs import engine
+from tests import golden as gold
+from tests.conftest import SAMPLE
+
+
+@pytest.fixture
+def quantised(repositories, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(SAMPLE, folder)
+    path = shutil.copy(repositories(0) / "head_encoder" / "1" / "model.onnx", tmp_path / "model.onnx")
+    # Conv 54 projects to tokens and stays.
+    assert quantise(path, CalibrationPictures(folder).inputs(engine("head_encoder"))) == 53
+    return path
+
+
+def test_head_encoder(quantised, repositories, sample_bgr, golden):
+    before = repositories(0) / "head_encoder" / "1" / "model.onnx"
+    kinds = [Counter(node.op_type for node in onnx.load(path).graph.node) for path in (before, quantised)]
+    for operator in ("MatMul", "Softmax", "LayerNormalization", "Gemm"):
+        assert kinds[0][operator] == kinds[1][operator]
+    inputs = gold.inputs(sample_bgr, golden(0))
+    crops = {"crop": inputs["head_crop"], "box": inputs["head_box"]}
+    context = ort.InferenceSession(str(repositories(0) / "context_encoder" / "1" / "model.onnx"))
+    (tokens,) = context.run(["tokens"], {"image": inputs["image"]})
+    feed = {**crops, "context_tokens": np.repeat(tokens, len(crops["box"]), axis=0)}
+    expected, found = (ort.InferenceSession(str(path)).run(["logits"], feed)[0] for path in (before, quantised))
+    drift = np.abs(found - expected)
+    print(
+        f"INT8 head encoder, golden persons: logits change by {drift.max():.2f} at most, {drift.mean():.3f} on average"
+    )
+    assert 0 < drift.max() < 1.0
+    assert drift.mean() < 0.2
