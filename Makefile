@@ -49,7 +49,7 @@ lint: setup-dev  ## ruff and mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: setup-dev  ## Measure this machine (about 10 minutes); writes benchmarks/results
+bench: setup  ## Measure this machine (about 15 minutes); writes benchmarks/results
 	$(RUN) benchmarks/run.py
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)

@@ -114,8 +114,8 @@ def to_markdown(report: Report) -> str:
         "",
         *_stage_table(report),
         "",
-        "Triton's statistics of the same requests, ms per picture: queue / input / infer / output. Engines side by side "
-        "overlap.",
+        "Triton's statistics of the same requests, ms per picture: queue / input / infer / output (engines side by "
+        "side overlap):",
         "",
         *_model_table(report),
         "",

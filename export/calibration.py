@@ -65,7 +65,7 @@ class CalibrationPictures:
         folder: JPEG, PNG, WebP or BMP files, read in the order of their names; sub-folders are not.
 
     Raises:
-        CalibrationError: no folder, no picture in it, or a file that can't be read.
+        CalibrationError: no folder, or no picture in it; later, a file that can't be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,20 +74,19 @@ class CalibrationPictures:
         self.files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if not self.files:
             raise CalibrationError(f"{folder} has no picture ({', '.join(SUFFIXES)})")
-        self.pictures = [self._read(path, seed) for seed, path in enumerate(self.files)]
 
     @property
     def held_out(self) -> bool:
         """Whether there are enough pictures to keep some for the comparison alone."""
-        return len(self.pictures) >= HELD_OUT
+        return len(self.files) >= HELD_OUT
 
-    @property
-    def calibrating(self) -> list[Picture]:
-        return [x for i, x in enumerate(self.pictures) if not self.held_out or i % HELD_OUT]
+    def calibrating(self) -> Iterator[Picture]:
+        """Pictures to calibrate with, read one by one."""
+        return (self._read(i) for i in range(len(self.files)) if not self.held_out or i % HELD_OUT)
 
-    @property
-    def comparing(self) -> list[Picture]:
-        return [x for i, x in enumerate(self.pictures) if not self.held_out or not i % HELD_OUT]
+    def comparing(self) -> Iterator[Picture]:
+        """Pictures to compare on, read one by one."""
+        return (self._read(i) for i in range(len(self.files)) if not self.held_out or not i % HELD_OUT)
 
     def identity(self) -> str:
         """SHA-256 over the files' contents."""
@@ -98,7 +97,7 @@ class CalibrationPictures:
 
     def inputs(self, spec: EngineSpec) -> Iterator[Arrays]:
         """Input of an engine, a picture or a person at a time. Context tokens are zeros: no trunk sees them."""
-        for picture in self.calibrating:
+        for picture in self.calibrating():
             if spec.is_detector:
                 canvas, scale = picture.letterbox()
                 yield {"image": canvas[None], "scale": number(scale), "min_score": number(0.5)}
@@ -110,11 +109,11 @@ class CalibrationPictures:
             else:
                 yield {"image": picture.window()[None]}
 
-    def _read(self, path: Path, seed: int) -> Picture:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    def _read(self, index: int) -> Picture:
+        image = cv2.imread(str(self.files[index]), cv2.IMREAD_COLOR)
         if image is None:
-            raise CalibrationError(f"{path} can't be read as a picture; remove or repair it")
-        rng = np.random.default_rng(seed)
+            raise CalibrationError(f"{self.files[index]} can't be read as a picture; remove or repair it")
+        rng = np.random.default_rng(index)
         bodies = tuple(_imagine(rng, image.shape, 0.3, 0.9) for _ in range(PERSONS))
         return Picture(image, bodies, tuple(_head(body) for body in bodies))
 

@@ -35,7 +35,7 @@ def recognition_drift(
     """
     engines = InProcessEnsemble(RECOGNITION, repository)
     changes, decisions, orders = [], [], []
-    for picture in pictures.comparing:
+    for picture in pictures.comparing():
         inputs = _inputs(picture)
         logits, order = _reference(model, channel_order, inputs)
         found = engines.run(inputs)
@@ -82,7 +82,7 @@ def detection_drift(source: Path, name: str, repository: Path, pictures: Calibra
     fp32 = wrap_detector(source, name, {}).SerializeToString()
     sessions = [ort.InferenceSession(model) for model in (fp32, str(engine_path(repository, name)))]
     counts, both = [0, 0], 0
-    for picture in pictures.comparing:
+    for picture in pictures.comparing():
         canvas, scale = picture.letterbox()
         feed = {"image": canvas[None], "scale": number(scale), "min_score": number(0.5)}
         found = []

@@ -88,9 +88,10 @@ def folder(tmp_path, rng):
 
 def test_pictures(folder):
     pictures = CalibrationPictures(folder)
-    assert (len(pictures.calibrating), len(pictures.comparing)) == (5, 2)
-    assert not {id(x) for x in pictures.calibrating} & {id(x) for x in pictures.comparing}
-    for picture in pictures.pictures:
+    calibrating, comparing = list(pictures.calibrating()), list(pictures.comparing())
+    assert (len(calibrating), len(comparing)) == (5, 2)
+    assert not {x.image.tobytes() for x in calibrating} & {x.image.tobytes() for x in comparing}
+    for picture in calibrating + comparing:
         height, width = picture.image.shape[:2]
         for x1, y1, x2, y2 in picture.bodies + picture.heads:
             assert 0 <= x1 < x2 <= width
@@ -112,7 +113,7 @@ def test_few_pictures_do_both(folder):
         path.unlink()
     pictures = CalibrationPictures(folder)
     assert not pictures.held_out
-    assert len(pictures.calibrating) == len(pictures.comparing) == 2
+    assert len(list(pictures.calibrating())) == len(list(pictures.comparing())) == 2
 
 
 def test_folders_that_do_not_work(tmp_path):
@@ -122,7 +123,7 @@ def test_folders_that_do_not_work(tmp_path):
         CalibrationPictures(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"junk")
     with pytest.raises(CalibrationError, match=r"broken\.jpg can't be read as a picture"):
-        CalibrationPictures(tmp_path)
+        list(CalibrationPictures(tmp_path).calibrating())
 
 
 @pytest.mark.parametrize("arguments", [["--precision", "int8"], ["--calibration", "somewhere"]])
