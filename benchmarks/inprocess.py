@@ -33,7 +33,6 @@ from cocoer.synthetic_detectors import quiet_exporter
 from export.in_process import InProcessEnsemble
 from export.specs import DETECTION, RECOGNITION
 
-Arrays = dict[str, np.ndarray]
 OPTIONS = Options(0.26, 0.6, 0.5)
 
 

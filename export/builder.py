@@ -19,7 +19,7 @@ import torch
 from cocoer.files import temporary_name
 from cocoer.model import CocoER
 from cocoer.weights import Checkpoint, CheckpointError, checkpoint_identity, file_sha256, load_checkpoint
-from export.calibration import CalibrationError, CalibrationPictures
+from export.calibration import CalibrationPictures
 from export.detector import IOU_THRESHOLDS, absent_detector, wrap_detector
 from export.detector_reference import DetectorReference
 from export.drift import detection_drift, recognition_drift
@@ -217,7 +217,7 @@ class Builder:
             result.parity = self._verify(spec, staged)
             if not result.parity.passed:
                 raise VerificationError(f"error {result.parity.max_error:.2g} in {result.parity.worst}")
-        except (CheckpointError, CalibrationError):
+        except CheckpointError:
             raise  # not this engine's fault alone
         except Exception as error:
             logger.debug("building %s failed", spec.name, exc_info=True)

@@ -65,7 +65,7 @@ class CalibrationPictures:
         folder: JPEG, PNG, WebP or BMP files, read in the order of their names; sub-folders are not.
 
     Raises:
-        CalibrationError: no folder, or no picture in it; later, a file that can't be read.
+        CalibrationError: no folder, no picture in it, or a file that can't be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,6 +74,8 @@ class CalibrationPictures:
         self.files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if not self.files:
             raise CalibrationError(f"{folder} has no picture ({', '.join(SUFFIXES)})")
+        for index in range(len(self.files)):  # a file that can't be read is to be known now, not after the build
+            self._read(index)
 
     @property
     def held_out(self) -> bool:

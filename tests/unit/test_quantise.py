@@ -123,7 +123,7 @@ def test_folders_that_do_not_work(tmp_path):
         CalibrationPictures(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"junk")
     with pytest.raises(CalibrationError, match=r"broken\.jpg can't be read as a picture"):
-        list(CalibrationPictures(tmp_path).calibrating())
+        CalibrationPictures(tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [["--precision", "int8"], ["--calibration", "somewhere"]])

@@ -40,9 +40,10 @@ PERSON_OUTPUTS = (
     "head_logits",
     "body_logits",
 )
+IMAGE_OUTPUTS = ("context_logits", "vi_logits")
+
 MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "precision")
 """What RESULT says of the build."""
-IMAGE_OUTPUTS = ("context_logits", "vi_logits")
 
 
 @dataclass
