@@ -107,12 +107,11 @@ class Pipeline:
     def warm_up(self) -> None:
         """Have decoders and resizers load what they load at their first use; calls no model."""
         grey = np.full((480, 640, 3), 128, dtype=np.uint8)
-        jobs = [Job(cv2.imencode(suffix, grey)[1].tobytes(), Options(1, 1, 1)) for suffix in (".jpg", ".png")]
-        for job in jobs:
-            self._prepare(job)
+        for suffix in (".jpg", ".png"):
+            data = cv2.imencode(suffix, grey)[1].tobytes()
+            job = Job(data, Options(1, 1, 1), image=decode(data, max_pixels=grey.size))
             letterbox(job.image)
-        persons = [Person((0, 0, 320, 480), (80, 0, 240, 160))]
-        recognition_inputs([(job, persons) for job in jobs], self.threads.map)
+            recognition_inputs([(job, [Person((0, 0, 320, 480), (80, 0, 240, 160))])], self.threads.map)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Fill in ``persons`` and ``rows`` of each job, or its ``error``."""
