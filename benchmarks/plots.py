@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from matplotlib.figure import Figure  # noqa: E402
 from cocoer.files import replace_file  # noqa: E402
 
 Report = Mapping[str, Any]
+STAGES = ("decode", "letterbox", "detection", "match", "windows", "recognition", "result")
+"""The BLS's, in the order they happen in."""
 PLOTS = ("latency", "stages", "persons")
 
 
@@ -44,14 +46,12 @@ def _latency(report: Report, axes: Axes) -> None:
 
 
 def _stages(report: Report, axes: Axes) -> None:
-    parts: dict[str, list[float]] = {}
     names = list(report["stages"])
-    for column, name in enumerate(names):
-        for part, milliseconds in stage_parts(report["stages"][name]).items():
-            parts.setdefault(part, [0.0] * len(names))[column] = milliseconds
+    columns = [stage_parts(report["stages"][name]) for name in names]
+    parts = {part: [column.get(part, 0.0) for column in columns] for part in parts_of(columns)}
     left = [0.0] * len(names)
     for index, (part, values) in enumerate(parts.items()):
-        axes.barh(names, values, left=left, label=part, color=f"C{index % 10}", hatch="//" if index >= 10 else "")
+        axes.barh(names, values, left=left, label=part, color=f"C{index}")
         left = [sum(pair) for pair in zip(left, values)]
     axes.invert_yaxis()
     axes.set(xlabel="ms", title="Where a request's time goes")
@@ -74,10 +74,17 @@ def _persons(report: Report, axes: Axes) -> None:
     axes.legend(fontsize=8)
 
 
+def parts_of(columns: Sequence[Mapping[str, float]]) -> list[str]:
+    """The parts that any of them has, in order."""
+    found = {part for column in columns for part in column}
+    return [part for part in STAGES if part in found] + sorted(found.difference(STAGES))
+
+
 def stage_parts(breakdown: Mapping[str, Any]) -> dict[str, float]:
     """One request's time in parts that add up to the client's, in ms: the BLS's stages, and what lies around them.
 
     ``detection`` and ``recognition`` are the calls of the ensembles, whose engines partly run side by side.
     """
     stages = breakdown["stages"]
-    return {**stages, "gRPC, queue, copies": breakdown["client_ms"] - sum(stages.values())}
+    around = breakdown["client_ms"] - sum(stages.values())
+    return {**{name: stages[name] for name in STAGES if name in stages}, "gRPC, queue, copies": around}

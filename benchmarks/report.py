@@ -16,7 +16,7 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.plots import PLOTS, stage_parts, write_plots  # noqa: E402
+from benchmarks.plots import PLOTS, parts_of, stage_parts, write_plots  # noqa: E402
 from cocoer.files import replace_file  # noqa: E402
 from export.drift import describe  # noqa: E402
 
@@ -155,7 +155,7 @@ def _limits(report: Report) -> list[str]:
 
 def _stage_table(report: Report) -> list[str]:
     columns = {name: stage_parts(breakdown) for name, breakdown in report["stages"].items()}
-    parts = dict.fromkeys(part for column in columns.values() for part in column)
+    parts = parts_of(list(columns.values()))
     rows = [[part, *(f"{column[part]:.1f}" if part in column else "" for column in columns.values())] for part in parts]
     rows.append(["all", *(f"{breakdown['client_ms']:.1f}" for breakdown in report["stages"].values())])
     return _table(("stage", *columns), rows)
