@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bls import (
+    DecodeLimits,
     Job,
     Options,
     Person,
@@ -49,7 +50,7 @@ def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> floa
 
 def job_of(workload: Workload) -> Job:
     """A request with its picture decoded, as the BLS does it."""
-    return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, 1 << 28))
+    return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, DecodeLimits(1 << 28, 1 << 28)))
 
 
 class InProcess:

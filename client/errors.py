@@ -11,6 +11,10 @@ class ServerUnavailable(CocoerError):
     """No server at the address, or its model is not ready."""
 
 
+class ServerBusy(ServerUnavailable):
+    """The server refused the request for now: its queue is full, or it is short of memory or a model."""
+
+
 class RequestTimeout(CocoerError):
     """No answer in time."""
 

@@ -18,7 +18,7 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from client.client import BoxPair, CocoerClient  # noqa: E402
+from client.client import TLS, BoxPair, CocoerClient  # noqa: E402
 from client.draw import annotate, open_upright  # noqa: E402
 from client.errors import CocoerError, ServerUnavailable  # noqa: E402
 from client.report import format_result, shown_warnings  # noqa: E402
@@ -42,6 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", metavar="FILE|-", help="write the results as JSON, to a file or (-) instead of the text")
     add("--output-dir", type=Path, default=Path("outputs"), help="where annotated pictures go (default: outputs)")
     add("--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for each picture (default: 30)")
+    add("--tls-ca", type=Path, metavar="PEM", help="encrypt, and trust servers certified by this authority")
     for name, what in (
         ("final", "final labels above this probability"),
         ("level", "labels of a level and of V-I above this probability"),
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
     thresholds = {name: getattr(args, name) for name in ("final_threshold", "level_threshold", "min_score")}
     results, failures, taken = [], 0, {image.resolve() for image in args.images}
-    with CocoerClient(args.url, args.timeout) as client:
+    with CocoerClient(args.url, args.timeout, tls=TLS(args.tls_ca) if args.tls_ca else None) as client:
         client.check_ready()
         for image in args.images:
             try:

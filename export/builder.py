@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,17 @@ DETECTOR_FILES = {
 
 class VerificationError(Exception):
     """A new engine is too far from its reference."""
+
+
+def _known_sha256(path: Path) -> str:
+    """SHA-256 of a file, which is read again only if it has changed."""
+    status = path.stat()
+    return _sha256_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _sha256_at(path: Path, _inode: int, _size: int, _modified: int) -> str:
+    return file_sha256(path)
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,7 @@ class Builder:
             record = {
                 "fingerprint": self.fingerprint(spec),
                 "bytes": target.stat().st_size,
+                "sha256": _known_sha256(target),
                 "seconds": result.seconds,
                 "parity": result.parity.to_dict(),
             }
@@ -191,10 +203,9 @@ class Builder:
         """The record of the engine in the repository, if it is the one these options would build."""
         target = engine_path(self.options.repository, spec.name)
         record = read_json(record_path(self.options.repository, spec.name))
-        # The size tells a file that was cut short or swapped since.
         current = (
             target.is_file()
-            and record.get("bytes") == target.stat().st_size
+            and record.get("sha256") == _known_sha256(target)  # not cut short or swapped since
             and record.get("fingerprint") == self.fingerprint(spec)
         )
         return record if current else None

@@ -12,8 +12,14 @@ LABELS_FILE = "labels.txt"
 THRESHOLDS = {"final_threshold": "0.26", "level_threshold": "0.6", "min_score": "0.5"}
 """Defaults of ``cocoer``'s request parameters (the release's values)."""
 
-LIMITS = {"max_pixels": "50000000", "max_persons": "512"}
+LIMITS = {"max_bytes": "33554432", "max_pixels": "50000000", "max_persons": "512", "formats": "JPEG,PNG,WEBP,BMP"}
 """What one picture may ask of ``cocoer``."""
+
+MAX_QUEUE = 64
+"""Requests waiting for ``cocoer``; the next one is refused at once (UNAVAILABLE)."""
+
+MAX_WAIT_MICROSECONDS = 20_000_000
+"""How long a request may wait for ``cocoer`` before it is refused; requests may ask for less (``timeout``)."""
 
 COCOER_INSTANCES = 2
 """An instance is busy while its recognition runs; a second one decodes the next picture meanwhile."""
@@ -82,7 +88,12 @@ def cocoer_config() -> pb.ModelConfig:
     config.input.add(name="PERSONS", data_type=pb.TYPE_FP32, dims=[-1, 8], optional=True, allow_ragged_batch=True)
     config.output.add(name="RESULT", data_type=pb.TYPE_STRING, dims=[1])
     config.instance_group.add(count=COCOER_INSTANCES, kind=pb.ModelInstanceGroup.KIND_CPU)
-    config.dynamic_batching.SetInParent()
+    # Here alone: what this model has accepted, the models behind it never refuse.
+    policy = config.dynamic_batching.default_queue_policy
+    policy.max_queue_size = MAX_QUEUE
+    policy.default_timeout_microseconds = MAX_WAIT_MICROSECONDS
+    policy.timeout_action = pb.ModelQueuePolicy.REJECT
+    policy.allow_timeout_override = True
     for key, value in {**THRESHOLDS, **LIMITS}.items():
         config.parameters[key].string_value = value
     return config

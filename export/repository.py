@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from cocoer.files import replace_file
 from cocoer.labels import EMOTIC_LABELS
 from export.configs import LABELS_FILE, all_configs, to_text
 
-logger = logging.getLogger(__name__)
-
 PROJECT = Path(__file__).resolve().parent.parent
 MODEL_CODE = PROJECT / "model_repository" / "cocoer" / "1"
 """The BLS; its own repository is where it is developed."""
+sys.path.append(str(MODEL_CODE))
+
+from cocoer_bls.manifest import digest_of  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
 REPORT_FILE = "build_report.json"
 ENGINE_FILE = "model.onnx"
 RECORD_FILE = "engine.json"
@@ -89,10 +94,17 @@ def write_repository(repository: Path, precision: str, build: dict[str, object] 
     if build is None:
         build_path(repository).unlink(missing_ok=True)
     else:
-        write_json(build_path(repository), build)
+        write_json(build_path(repository), {**build, "files": manifest(repository)})
     strangers = {path.name for path in repository.iterdir() if path.is_dir()} - set(configs)
     if strangers:
         logger.warning("%s also holds %s; Triton will try to load that", repository, ", ".join(sorted(strangers)))
+
+
+def manifest(repository: Path) -> dict[str, str]:
+    """Path -> digest of all that must fit together: engines, configurations, labels (``cocoer_bls.manifest``)."""
+    names = (f"1/{ENGINE_FILE}", "config.pbtxt", LABELS_FILE, f"1/{LABELS_FILE}")
+    paths = [repository / model / name for model in all_configs() for name in names]
+    return {path.relative_to(repository).as_posix(): digest_of(path) for path in paths if path.is_file()}
 
 
 def _files(name: str, config: pb.ModelConfig) -> dict[str, str]:

@@ -1,28 +1,43 @@
 """The ``tritonserver`` command of the environment: a real Triton if there is one, else the one in a wheel.
 
-Every flag goes through to Triton. What is added, where the user does not say otherwise: loopback addresses, and for
-the wheel's binary the backends (Python, and ``onnxruntime`` from ``serving/backends``) and its libraries.
+Every flag goes through to Triton. What is added, where the user does not say otherwise: what makes it safe
+(``secure_arguments``), and for the wheel's binary the backends (Python, and ``onnxruntime`` from ``serving/backends``)
+and its libraries. A supervisor starts a server anew that has lost a model's process.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
+import ipaddress
+import logging
 import os
+import re
+import secrets
 import shutil
-import signal
-import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
+
+from serving.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
 
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
 BACKENDS = Path(__file__).resolve().parent / "backends"
 ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
 PYTHON_BACKENDS = ("python", "onnxruntime")
+SHARED_MEMORY = Path("/dev/shm")
+LEAST_SHARED_MEMORY = 256 << 20
+
+RESTRICTED = "shared-memory,model-repository,trace,logging"
+"""Protocols that change a running server."""
+KEY_HEADER, KEY_VARIABLE = "triton-admin-key", "COCOER_ADMIN_KEY"
+FIXED_RELEASE = (26, 3)
+KNOWN_CVES = ("CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2025-23319", "CVE-2026-24207")
+"""The gravest that releases before ``FIXED_RELEASE`` have; NVIDIA's bulletins have them all."""
+ACCEPT_VARIABLE = "COCOER_ACCEPT_VULNERABLE_TRITON"
 
 
 class LauncherError(Exception):
@@ -38,14 +53,39 @@ def has_flag(arguments: Sequence[str], flag: str) -> bool:
     return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
 
 
-def loopback_arguments(arguments: Sequence[str]) -> list[str]:
-    """Address flags to add so that no port is open to the network unless asked for.
+def flag_value(arguments: Sequence[str], flag: str) -> str:
+    """What a command line sets a flag to, the last time; empty where it doesn't.
 
-    >>> loopback_arguments(["--http-address", "0.0.0.0"])
-    ['--grpc-address=127.0.0.1', '--metrics-address=127.0.0.1']
+    >>> flag_value(["--http-port", "1", "--http-port=2"], "--http-port")
+    '2'
     """
-    # Triton's metrics follow the HTTP address unless told otherwise, also when that one is opened on purpose.
-    return [f"{flag}=127.0.0.1" for flag in ADDRESS_FLAGS if not has_flag(arguments, flag)]
+    value = ""
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            value = arguments[index + 1]
+        elif argument.startswith(f"{flag}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def secure_arguments(arguments: Sequence[str]) -> list[str]:
+    """Flags to add, each where the user does not set it.
+
+    No port is open to the network; all models load at the start, or the server does not; and what changes a running
+    server (shared memory, models, logging, tracing) wants a header with a key that nobody has, unless
+    ``COCOER_ADMIN_KEY`` gives it.
+    """
+    key = os.environ.get(KEY_VARIABLE) or secrets.token_urlsafe(32)
+    defaults = {
+        # Triton's metrics follow the HTTP address unless told otherwise, also when that one is opened on purpose.
+        **dict.fromkeys(ADDRESS_FLAGS, "127.0.0.1"),
+        "--model-control-mode": "none",
+        "--exit-on-error": "true",
+        "--strict-readiness": "true",
+        "--http-restricted-api": f"{RESTRICTED}:{KEY_HEADER}={key}",
+        "--grpc-restricted-protocol": f"{RESTRICTED}:{KEY_HEADER}={key}",
+    }
+    return [f"{flag}={value}" for flag, value in defaults.items() if not has_flag(arguments, flag)]
 
 
 def find_installed(search_path: str | None = None) -> Path | None:
@@ -62,6 +102,8 @@ def find_installed(search_path: str | None = None) -> Path | None:
 
 class WheelTriton:
     """The Triton 2.51 of nvidia-pytriton's wheel: Python backend only, CPU, for development and small machines."""
+
+    release = "24.10"
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec("pytriton")
@@ -111,53 +153,101 @@ class WheelTriton:
         if not any("shm-region-prefix-name" in argument for argument in given):
             # Two servers on one machine must not share regions.
             added += [
-                f"--backend-config={name},shm-region-prefix-name=cocoer{os.getpid()}_{name}" for name in PYTHON_BACKENDS
+                f"--backend-config={name},shm-region-prefix-name={self.region_prefix}_{name}"
+                for name in PYTHON_BACKENDS
             ]
         return added
 
+    @property
+    def region_prefix(self) -> str:
+        """How this server's regions in shared memory are called."""
+        return f"cocoer{os.getpid()}"
 
-def _stop_with_parent() -> None:
-    """In the child: have the kernel send SIGTERM when the launcher dies, however it dies (PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    def remove_shared_memory(self) -> None:
+        """Remove the regions that a killed server left behind."""
+        for region in SHARED_MEMORY.glob(f"{self.region_prefix}_*"):
+            region.unlink(missing_ok=True)
 
 
-def run_and_forward(command: list[str], environment: dict[str, str]) -> int:
-    """Run a child, pass it the signals that ask for a stop, and give its exit code (128 + n if signal n killed it)."""
-    process: subprocess.Popen[bytes] | None = None
-    pending: list[int] = []
+def installed_release() -> str:
+    """Release of an installed Triton ("26.03"), as NVIDIA's containers tell it; empty where nothing does."""
+    return os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "")
 
-    def forward(number: int, _frame: FrameType | None) -> None:
-        if process is None:
-            pending.append(number)
-        else:
-            process.send_signal(number)
 
-    for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(stop, forward)
-    # Its own session: a Ctrl-C at the terminal reaches it once, through us.
-    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_stop_with_parent)
-    for number in pending:
-        process.send_signal(number)
-    code = process.wait()
-    return code if code >= 0 else 128 - code
+def check_exposure(release: str, arguments: Sequence[str]) -> None:
+    """Keep a Triton with known vulnerabilities off the network.
+
+    Raises:
+        LauncherError: an address that is not loopback, and an old release.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    if not numbers or (int(numbers[1]), int(numbers[2])) >= FIXED_RELEASE or os.environ.get(ACCEPT_VARIABLE) == "1":
+        return
+    exposed = [address for flag in ADDRESS_FLAGS if not is_loopback(address := flag_value(arguments, flag))]
+    if exposed:
+        raise LauncherError(
+            f"Triton {release} has known vulnerabilities ({', '.join(KNOWN_CVES)}), so it may not listen on "
+            f"{exposed[0]}. Use NVIDIA's container {FIXED_RELEASE[0]}.{FIXED_RELEASE[1]:02d} or later; or, if only you "
+            f"can reach that address, set {ACCEPT_VARIABLE}=1"
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("example.org")
+    (True, True, False, False)
+    """
+    try:
+        return address == "localhost" or ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def warn_of_small_shared_memory() -> None:
+    """Tensors travel between Triton and its Python models in /dev/shm; Docker gives it 64 MB."""
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if free < LEAST_SHARED_MEMORY:
+        logger.warning(
+            "%s has only %d MB free; requests may fail. In a container: --shm-size=1g", SHARED_MEMORY, free >> 20
+        )
 
 
 def main() -> int:
     """Entry point of the console script; takes ``sys.argv``."""
+    logging.basicConfig(format="tritonserver: %(message)s", level=logging.WARNING)
     given = sys.argv[1:]
-    installed = find_installed()
-    if installed is not None:
-        os.execv(installed, [str(installed), *given, *loopback_arguments(given)])
     try:
-        triton = WheelTriton()
+        warn_of_small_shared_memory()
+        installed = find_installed()
+        if installed is not None:
+            arguments = [*given, *secure_arguments(given)]
+            check_exposure(installed_release(), arguments)
+            return Supervisor([str(installed), *arguments], os.environ).run()
+        return run_wheel(WheelTriton(), given)
     except LauncherError as error:
-        print(f"tritonserver: {error}", file=sys.stderr)
+        logger.error("%s", error)
         return 1
+
+
+def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
+    """Serve with the wheel's Triton; its exit code.
+
+    Raises:
+        LauncherError: it would be exposed, or there is no room for its backends.
+    """
+    added = secure_arguments(given)
+    check_exposure(triton.release, [*given, *added])
     directory = Path(tempfile.mkdtemp(prefix="cocoer-backends-"))
     try:
-        triton.copy_backends(directory)
-        added = [*loopback_arguments(given), *triton.arguments(directory, given)]
-        return run_and_forward([str(triton.binary), *given, *added], triton.environment())
+        try:
+            triton.copy_backends(directory)
+        except (OSError, shutil.Error) as error:
+            raise LauncherError(
+                f"can't copy Triton's backends to {directory}: {error}; TMPDIR chooses another place"
+            ) from error
+        command = [str(triton.binary), *given, *added, *triton.arguments(directory, given)]
+        return Supervisor(command, triton.environment(), triton.remove_shared_memory).run()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

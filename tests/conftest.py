@@ -100,9 +100,9 @@ def golden() -> Callable[[int], Golden]:
 @pytest.fixture(scope="session")
 def sample_bgr() -> np.ndarray:
     """The sample picture, UINT8 [512, 512, 3], BGR."""
-    from cocoer_bls.images import decode
+    from cocoer_bls.images import DecodeLimits, decode
 
-    return decode(SAMPLE.read_bytes(), 1 << 20)
+    return decode(SAMPLE.read_bytes(), DecodeLimits(1 << 20, 1 << 20))
 
 
 @pytest.fixture(scope="session")

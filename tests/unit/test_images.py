@@ -10,10 +10,10 @@ import numpy as np
 import PIL
 import pytest
 from cocoer_bls.errors import InputError
-from cocoer_bls.images import decode, letterbox, window
+from cocoer_bls.images import DecodeLimits, decode, letterbox, window
 from PIL import Image
 
-LIMIT = 1_000_000
+LIMITS = DecodeLimits(max_bytes=5_000_000, max_pixels=1_000_000)
 
 
 def encoded(array_rgb: np.ndarray, form: str, **options: object) -> bytes:
@@ -26,26 +26,26 @@ def encoded(array_rgb: np.ndarray, form: str, **options: object) -> bytes:
 def test_lossless_formats(form, rng):
     array = rng.integers(0, 256, (37, 53, 3), dtype=np.uint8)
     options = {"lossless": True} if form == "WEBP" else {}
-    np.testing.assert_array_equal(decode(encoded(array, form, **options), LIMIT), array[..., ::-1])
+    np.testing.assert_array_equal(decode(encoded(array, form, **options), LIMITS), array[..., ::-1])
 
 
 def test_jpeg_is_opencvs(sample_bgr):
     data = encoded(sample_bgr[..., ::-1], "JPEG", quality=90)
-    np.testing.assert_array_equal(decode(data, LIMIT), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    np.testing.assert_array_equal(decode(data, LIMITS), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
 
 
 def test_orientation_is_applied(rng):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter
     array = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    assert decode(encoded(array, "JPEG", exif=exif), LIMIT).shape == (30, 20, 3)
+    assert decode(encoded(array, "JPEG", exif=exif), LIMITS).shape == (30, 20, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "I;16", "1"])
 def test_other_modes_become_bgr(mode):
     stream = io.BytesIO()
     Image.new(mode, (9, 7)).save(stream, "PNG")
-    image = decode(stream.getvalue(), LIMIT)
+    image = decode(stream.getvalue(), LIMITS)
     assert image.shape == (7, 9, 3)
     assert image.dtype == np.uint8
 
@@ -62,20 +62,20 @@ def test_other_modes_become_bgr(mode):
 )
 def test_not_a_picture(data, message):
     with pytest.raises(InputError, match=message):
-        decode(data, LIMIT)
+        decode(data, LIMITS)
 
 
 def test_gif_is_not_on_the_list():
     with pytest.raises(InputError, match="not a picture"):
-        decode(encoded(np.zeros((5, 5, 3), np.uint8), "GIF"), LIMIT)
+        decode(encoded(np.zeros((5, 5, 3), np.uint8), "GIF"), LIMITS)
 
 
 def test_cut_short(sample_bytes, sample_bgr):
     with pytest.raises(InputError, match="damaged"):
-        decode(sample_bytes[:4000], LIMIT)
+        decode(sample_bytes[:4000], LIMITS)
     jpeg = encoded(sample_bgr[..., ::-1], "JPEG")
     with pytest.raises(InputError, match="damaged"):
-        decode(jpeg[: int(0.9 * len(jpeg))], LIMIT)
+        decode(jpeg[: int(0.9 * len(jpeg))], LIMITS)
 
 
 def test_size_is_checked_in_the_header():
@@ -88,15 +88,15 @@ def test_size_is_checked_in_the_header():
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10)))
     with pytest.raises(InputError, match="pixels; scale it down"):
-        decode(data, LIMIT)
+        decode(data, LIMITS)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_limit_is_the_callers(rng):
     data = encoded(np.zeros((100, 101, 3), np.uint8), "PNG")
-    assert decode(data, 10_100).shape == (100, 101, 3)
+    assert decode(data, DecodeLimits(5000, 10_100)).shape == (100, 101, 3)
     with pytest.raises(InputError, match="101x100, more than the allowed 10099 pixels"):
-        decode(data, 10_099)
+        decode(data, DecodeLimits(5000, 10_099))
 
 
 @pytest.mark.parametrize("size", [(512, 512), (1920, 1080), (333, 720), (641, 640), (1, 1), (3, 2000)])

@@ -34,13 +34,21 @@ def launch(fake, *arguments):
 def test_installed_triton_gets_every_flag_and_its_exit_code_comes_back(fake):
     with launch(fake, "--model-repository", "x", "--http-address=0.0.0.0") as process:
         output, _ = process.communicate(timeout=30)
-    assert output.split() == [
+    *arguments, http, grpc = output.split()
+    assert arguments == [
         "--model-repository",
         "x",
         "--http-address=0.0.0.0",
         "--grpc-address=127.0.0.1",
         "--metrics-address=127.0.0.1",
+        "--model-control-mode=none",
+        "--exit-on-error=true",
+        "--strict-readiness=true",
     ]
+    restricted = "shared-memory,model-repository,trace,logging:triton-admin-key="
+    assert http.startswith(f"--http-restricted-api={restricted}")
+    assert grpc.startswith(f"--grpc-restricted-protocol={restricted}")
+    assert len(http.rpartition("=")[2]) > 40
     assert process.returncode == 3
 
 
@@ -55,7 +63,9 @@ def test_does_not_find_itself(fake, monkeypatch):
 @contextlib.contextmanager
 def forwarding_to(on_term):
     """The launcher's process around a child that says "up", waits, and does ``on_term`` when asked to stop."""
-    code = "import os, sys, serving.launcher as it; sys.exit(it.run_and_forward(sys.argv[1:], dict(os.environ)))"
+    code = (
+        "import os, sys; from serving.supervisor import Supervisor as it; sys.exit(it(sys.argv[1:], os.environ).run())"
+    )
     child = f"trap '{on_term}' TERM; echo up; while :; do sleep 0.05; done"
     command = [sys.executable, "-c", code, "sh", "-c", child]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
@@ -73,10 +83,6 @@ def test_child_does_not_outlive_a_killed_launcher():
     with forwarding_to("echo stopped; exit") as process:
         process.kill()
         assert process.stdout.readline() == "stopped\n"
-
-
-def test_death_by_signal_is_128_plus():
-    assert launcher.run_and_forward(["sh", "-c", "kill -9 $$"], dict(os.environ)) == 137
 
 
 def test_wheels_backends_and_environment(tmp_path):

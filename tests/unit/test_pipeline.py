@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from cocoer_bls.errors import InputError
+from cocoer_bls.images import DecodeLimits
 from cocoer_bls.options import Options
 from cocoer_bls.pipeline import Job, Limits, Pipeline, split_crowds
 from PIL import Image
@@ -70,7 +71,7 @@ def models():
 
 @pytest.fixture
 def pipeline(models):
-    return Pipeline(models, EMOTIC_LABELS, BUILD, Limits(max_pixels=10_000, max_persons=300))
+    return Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
 
 
 def test_one_detection_and_one_recognition_for_a_batch(pipeline, models):
@@ -143,7 +144,7 @@ def test_crowds_are_split_without_loss(counts):
 
 
 def test_limit_is_the_engines():
-    assert Limits(1, 1).max_batch_persons == MAX_PERSONS
+    assert Limits(DecodeLimits(1, 1), 1).max_batch_persons == MAX_PERSONS
 
 
 CONFIG = {key: {"string_value": value.string_value} for key, value in cocoer_config().parameters.items()}

@@ -12,20 +12,22 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from cocoer_bls.errors import InputError
+from cocoer_bls import manifest
+from cocoer_bls.errors import InferenceError, InputError, ModelDied, describe
+from cocoer_bls.metrics import Metrics
 from cocoer_bls.options import Options
 from cocoer_bls.pipeline import Job, Limits, Pipeline, Tensors
 
-
-class InferenceError(RuntimeError):
-    """A model of the repository failed."""
+DEAD_PROCESS = "Stub process"
+"""In Triton's message when the process of a Python model has died."""
 
 
 def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     """Run a model of this server.
 
     Raises:
-        InferenceError: it answered with an error.
+        ModelDied: its process has died; the server is about to be started anew.
+        InferenceError: it answered with another error.
     """
     request = pb_utils.InferenceRequest(
         model_name=model,
@@ -35,8 +37,15 @@ def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     )
     response = request.exec()
     if response.has_error():
-        raise InferenceError(f"{model}: {response.error().message()}")
+        message = response.error().message()
+        raise (ModelDied if DEAD_PROCESS in message else InferenceError)(f"{model}: {message}")
     return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+
+
+def log(level: str, event: str, request_id: str, **details: Any) -> None:
+    """One line of JSON: whatever a caller sent can't break out of it."""
+    content = {"model": "cocoer", "event": event, "request_id": request_id[:64], **details}
+    getattr(pb_utils.Logger, f"log_{level}")(json.dumps(content))
 
 
 class TritonPythonModel:
@@ -50,64 +59,85 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(
                 f"{build_file} not found: this repository is not completely built; run: python export/build_engines.py"
             )
-        self.defaults = Options.from_config(parameters)
-        limits = Limits(*(int(parameters[name]["string_value"]) for name in ("max_pixels", "max_persons")))
+        try:
+            build = json.loads(build_file.read_text())
+            self._check_files(args, build)
+            self.defaults = Options.from_config(parameters)
+            limits = Limits.from_config(parameters)
+        except (manifest.ManifestError, ValueError) as error:
+            raise pb_utils.TritonModelException(f"cocoer can't be served: {error}") from None
         labels = (directory / "labels.txt").read_text().splitlines()
-        build = json.loads(build_file.read_text())
+        self.metrics = Metrics(pb_utils.MetricFamily)
         self.pipeline = Pipeline(infer, labels, build, limits)
         self.pipeline.warm_up()
         if build["synthetic"]:
             pb_utils.Logger.log_warn(f"cocoer serves {build['weights']}: predictions mean nothing")
 
+    @staticmethod
+    def _check_files(args: dict[str, str], build: dict[str, Any]) -> None:
+        """Refuse a repository that is not the one built; the first instance looks for all."""
+        if not args["model_instance_name"].endswith("_0"):
+            return
+        if not manifest.check(Path(args["model_repository"]).parent, build["files"]):
+            pb_utils.Logger.log_warn("cocoer: the engines are not beside this model, so they were not checked")
+
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch; requests share one detection and one recognition call."""
         parsed = [self._parse(request) for request in requests]
-        jobs = [job for part in parsed if isinstance(part, list) for job in part]
-        try:
-            self.pipeline.run(jobs)
-        except Exception as error:  # a failing model fails the pictures on their way, not the instance
-            for job in jobs:
-                job.error = job.error or error
-        return [self._respond(part) if isinstance(part, list) else _error_response(part) for part in parsed]
+        self.pipeline.run([job for part in parsed if isinstance(part, list) for job in part])
+        return [self._guarded_response(request.request_id(), part) for request, part in zip(requests, parsed)]
 
     def _parse(self, request: Any) -> list[Job] | Exception:
         try:
             options = self.defaults.override(request.parameters())
             images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
             tensor = pb_utils.get_input_tensor_by_name(request, "PERSONS")
-            if tensor is None:
-                return [Job(data, options) for data in images]
-            persons = tensor.as_numpy()
+            persons = [None] * len(images) if tensor is None else tensor.as_numpy()
             if len(persons) != len(images):
-                raise InputError(f"PERSONS has a batch of {len(persons)}, IMAGE one of {len(images)}")
-            return [Job(data, options, boxes) for data, boxes in zip(images, persons)]
+                raise InputError("request", f"PERSONS has a batch of {len(persons)}, IMAGE one of {len(images)}")
+            return [Job(data, options, boxes, request.is_cancelled) for data, boxes in zip(images, persons)]
         except Exception as error:  # answered for this request alone
             return error
 
-    def _respond(self, jobs: list[Job]) -> Any:
+    def _guarded_response(self, request_id: str, jobs: list[Job] | Exception) -> Any:
+        try:
+            return self._respond(request_id, jobs)
+        except Exception as error:  # Triton would fail the whole batch, and show the caller a trace
+            code, message, reason = describe(error)
+            log("error", "failed", request_id, code=code, reason=reason, message=f"{type(error).__name__}: {error}")
+            return _error_response(code, message)
+
+    def _respond(self, request_id: str, jobs: list[Job] | Exception) -> Any:
         """A request's response: an error if its only picture failed; in a batch, an ``error`` object in its place."""
+        if isinstance(jobs, Exception):
+            return _error_response(*self._failure(request_id, jobs))
         texts = []
-        for job in jobs:
-            if job.error is None:
+        for index, job in enumerate(jobs):
+            try:
+                if job.error is not None:
+                    raise job.error
                 texts.append(self.pipeline.result(job))
-            elif len(jobs) == 1:
-                return _error_response(job.error)
-            else:
-                code, message = _describe(job.error)
+                self.metrics.answered(len(job.persons), job.timing)
+            except Exception as error:
+                code, message = self._failure(request_id, error, image=index)
+                if len(jobs) == 1:
+                    return _error_response(code, message)
                 texts.append(json.dumps({"error": {"code": code, "message": message}}))
         result = np.array([[text.encode()] for text in texts], dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor("RESULT", result)])
 
+    def _failure(self, request_id: str, error: Exception, image: int = 0) -> tuple[str, str]:
+        """Count and log a failure; code and message for the caller."""
+        code, message, reason = describe(error)
+        self.metrics.not_answered(reason)
+        details = {"image": image, "code": code, "reason": reason}
+        if code == "INVALID_ARG":
+            log("warn", "rejected", request_id, **details, message=message)
+        elif code != "CANCELLED":  # its caller knows
+            log("error", "failed", request_id, **details, message=f"{type(error).__name__}: {error}")
+        return code, message
 
-def _describe(error: Exception) -> tuple[str, str]:
-    """Name of the status code, and message for the caller; what is not the caller's doing is logged and kept short."""
-    if isinstance(error, InputError):
-        return "INVALID_ARG", str(error)
-    pb_utils.Logger.log_error(f"cocoer: {type(error).__name__}: {error}")
-    return "INTERNAL", "recognition failed on the server; its log says why"
 
-
-def _error_response(error: Exception) -> Any:
-    code, message = _describe(error)
+def _error_response(code: str, message: str) -> Any:
     # Looked up now: the stub adds TritonError to pb_utils only after this module is imported.
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, getattr(pb_utils.TritonError, code)))

@@ -85,17 +85,18 @@ def given_persons(rows: np.ndarray, width: int, height: int, max_persons: int) -
         InputError: too many, not finite, or a box with no pixel in the picture; names the row.
     """
     if len(rows) > max_persons:
-        raise InputError(f"PERSONS has {len(rows)} rows, more than the allowed {max_persons}")
+        raise InputError("persons", f"PERSONS has {len(rows)} rows, more than the allowed {max_persons}")
     persons = []
     for index, row in enumerate(rows):
         if not np.isfinite(row).all():
-            raise InputError(f"PERSONS row {index} is not finite: {_show(row)}")
+            raise InputError("persons", f"PERSONS row {index} is not finite: {_show(row)}")
         person = Person(body_box(row[:4], width, height), face_box(row[4:], width, height))
         for name, box, values in zip(person._fields, person, (row[:4], row[4:])):
             if is_empty(box):
                 raise InputError(
+                    "persons",
                     f"PERSONS row {index}: the {name} box {_show(values)} has no pixel in the {width}x{height} image; "
-                    "boxes are x1 y1 x2 y2 in pixels, x1 < x2, y1 < y2"
+                    "boxes are x1 y1 x2 y2 in pixels, x1 < x2, y1 < y2",
                 )
         persons.append(person)
     return persons

@@ -1,7 +1,48 @@
-"""Errors that are the caller's to mend."""
+"""Why a picture has no result, and what its caller is told."""
 
 from __future__ import annotations
 
+REASONS = ("empty", "bytes", "format", "pixels", "scans", "damaged", "persons", "parameter", "request")
+"""Why an input can be refused: labels of the metric ``cocoer_rejected_total``."""
+
 
 class InputError(ValueError):
-    """A request that can't be served as it is; the message names what was wrong and what to do."""
+    """A request that can't be served as it is; the message names what was wrong and what to do.
+
+    Args:
+        reason: one of ``REASONS``.
+        message: for the caller.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        assert reason in REASONS
+        self.reason = reason
+
+
+class Cancelled(Exception):
+    """The caller has gone; nobody waits for the answer."""
+
+
+class InferenceError(RuntimeError):
+    """A model of the repository failed."""
+
+
+class ModelDied(InferenceError):
+    """A model's process is gone."""
+
+
+def describe(error: Exception) -> tuple[str, str, str]:
+    """Status code (Triton's name), message for the caller, and reason (a label of the metrics).
+
+    Only what the caller sent or can do is in the message: no path, no trace, nothing of another request.
+    """
+    if isinstance(error, InputError):
+        return "INVALID_ARG", str(error), error.reason
+    if isinstance(error, Cancelled):
+        return "CANCELLED", "the request was cancelled", "cancelled"
+    if isinstance(error, MemoryError):
+        return "UNAVAILABLE", "the server is short of memory for this picture; try again later", "memory"
+    if isinstance(error, ModelDied):
+        return "UNAVAILABLE", "a model of the server has stopped; try again in some seconds", "internal"
+    return "INTERNAL", "recognition failed on the server; its log says why", "internal"

@@ -40,24 +40,40 @@ class Options:
         Raises:
             InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean.
         """
-        given: dict[str, Any] = json.loads(parameters) if parameters else {}
+        return self.apply(json.loads(parameters) if parameters else {})
+
+    def apply(self, given: Mapping[str, Any]) -> Options:
+        """Apply a request's parameters; raises as ``override``."""
         own = {name: value for name, value in given.items() if not name.startswith(FOREIGN_PREFIXES)}
         unknown = sorted(set(own) - set(NAMES))
         if unknown:
-            raise InputError(f"unknown request parameter {', '.join(unknown)}; there are {', '.join(NAMES)}")
+            raise InputError("parameter", f"unknown request parameter {_names(unknown)}; there are {', '.join(NAMES)}")
         checked: dict[str, Any] = {
             name: (_boolean if name == "timing" else _probability)(name, value) for name, value in own.items()
         }
         return replace(self, **checked)
 
 
+def _names(unknown: list[str]) -> str:
+    """The first few of them: a message does not grow with the request."""
+    return ", ".join(_shorten(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+
+
+def _shown(value: Any) -> str:
+    return _shorten(repr(value))
+
+
+def _shorten(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InputError(f"request parameter {name} must be true or false, got {value!r}")
+        raise InputError("parameter", f"request parameter {name} must be true or false, got {_shown(value)}")
     return value
 
 
 def _probability(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise InputError(f"request parameter {name} must be a number from 0 to 1, got {value!r}")
+        raise InputError("parameter", f"request parameter {name} must be a number from 0 to 1, got {_shown(value)}")
     return float(value)

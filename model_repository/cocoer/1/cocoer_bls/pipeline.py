@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from cocoer_bls.boxes import Person, detected_persons, given_persons, window_box
+from cocoer_bls.errors import Cancelled
 from cocoer_bls.haar import HaarDetector
-from cocoer_bls.images import decode, letterbox, window
+from cocoer_bls.images import DecodeLimits, decode, letterbox, window
 from cocoer_bls.options import Options
 from cocoer_bls.result import person_entry
 
@@ -42,6 +43,8 @@ PERSON_OUTPUTS = (
 )
 IMAGE_OUTPUTS = ("context_logits", "vi_logits")
 
+LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "formats")
+
 MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "precision")
 """What RESULT says of the build."""
 
@@ -54,6 +57,8 @@ class Job:
     options: Options
     boxes: np.ndarray | None = None
     """FP32 [N, 8], PERSONS of the request; None: detect."""
+    cancelled: Callable[[], bool] = lambda: False
+    """Whether the caller has gone; asked between stages."""
     image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), dtype=np.uint8))
     persons: list[Person] = field(default_factory=list)
     rows: list[Tensors] = field(default_factory=list)
@@ -82,10 +87,24 @@ def stage(name: str, jobs: Sequence[Job]) -> Iterator[None]:
 class Limits:
     """What a request may ask for."""
 
-    max_pixels: int
+    decode: DecodeLimits
     max_persons: int
     max_batch_persons: int = 128
     """Persons of one ``recognition`` call: the encoders' max_batch_size."""
+
+    @classmethod
+    def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Limits:
+        """Limits from the configuration's ``parameters`` (as JSON).
+
+        Raises:
+            ValueError: one of them is missing or makes no sense; names it.
+        """
+        texts = {name: parameters.get(name, {}).get("string_value", "") for name in LIMIT_NAMES}
+        for name in LIMIT_NAMES[:-1]:
+            if not texts[name].isdecimal() or int(texts[name]) < 1:
+                raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
+        formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
+        return cls(DecodeLimits(int(texts["max_bytes"]), int(texts["max_pixels"]), formats), int(texts["max_persons"]))
 
 
 class Pipeline:
@@ -109,16 +128,16 @@ class Pipeline:
         grey = np.full((480, 640, 3), 128, dtype=np.uint8)
         for suffix in (".jpg", ".png"):
             data = cv2.imencode(suffix, grey)[1].tobytes()
-            job = Job(data, Options(1, 1, 1), image=decode(data, max_pixels=grey.size))
+            job = Job(data, Options(1, 1, 1), image=decode(data, DecodeLimits(grey.size, grey.size)))
             letterbox(job.image)
             recognition_inputs([(job, [Person((0, 0, 320, 480), (80, 0, 240, 160))])], self.threads.map)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Fill in ``persons`` and ``rows`` of each job, or its ``error``."""
-        for job in jobs:
-            self._prepare(job)
-        self._detect([job for job in jobs if job.error is None and job.boxes is None])
-        self._recognise([job for job in jobs if job.error is None])
+        for job in _waiting(jobs):
+            _apart(self._prepare, [job])
+        _apart(self._detect, [job for job in _waiting(jobs) if job.boxes is None])
+        _apart(self._recognise, _waiting(jobs))
 
     def result(self, job: Job) -> str:
         """RESULT of a finished job."""
@@ -144,22 +163,18 @@ class Pipeline:
             "model": model,
         }
 
-    def _prepare(self, job: Job) -> None:
-        try:
+    def _prepare(self, jobs: list[Job]) -> None:
+        for job in jobs:
             with stage("decode", [job]):
-                job.image = decode(job.data, self.limits.max_pixels)
+                job.image = decode(job.data, self.limits.decode)
             if job.boxes is not None:
                 job.persons = given_persons(job.boxes, *job.size, self.limits.max_persons)
-        except Exception as error:  # kept, and answered for this picture alone
-            job.error = error
 
     def _detect(self, jobs: list[Job]) -> None:
         if self.haar is not None:
             for job in jobs:
                 with stage("detection", [job]):
                     job.persons = self.haar(job.image)[: self.limits.max_persons]
-            return
-        if not jobs:
             return
         with stage("letterbox", jobs):
             canvases, scales = zip(*(letterbox(job.image) for job in jobs))
@@ -179,8 +194,12 @@ class Pipeline:
                 job.persons = detected_persons(bodies, faces, *job.size)[: self.limits.max_persons]
 
     def _recognise(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.rows = []  # this may be the second try
         for part in split_crowds(jobs, self.limits.max_batch_persons):
             pictures = [job for job, _ in part]
+            if not _waiting(pictures):
+                continue
             with stage("windows", pictures):
                 inputs = recognition_inputs(part, self.threads.map)
             with stage("recognition", pictures):
@@ -191,6 +210,28 @@ class Pipeline:
                 for _ in persons:
                     job.rows.append({**{name: outputs[name][row] for name in PERSON_OUTPUTS}, **of_image})
                     row += 1
+
+
+def _waiting(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that somebody still waits for: not failed, not cancelled."""
+    for job in jobs:
+        if job.error is None and job.cancelled():
+            job.error = Cancelled()
+    return [job for job in jobs if job.error is None]
+
+
+def _apart(step: Callable[[list[Job]], None], jobs: list[Job]) -> None:
+    """Do a step for all jobs at once; if that fails, for each alone, so that only the one that makes it fail does."""
+    if not jobs:
+        return
+    try:
+        step(jobs)
+    except Exception as error:  # kept, and answered for this picture alone
+        if len(jobs) == 1:
+            jobs[0].error = error
+            return
+        for job in jobs:
+            _apart(step, _waiting([job]))
 
 
 def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, list[Person]]]]:

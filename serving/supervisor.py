@@ -1,0 +1,137 @@
+"""Keeps a Triton running: passes it signals, and starts it anew when the process of one of its models has died.
+
+Triton 24.10 goes on without such a model: every request to it fails, ``/v2/health/ready`` still says yes, and the
+process is never started again. Stopping the whole server makes readiness true, and starting it brings the model back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+STUB = "triton_python_b"
+"""What /proc calls a process of the Python backend (15 characters of its name)."""
+POLL = 0.5
+"""Seconds between two looks at the processes."""
+GRACE = 5.0
+"""Seconds for requests in flight, when a crippled server is stopped."""
+RESTARTS, WINDOW = 3, 600.0
+"""Times a server is started anew within so many seconds; more often, and something else is wrong."""
+GAVE_UP = 70
+"""Exit code then (EX_SOFTWARE)."""
+MODEL_IN_COMMAND = re.compile(rb"/([^/\0]+)/\d+/model\.[a-z]+\0")
+
+
+def stubs(server: int) -> dict[int, tuple[str, str]]:
+    """The Python backend's processes of a server: pid -> state (Z: died), and the model's name (empty if it died).
+
+    A stub that Triton ends itself is never seen as Z for long, for Triton waits for it.
+    """
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+            state, parent = rest.split()[:2]
+            if name == STUB and int(parent) == server:
+                model = MODEL_IN_COMMAND.search((entry / "cmdline").read_bytes())
+                found[int(entry.name)] = (state, model[1].decode(errors="replace") if model else "")
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def _stop_with_parent() -> None:
+    """In the child: have the kernel send SIGTERM when the launcher dies, however it dies (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+class Supervisor:
+    """Runs one server at a time.
+
+    Args:
+        command: the server's command line.
+        environment: its environment.
+        tidy: called after a server was killed, to remove what it left.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], tidy: Callable[[], None] = lambda: None
+    ) -> None:
+        self.command, self.environment, self.tidy = command, environment, tidy
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pending: list[int] = []
+        self.stopping = False
+        self.restarts: list[float] = []
+        self.models: dict[int, str] = {}
+
+    def run(self) -> int:
+        """Until the server ends or is asked to stop; its exit code (128 + n if signal n killed it)."""
+        for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(stop, self._forward)
+        while True:
+            code, reason = self._run_once()
+            if self.stopping or not reason:
+                return code if code >= 0 else 128 - code
+            now = time.monotonic()
+            self.restarts = [moment for moment in self.restarts if now - moment < WINDOW]
+            if len(self.restarts) == RESTARTS:
+                logger.error("%s, for the %dth time in %.0f minutes; giving up", reason, RESTARTS + 1, WINDOW / 60)
+                return GAVE_UP
+            self.restarts.append(now)
+            logger.error("%s; starting the server anew (%d of %d)", reason, len(self.restarts), RESTARTS)
+
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+        if self.process is None:
+            self.pending.append(number)
+        else:
+            self.process.send_signal(number)
+
+    def _run_once(self) -> tuple[int, str]:
+        """Exit code, and why it should be started anew (empty: it should not)."""
+        # Its own session: a Ctrl-C at the terminal reaches it once, through us.
+        process = subprocess.Popen(
+            self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_stop_with_parent
+        )
+        self.process = process
+        while self.pending:
+            process.send_signal(self.pending.pop())
+        suspects: set[int] = set()
+        while True:
+            try:
+                code = process.wait(POLL)
+                return code, f"tritonserver was killed by signal {-code}" if code < 0 else ""
+            except subprocess.TimeoutExpired:
+                dead = {pid for pid, (state, _) in self._look(process.pid).items() if state == "Z"}
+            if (lost := dead & suspects) and not self.stopping:
+                names = ", ".join(sorted({self.models.get(pid, "unknown") for pid in lost}))
+                self._end(process)
+                return process.returncode, f"the process of model {names} has died"
+            suspects = dead
+
+    def _look(self, server: int) -> dict[int, tuple[str, str]]:
+        found = stubs(server)
+        self.models.update({pid: model for pid, (_, model) in found.items() if model})
+        return found
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop a crippled server: it takes no new requests, finishes what it can, and does not end by itself."""
+        process.terminate()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.tidy()

@@ -1,0 +1,213 @@
+"""Files a server must survive: a corpus with the answer each deserves, and mutations without end."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+GOOD = ""
+"""The verdict on a file that is decoded."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A file, and what must become of it: ``GOOD``, or a reason of ``cocoer_bls.errors.REASONS``."""
+
+    name: str
+    data: bytes
+    verdict: str = GOOD
+    size: tuple[int, int] | None = None
+    """Width and height it is decoded to."""
+
+
+def picture(width: int = 48, height: int = 36, mode: str = "RGB") -> Image.Image:
+    """Noise over a slope: no two pixels are alike, so that an error shows."""
+    rng = np.random.default_rng(width * 1000 + height)
+    slope = np.linspace(0, 180, width)[None, :, None] + np.zeros((height, 1, 3))
+    return Image.fromarray((slope + rng.integers(0, 70, (height, width, 3))).astype(np.uint8)).convert(mode)
+
+
+def save(image: Image.Image, form: str, **options: object) -> bytes:
+    """The bytes of a file."""
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk with its length and checksum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Signature and IHDR: 8-bit RGB of any size."""
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+
+
+def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose frame header claims another size."""
+    at = next(i for i in range(len(data)) if data[i] == 0xFF and data[i + 1] in (0xC0, 0xC2))
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+
+
+def scan_bomb(width: int, height: int, scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again: few bytes, a pass over the picture for each."""
+    data = save(picture(width, height), "JPEG", progressive=True)
+    start, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[start:end] * scans + data[end:]
+
+
+def webp_claiming(side: int) -> bytes:
+    """An extended WebP with a canvas of ``side`` squared and nothing on it."""
+    canvas = struct.pack("<I", 0x10)[:4] + struct.pack("<I", side - 1)[:3] * 2
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def oriented(form: str) -> Sample:
+    """A file that is to be turned a quarter."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return Sample(f"{form} with EXIF orientation", save(picture(48, 36), form, exif=exif), size=(36, 48))
+
+
+def good_samples() -> list[Sample]:
+    """What is decoded, each format and colour model."""
+    frames = [picture(), picture().rotate(180)]
+    animated = {"save_all": True, "append_images": frames[1:], "duration": 100}
+    samples = [
+        Sample("JPEG", save(picture(), "JPEG")),
+        Sample("progressive JPEG", save(picture(), "JPEG", progressive=True)),
+        Sample("grey JPEG", save(picture(mode="L"), "JPEG")),
+        Sample("CMYK JPEG", save(picture(mode="CMYK"), "JPEG")),
+        *(
+            Sample(f"PNG {mode}", save(picture(mode=mode), "PNG"))
+            for mode in ("RGB", "L", "LA", "RGBA", "P", "I;16", "1")
+        ),
+        Sample("interlaced-looking PNG with text", save(picture(), "PNG", optimize=True)),
+        Sample("animated PNG", save(frames[0], "PNG", **animated)),
+        Sample("lossy WebP", save(picture(), "WEBP")),
+        Sample("lossless WebP", save(picture(), "WEBP", lossless=True)),
+        Sample("WebP with alpha", save(picture(mode="RGBA"), "WEBP")),
+        Sample("animated WebP", save(frames[0], "WEBP", **animated)),
+        *(Sample(f"BMP {mode}", save(picture(mode=mode), "BMP")) for mode in ("RGB", "L", "P", "1", "RGBA")),
+    ]
+    sized = [
+        *(Sample(f"{form} 1x1", save(picture(1, 1), form), size=(1, 1)) for form in ("JPEG", "PNG", "WEBP", "BMP")),
+        Sample("PNG 1x20000", save(picture(1, 20000), "PNG"), size=(1, 20000)),
+        Sample("JPEG 20000x1", save(picture(20000, 1), "JPEG"), size=(20000, 1)),
+        *(oriented(form) for form in ("JPEG", "PNG", "WEBP")),
+        Sample("JPEG with a ZIP behind", save(picture(), "JPEG") + b"PK\x05\x06" + bytes(18), size=(48, 36)),
+        Sample(
+            "JPEG with HTML in a comment", save(picture(), "JPEG", comment=b"<script>alert(1)</script>"), size=(48, 36)
+        ),
+        # As every decoder does: what is missing is grey.
+        Sample("JPEG that claims more than it holds", resized_jpeg(save(picture(), "JPEG"), 480, 360), size=(480, 360)),
+        Sample("PNG with junk behind", save(picture(), "PNG") + b"junk" * 100, size=(48, 36)),
+    ]
+    return [Sample(one.name, one.data, size=(48, 36)) for one in samples] + sized
+
+
+def bad_samples() -> list[Sample]:
+    """What is refused, and why."""
+    jpeg, png, bmp, webp = (save(picture(), form) for form in ("JPEG", "PNG", "BMP", "WEBP"))
+    huge_bmp = bmp[:18] + struct.pack("<ii", 50_000, 50_000) + bmp[26:]
+    html = b"<!doctype html><html><body><img src=x onerror=alert(1)></body></html>"
+    return [
+        Sample("nothing", b"", "empty"),
+        Sample("zeros", bytes(1000), "format"),
+        Sample("one byte", b"\xff", "format"),
+        *(Sample(form, save(picture(), form), "format") for form in ("GIF", "TIFF", "ICO", "PPM", "TGA", "PDF", "EPS")),
+        Sample("SVG", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "format"),
+        Sample("HTML", html, "format"),
+        Sample("ZIP", b"PK\x03\x04" + bytes(100), "format"),
+        Sample("pickle", b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94.", "format"),
+        Sample("JPEG behind HTML", html + jpeg, "format"),
+        Sample("JPEG behind a GIF's header", b"GIF89a" + jpeg, "format"),
+        Sample("PNG's magic on a JPEG", png[:8] + jpeg, "format"),
+        Sample("JPEG's magic on noise", jpeg[:4] + np.random.default_rng(0).bytes(2000), "format"),
+        Sample("PNG of 50,000 squared", png_header(50_000, 50_000) + png_chunk(b"IDAT", b""), "pixels"),
+        Sample("PNG of 2**31 squared", png_header(2**31 - 1, 2**31 - 1), "format"),
+        Sample("JPEG of 50,000 squared", resized_jpeg(jpeg, 50_000, 50_000), "pixels"),
+        Sample("BMP of 50,000 squared", huge_bmp, "pixels"),
+        Sample("PNG without pixels", png_header(0, 5), "format"),
+        Sample("PNG without data", png_header(48, 36) + png_chunk(b"IEND", b""), "damaged"),
+        Sample("WebP of 16,384 squared, empty", webp_claiming(16_384), "pixels"),
+        Sample("JPEG of 200 scans", scan_bomb(64, 64, 200), "scans"),
+        *(
+            Sample(f"{form} cut short", data[: len(data) * 9 // 10], "damaged")
+            for form, data in (("JPEG", jpeg), ("PNG", png), ("BMP", bmp))
+        ),
+        Sample("WebP cut short", webp[: len(webp) * 9 // 10], "format"),
+        Sample("40 MB of noise", np.random.default_rng(1).bytes(40_000_000), "bytes"),
+        Sample("PNG with 40 MB of noise behind", png + np.random.default_rng(2).bytes(40_000_000), "bytes"),
+    ]
+
+
+def mutations(seed: int) -> Iterator[bytes]:
+    """Damaged files, endlessly: the same ones for the same seed."""
+    rng = np.random.default_rng(seed)
+    bases = [sample.data for sample in good_samples() if len(sample.data) < 20_000]
+    while True:
+        data = bytearray(bases[rng.integers(len(bases))])
+        for _ in range(rng.integers(1, 5)):
+            data = _MUTATIONS[rng.integers(len(_MUTATIONS))](data, rng, bases)
+        yield bytes(data)
+
+
+def _flip_bits(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    for at in rng.integers(0, max(1, len(data)), rng.integers(1, 9)):
+        if len(data):
+            data[at] ^= 1 << rng.integers(8)
+    return data
+
+
+def _near_the_start(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    """Where headers are."""
+    for at in rng.integers(0, 64, rng.integers(1, 4)):
+        if at < len(data):
+            data[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFE, 0xFF, rng.integers(256)])
+    return data
+
+
+def _cut(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    return data[: rng.integers(0, len(data) + 1)]
+
+
+def _drop(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    start = rng.integers(0, len(data) + 1)
+    del data[start : start + rng.integers(1, 64)]
+    return data
+
+
+def _repeat(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    start = rng.integers(0, len(data) + 1)
+    piece = data[start : start + rng.integers(1, 200)]
+    return data[:start] + piece * int(rng.integers(2, 9)) + data[start:]
+
+
+def _splice(data: bytearray, rng: np.random.Generator, bases: list[bytes]) -> bytearray:
+    other = bases[rng.integers(len(bases))]
+    return data[: rng.integers(0, len(data) + 1)] + other[rng.integers(0, len(other)) :]
+
+
+def _large_number(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    """A length or size somewhere becomes a large, or a negative one."""
+    at = rng.integers(0, max(1, len(data) - 4))
+    number = int(rng.choice([0, 1, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 50_000]))
+    data[at : at + 4] = struct.pack(rng.choice(["<I", ">I"]), number)
+    return data
+
+
+def _noise(data: bytearray, rng: np.random.Generator, _bases: list[bytes]) -> bytearray:
+    at = rng.integers(0, len(data) + 1)
+    return data[:at] + rng.bytes(int(rng.integers(1, 100))) + data[at:]
+
+
+_MUTATIONS = (_flip_bits, _near_the_start, _cut, _drop, _repeat, _splice, _large_number, _noise)

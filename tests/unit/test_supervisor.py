@@ -1,0 +1,125 @@
+"""The supervisor, with a Python script in Triton's place and a renamed ``sleep`` in its stubs'."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from serving import supervisor
+from serving.supervisor import GAVE_UP, Supervisor, stubs
+
+SERVER = """
+import os, signal, subprocess, sys, time
+stub, starts = sys.argv[1:3]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0) if len(sys.argv) > 3 else None)
+child = subprocess.Popen([stub, "30", "/models/head_encoder/1/model.onnx"][:2])
+with open(starts, "a") as file:
+    file.write(f"{os.getpid()} {child.pid}\\n")
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A server that never looks after its child, and notes each start."""
+    stub = tmp_path / "triton_python_backend_stub"
+    shutil.copy(shutil.which("sleep"), stub)
+    (tmp_path / "starts").touch()
+    return [sys.executable, "-c", SERVER, str(stub), str(tmp_path / "starts")]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(supervisor, "POLL", 0.05)
+    monkeypatch.setattr(supervisor, "GRACE", 0.3)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def started(tmp_path, count):
+    """Pids of server and stub at each start, once there are so many."""
+    for _ in range(200):
+        lines = (tmp_path / "starts").read_text().splitlines()
+        if len(lines) >= count:
+            return [tuple(map(int, line.split())) for line in lines]
+        time.sleep(0.05)
+    raise AssertionError(f"{count} starts expected: {lines}")
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_dead_stub_means_a_new_server(command, tmp_path, caplog):
+    tidied = []
+    watched = Supervisor(command, os.environ, lambda: tidied.append(1))
+
+    def story():
+        server, stub = started(tmp_path, 1)[0]
+        assert stubs(server)[stub][0] in "SR"
+        os.kill(stub, signal.SIGKILL)
+        started(tmp_path, 2)
+        watched._forward(signal.SIGTERM, None)
+        os.kill(started(tmp_path, 2)[1][0], signal.SIGKILL)  # this one ignores SIGTERM
+
+    thread = threading.Thread(target=story)
+    thread.start()
+    with caplog.at_level(logging.ERROR):
+        code = watched.run()
+    thread.join()
+    assert code == 137
+    (first, _), (second, _) = started(tmp_path, 2)
+    assert not alive(first)
+    assert not alive(second)
+    assert tidied == [1]
+    assert "has died; starting the server anew (1 of 3)" in caplog.text
+
+
+def test_gives_up_in_the_end(tmp_path, caplog):
+    code = Supervisor([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], os.environ).run()
+    assert code == GAVE_UP
+    assert caplog.text.count("tritonserver was killed by signal 11; starting") == 3
+    assert "for the 4th time in 10 minutes; giving up" in caplog.text
+
+
+@pytest.mark.parametrize("code", [0, 1, 7])
+def test_a_server_that_ends_itself_is_not_started_again(code):
+    assert Supervisor([sys.executable, "-c", f"import sys; sys.exit({code})"], os.environ).run() == code
+
+
+def test_a_stub_that_its_server_ends_is_none_of_our_business(tmp_path):
+    """Loading and unloading models ends stubs all the time; Triton waits for those."""
+    script = (
+        "import subprocess, sys, time\n"
+        "for _ in range(5):\n"
+        "    child = subprocess.Popen([sys.argv[1], '9'])\n"
+        "    time.sleep(0.1); child.kill(); child.wait()\n"
+    )
+    stub = tmp_path / "triton_python_backend_stub"
+    shutil.copy(shutil.which("sleep"), stub)
+    assert Supervisor([sys.executable, "-c", script, str(stub)], os.environ).run() == 0
+
+
+def test_stubs_are_told_by_their_model(tmp_path):
+    script = tmp_path / "triton_python_backend_stub"
+    shutil.copy(sys.executable, script)
+    command = [str(script), "-c", "import time; time.sleep(20)", "/repository/vi_head/1/model.onnx", "more"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": os.path.join(sys.base_prefix, "lib"), "PYTHONHOME": sys.base_prefix}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            assert stubs(os.getpid())[process.pid][1] == "vi_head"
+        finally:
+            process.kill()
