@@ -60,12 +60,17 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def process_memory_mb(root: int) -> float:
     """PSS of a process and its descendants, in MB: shared pages count once."""
+    return sum(map(_pss_kb, process_family(root))) / 1024
+
+
+def process_family(root: int) -> set[int]:
+    """Pids of a process and its descendants."""
     parents = {int(entry.name): _parent(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     family, found = {root}, {root}
     while found:
         found = {pid for pid, parent in parents.items() if parent in found}
         family |= found
-    return sum(map(_pss_kb, family)) / 1024
+    return family
 
 
 def _parent(entry: Path) -> int:

@@ -32,8 +32,10 @@ CHANNEL = [
 """gRPC's options of a connection."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds before the first and, growing, before later tries."""
-BUSY = ("Exceeds maximum queue size", "short of memory", "a model of the server has stopped", "Stub process")
+BUSY = ("Exceeds maximum queue size", "short of memory", "is being started anew", "Stub process")
 """What a server that works says when it refuses a request for now."""
+HANDSHAKE = ("handshake", "certificate", "ssl", "tls")
+"""In gRPC's messages (in small letters) where a server is there, and no connection is made for lack of trust."""
 EXPIRED = "Request timeout expired"
 """What it says when a request has waited longer than it may."""
 BoxPair = Mapping[str, Sequence[float]]
@@ -172,6 +174,11 @@ class CocoerClient:
             return ServerUnavailable(f"the server at {self.url} has no ready model {MODEL!r}: {message}")
         if any(sign in message for sign in BUSY):
             return ServerBusy(f"the server at {self.url} is busy: {message}")
+        if "UNAVAILABLE" in status and any(sign in message.lower() for sign in HANDSHAKE):
+            return ServerUnavailable(
+                f"no secure connection to {self.url}: does the server use TLS, and is its certificate by an authority "
+                f"you trust? ({message.splitlines()[0]})"
+            )
         if "UNAVAILABLE" in status:
             return ServerUnavailable(
                 f"no server at {self.url}; start one with: tritonserver --model-repository model_repository"

@@ -18,6 +18,9 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+# gRPC's own remarks would stand before our one line.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from client.client import TLS, BoxPair, CocoerClient  # noqa: E402
 from client.draw import annotate, open_upright  # noqa: E402
 from client.errors import CocoerError, ServerUnavailable  # noqa: E402

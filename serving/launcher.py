@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from serving.drain import Drain
 from serving.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
 PYTHON_BACKENDS = ("python", "onnxruntime")
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SHARED_MEMORY = 256 << 20
+MOST_DRAIN = 20.0
+"""Seconds for what is running when the server is asked to stop; Triton's default for all of stopping is 30."""
 
 RESTRICTED = "shared-memory,model-repository,trace,logging"
 """Protocols that change a running server."""
@@ -86,6 +89,26 @@ def secure_arguments(arguments: Sequence[str]) -> list[str]:
         "--grpc-restricted-protocol": f"{RESTRICTED}:{KEY_HEADER}={key}",
     }
     return [f"{flag}={value}" for flag, value in defaults.items() if not has_flag(arguments, flag)]
+
+
+def drain_of(arguments: Sequence[str]) -> Drain:
+    """How to let the server of this command line finish before it stops.
+
+    >>> drain_of(["--http-port=1", "--http-address", "0.0.0.0", "--allow-metrics=false"])
+    Drain(http=('127.0.0.1', 1), metrics=None, seconds=20.0)
+    """
+
+    def endpoint(name: str, port: int) -> tuple[str, int] | None:
+        if flag_value(arguments, f"--allow-{name}").lower() in ("false", "0"):
+            return None
+        address = flag_value(arguments, f"--{name}-address")
+        given = flag_value(arguments, f"--{name}-port")
+        return "127.0.0.1" if address in ("", "0.0.0.0") else address, int(given) if given.isdecimal() else port
+
+    # Triton gives up waiting for connections after its own time, and calls that a failure.
+    limit = flag_value(arguments, "--exit-timeout-secs")
+    seconds = min(MOST_DRAIN, max(0.0, float(limit) - 5)) if limit.isdecimal() else MOST_DRAIN
+    return Drain(endpoint("http", 8000), endpoint("metrics", 8002), seconds)
 
 
 def find_installed(search_path: str | None = None) -> Path | None:
@@ -223,7 +246,7 @@ def main() -> int:
         if installed is not None:
             arguments = [*given, *secure_arguments(given)]
             check_exposure(installed_release(), arguments)
-            return Supervisor([str(installed), *arguments], os.environ).run()
+            return Supervisor([str(installed), *arguments], os.environ, drain_of(arguments)).run()
         return run_wheel(WheelTriton(), given)
     except LauncherError as error:
         logger.error("%s", error)
@@ -247,7 +270,7 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
                 f"can't copy Triton's backends to {directory}: {error}; TMPDIR chooses another place"
             ) from error
         command = [str(triton.binary), *given, *added, *triton.arguments(directory, given)]
-        return Supervisor(command, triton.environment(), triton.remove_shared_memory).run()
+        return Supervisor(command, triton.environment(), drain_of(command), triton.remove_shared_memory).run()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

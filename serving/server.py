@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,10 +37,20 @@ class TritonServer:
         repository: what it serves.
         log: file for its output.
         timeout: seconds until it must be ready.
+        arguments: more of Triton's flags.
+        environment: variables to add to this process's.
     """
 
-    def __init__(self, repository: Path, log: Path, timeout: float = 120) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        log: Path,
+        timeout: float = 120,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.repository, self.log, self.timeout = repository, log, timeout
+        self.arguments, self.environment = arguments, {**os.environ, **(environment or {})}
         self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -62,10 +74,15 @@ class TritonServer:
             "serving.launcher",
             f"--model-repository={self.repository}",
             *ports,
+            *self.arguments,
         ]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=Path(__file__).parent.parent
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=Path(__file__).parent.parent,
+                env=self.environment,
             )
         try:
             self._wait_until_ready()
@@ -93,16 +110,22 @@ class TritonServer:
 
     def _wait_until_ready(self) -> None:
         assert self.process is not None
-        url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ServerFailed(f"tritonserver ended with code {self.process.returncode}:\n{self.log_tail()}")
-            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
-                    return
+            if self.is_ready():
+                return
             time.sleep(0.2)
         raise ServerFailed(f"tritonserver was not ready within {self.timeout:g} s:\n{self.log_tail()}")
+
+    def is_ready(self) -> bool:
+        """What a load balancer would see."""
+        url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
+        # A connection that is cut off raises what urllib does not translate.
+        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+        return False
 
     def log_tail(self, lines: int = 40) -> str:
         """The end of the server's log."""

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from serving.drain import Drain
+
 logger = logging.getLogger(__name__)
 
 STUB = "triton_python_b"
@@ -27,6 +29,7 @@ GRACE = 5.0
 """Seconds for requests in flight, when a crippled server is stopped."""
 RESTARTS, WINDOW = 3, 600.0
 """Times a server is started anew within so many seconds; more often, and something else is wrong."""
+AT_ONCE = Drain(http=None, metrics=None)
 GAVE_UP = 70
 """Exit code then (EX_SOFTWARE)."""
 MODEL_IN_COMMAND = re.compile(rb"/([^/\0]+)/\d+/model\.[a-z]+\0")
@@ -63,15 +66,20 @@ class Supervisor:
     Args:
         command: the server's command line.
         environment: its environment.
+        drain: how it finishes what it has accepted when it is asked to stop.
         tidy: called after a server was killed, to remove what it left.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], tidy: Callable[[], None] = lambda: None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        drain: Drain = AT_ONCE,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
-        self.command, self.environment, self.tidy = command, environment, tidy
-        self.process: subprocess.Popen[bytes] | None = None
-        self.pending: list[int] = []
+        self.command, self.environment, self.drain, self.tidy = command, environment, drain, tidy
+        self.signals: list[int] = []
+        """Asked for and not passed on yet."""
         self.stopping = False
         self.restarts: list[float] = []
         self.models: dict[int, str] = {}
@@ -79,7 +87,7 @@ class Supervisor:
     def run(self) -> int:
         """Until the server ends or is asked to stop; its exit code (128 + n if signal n killed it)."""
         for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(stop, self._forward)
+            signal.signal(stop, self.ask_to_stop)
         while True:
             code, reason = self._run_once()
             if self.stopping or not reason:
@@ -92,12 +100,10 @@ class Supervisor:
             self.restarts.append(now)
             logger.error("%s; starting the server anew (%d of %d)", reason, len(self.restarts), RESTARTS)
 
-    def _forward(self, number: int, _frame: FrameType | None) -> None:
+    def ask_to_stop(self, number: int, _frame: FrameType | None = None) -> None:
+        """Signal handler; a second signal ends the wait for what is still running."""
         self.stopping = True
-        if self.process is None:
-            self.pending.append(number)
-        else:
-            self.process.send_signal(number)
+        self.signals.append(number)
 
     def _run_once(self) -> tuple[int, str]:
         """Exit code, and why it should be started anew (empty: it should not)."""
@@ -105,11 +111,10 @@ class Supervisor:
         process = subprocess.Popen(
             self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_stop_with_parent
         )
-        self.process = process
-        while self.pending:
-            process.send_signal(self.pending.pop())
         suspects: set[int] = set()
         while True:
+            if self.signals:
+                self._pass_on(process)
             try:
                 code = process.wait(POLL)
                 return code, f"tritonserver was killed by signal {-code}" if code < 0 else ""
@@ -126,12 +131,19 @@ class Supervisor:
         self.models.update({pid: model for pid, (_, model) in found.items() if model})
         return found
 
+    def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
+        """Give the server its signal, and let it finish what it has accepted."""
+        number = self.signals.pop(0)
+        with self.drain.hold() as held:
+            process.send_signal(number)
+            if held:
+                self.drain.wait(lambda: process.poll() is None and not self.signals)
+
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Stop a crippled server: it takes no new requests, finishes what it can, and does not end by itself."""
-        process.terminate()
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        """Stop a crippled server: newcomers are kept out, what can be finished is, and it does not end by itself."""
+        with self.drain.hold():
+            process.terminate()
+            self.drain.wait(lambda: process.poll() is None and not self.stopping, GRACE)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         self.tidy()

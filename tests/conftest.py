@@ -27,6 +27,13 @@ sys.path.insert(0, str(PROJECT / "model_repository" / "cocoer" / "1"))
 Golden = dict[str, np.ndarray]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the long tests are; ``make fuzz`` and ``make soak`` say more."""
+    parser.addoption("--fuzz-inputs", type=int, default=10_000, help="mutated files to send to the server")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="which ones")
+    parser.addoption("--soak-seconds", type=float, default=60, help="how long to send mixed traffic")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its directory, and run the slow ones last."""
     kinds = ("unit", "parity", "serving")

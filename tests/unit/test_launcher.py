@@ -1,7 +1,9 @@
 """The tritonserver command, with a shell script in Triton's place."""
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +99,48 @@ def test_wheels_backends_and_environment(tmp_path):
         triton.arguments(tmp_path, ["--backend-directory", "mine", "--backend-config=python,shm-region-prefix-name=x"])
         == []
     )
+
+
+def test_no_room_for_the_backends(monkeypatch, caplog):
+    """A full disk at the start: where, why, and what to do."""
+
+    def full(triton, directory):
+        raise OSError(errno.ENOSPC, "No space left on device", str(directory))
+
+    monkeypatch.setattr(launcher.WheelTriton, "copy_backends", full)
+    monkeypatch.setattr(sys, "argv", ["tritonserver"])
+    assert launcher.main() == 1
+    assert "can't copy Triton's backends to /tmp/cocoer-backends-" in caplog.text
+    assert "No space left on device" in caplog.text
+    assert "TMPDIR chooses another place" in caplog.text
+
+
+def test_a_small_shared_memory_is_told(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(launcher.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(64 << 20, 0, 64 << 20))
+    launcher.warn_of_small_shared_memory()
+    assert "/dev/shm has only 64 MB free" in caplog.text
+    assert "--shm-size=1g" in caplog.text
+
+
+@pytest.mark.parametrize("release", ["24.10", "25.06", "26.02"])
+def test_old_releases_are_kept_off_the_network(release, monkeypatch):
+    launcher.check_exposure(release, launcher.secure_arguments([]))
+    with pytest.raises(launcher.LauncherError, match=f"Triton {release} has known .* may not listen on 0.0.0.0"):
+        launcher.check_exposure(release, ["--http-address=0.0.0.0", *launcher.secure_arguments(["--http-address=x"])])
+    monkeypatch.setenv(launcher.ACCEPT_VARIABLE, "1")
+    launcher.check_exposure(release, ["--http-address=0.0.0.0"])
+
+
+@pytest.mark.parametrize("release", ["26.03", "26.08", "27.01", ""])
+def test_other_releases_may_listen(release):
+    launcher.check_exposure(release, ["--http-address=0.0.0.0"])
+
+
+def test_the_users_own_restrictions_hold():
+    given = ["--http-restricted-api=metadata:key=value", "--model-control-mode", "explicit"]
+    added = launcher.secure_arguments(given)
+    assert not any(flag.startswith(("--http-restricted-api", "--model-control-mode")) for flag in added)
+    assert any(flag.startswith("--grpc-restricted-protocol") for flag in added)
 
 
 def test_no_triton_at_all(monkeypatch):

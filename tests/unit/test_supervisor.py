@@ -65,14 +65,14 @@ def alive(pid):
 
 def test_a_dead_stub_means_a_new_server(command, tmp_path, caplog):
     tidied = []
-    watched = Supervisor(command, os.environ, lambda: tidied.append(1))
+    watched = Supervisor(command, os.environ, tidy=lambda: tidied.append(1))
 
     def story():
         server, stub = started(tmp_path, 1)[0]
         assert stubs(server)[stub][0] in "SR"
         os.kill(stub, signal.SIGKILL)
         started(tmp_path, 2)
-        watched._forward(signal.SIGTERM, None)
+        watched.ask_to_stop(signal.SIGTERM)
         os.kill(started(tmp_path, 2)[1][0], signal.SIGKILL)  # this one ignores SIGTERM
 
     thread = threading.Thread(target=story)

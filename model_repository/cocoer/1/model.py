@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from cocoer_bls import manifest
-from cocoer_bls.errors import InferenceError, InputError, ModelDied, describe
+from cocoer_bls.errors import InferenceError, InputError, ModelUnavailable, describe
 from cocoer_bls.metrics import Metrics
 from cocoer_bls.options import Options
 from cocoer_bls.pipeline import Job, Limits, Pipeline, Tensors
 
-DEAD_PROCESS = "Stub process"
-"""In Triton's message when the process of a Python model has died."""
+UNAVAILABLE = ("Stub process", "Server not ready")
+"""In Triton's messages when the process of a Python model has died, and when the server stops."""
 
 
 def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     """Run a model of this server.
 
     Raises:
-        ModelDied: its process has died; the server is about to be started anew.
+        ModelUnavailable: its process has died, or the server stops; either way it is started anew.
         InferenceError: it answered with another error.
     """
     request = pb_utils.InferenceRequest(
@@ -38,7 +38,9 @@ def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     response = request.exec()
     if response.has_error():
         message = response.error().message()
-        raise (ModelDied if DEAD_PROCESS in message else InferenceError)(f"{model}: {message}")
+        raise (ModelUnavailable if any(sign in message for sign in UNAVAILABLE) else InferenceError)(
+            f"{model}: {message}"
+        )
     return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
 
 
@@ -60,7 +62,7 @@ class TritonPythonModel:
                 f"{build_file} not found: this repository is not completely built; run: python export/build_engines.py"
             )
         try:
-            build = json.loads(build_file.read_text())
+            build = manifest.read(build_file)
             self._check_files(args, build)
             self.defaults = Options.from_config(parameters)
             limits = Limits.from_config(parameters)
@@ -83,9 +85,10 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch; requests share one detection and one recognition call."""
-        parsed = [self._parse(request) for request in requests]
-        self.pipeline.run([job for part in parsed if isinstance(part, list) for job in part])
-        return [self._guarded_response(request.request_id(), part) for request, part in zip(requests, parsed)]
+        with self.metrics.running(len(requests)):
+            parsed = [self._parse(request) for request in requests]
+            self.pipeline.run([job for part in parsed if isinstance(part, list) for job in part])
+            return [self._guarded_response(request.request_id(), part) for request, part in zip(requests, parsed)]
 
     def _parse(self, request: Any) -> list[Job] | Exception:
         try:

@@ -28,8 +28,8 @@ class InferenceError(RuntimeError):
     """A model of the repository failed."""
 
 
-class ModelDied(InferenceError):
-    """A model's process is gone."""
+class ModelUnavailable(InferenceError):
+    """A model does not run at the moment."""
 
 
 def describe(error: Exception) -> tuple[str, str, str]:
@@ -43,6 +43,6 @@ def describe(error: Exception) -> tuple[str, str, str]:
         return "CANCELLED", "the request was cancelled", "cancelled"
     if isinstance(error, MemoryError):
         return "UNAVAILABLE", "the server is short of memory for this picture; try again later", "memory"
-    if isinstance(error, ModelDied):
-        return "UNAVAILABLE", "a model of the server has stopped; try again in some seconds", "internal"
+    if isinstance(error, ModelUnavailable):
+        return "UNAVAILABLE", "the server is being started anew; try again in some seconds", "internal"
     return "INTERNAL", "recognition failed on the server; its log says why", "internal"

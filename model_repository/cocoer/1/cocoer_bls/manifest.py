@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 TUNABLE = frozenset(
     ("instance_group", "dynamic_batching", "model_warmup", "optimization", "parameters", "response_cache")
 )
 """Fields of a configuration that may be changed without a new build."""
 TOKEN = re.compile(r"""\s+|\#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}\[\]<>:;,]|[^\s{}\[\]<>:;,"'#]+""")
+REMEDY = "Build the repository again: python export/build_engines.py"
 SHOWN = 3
 """Problems named in one message."""
 
@@ -67,6 +69,21 @@ def digest_of(path: Path) -> str:
     return contract_digest(path.read_text()) if path.name == "config.pbtxt" else file_digest(path)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """``build.json``.
+
+    Raises:
+        ManifestError: it can't be read, or is from another version.
+    """
+    try:
+        build = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} can't be read ({error}). {REMEDY}") from None
+    if not isinstance(build, dict) or not isinstance(build.get("files"), dict):
+        raise ManifestError(f"{path} lists no files, so it is of an earlier version. {REMEDY}")
+    return build
+
+
 def check(repository: Path, files: Mapping[str, str]) -> bool:
     """Compare the repository with the manifest.
 
@@ -86,7 +103,7 @@ def check(repository: Path, files: Mapping[str, str]) -> bool:
     problems = [problem for name, digest in files.items() if (problem := _problem(repository / name, digest))]
     if problems:
         shown = "; ".join(problems[:SHOWN]) + (f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else "")
-        raise ManifestError(f"{shown}. Build the repository again: python export/build_engines.py")
+        raise ManifestError(f"{shown}. {REMEDY}")
     return True
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from cocoer_bls.errors import REASONS
@@ -37,11 +38,24 @@ class Metrics:
             self.families.append(family)
             for value in values or ("",):
                 self.series[name, value] = family.Metric(labels={label: value} if label else {})
+        text = "Requests being worked on; with Triton's pending ones, all that are accepted"
+        family = family_class(name="cocoer_requests_running", description=text, kind=family_class.GAUGE)
+        self.families.append(family)
+        self.busy = family.Metric(labels={})
         name = "cocoer_stage_seconds"
         family = family_class(name=name, description="Time of a picture in a stage", kind=family_class.HISTOGRAM)
         self.families.append(family)
         for stage in STAGES:
             self.series[name, stage] = family.Metric(labels={"stage": stage}, buckets=BUCKETS)
+
+    @contextmanager
+    def running(self, requests: int) -> Iterator[None]:
+        """Requests that are being worked on during the block."""
+        self.busy.increment(requests)
+        try:
+            yield
+        finally:
+            self.busy.increment(-requests)
 
     def answered(self, persons: int, timing: Mapping[str, float]) -> None:
         """A result: its persons, and the milliseconds of its stages."""

@@ -1,0 +1,72 @@
+"""Letting a server finish what it has accepted, before it stops.
+
+Asked to stop, Triton 24.10 takes the "not ready" state at once, and then refuses the calls that a Python model makes
+to others: what ``cocoer`` has accepted would fail. But before that it closes its HTTP endpoint to newcomers and waits
+for the connections it has. One idle connection, held open, keeps it there: readiness is false for balancers, and
+everything accepted runs to its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+QUIET, PAUSE = 3, 0.1
+"""Times in a row that nothing must be running, and seconds between them."""
+RUNNING = re.compile(
+    r"^(?:nv_inference_pending_request_count|cocoer_requests_running)(?:\{[^}]*\})? (\S+)", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Where a server's endpoints are.
+
+    Args:
+        http: host and port; None: it has none, and newcomers can't be kept out.
+        metrics: host and port; None: it has none, and nobody knows when it is idle.
+        seconds: how long to wait at most.
+    """
+
+    http: tuple[str, int] | None
+    metrics: tuple[str, int] | None
+    seconds: float = 20.0
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[bool]:
+        """Keep one HTTP connection open during the block; whether there is one."""
+        with contextlib.ExitStack() as stack:
+            held = False
+            if self.http is not None:
+                with contextlib.suppress(OSError):  # not listening yet, or any more
+                    connection = stack.enter_context(socket.create_connection(self.http, timeout=2))
+                    connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    held = bool(connection.recv(1000))
+            yield held
+
+    def wait(self, alive: Callable[[], bool], seconds: float | None = None) -> None:
+        """Until nothing is queued or running, the server is gone, or the time is over."""
+        deadline = time.monotonic() + (self.seconds if seconds is None else seconds)
+        quiet = 0
+        while quiet < QUIET and time.monotonic() < deadline and alive():
+            count = self.running()
+            if count is None:
+                return
+            quiet = quiet + 1 if count == 0 else 0
+            time.sleep(PAUSE)
+
+    def running(self) -> float | None:
+        """Requests queued or running; None where the server does not tell."""
+        if self.metrics is None:
+            return None
+        url = "http://{}:{}/metrics".format(*self.metrics)
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return sum(map(float, RUNNING.findall(answer.read().decode())))
+        except (OSError, ValueError):
+            return None

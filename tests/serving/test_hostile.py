@@ -1,0 +1,272 @@
+"""Hostile input to a real server: whatever comes, each gets a result or a clear refusal, and the server stays."""
+
+import itertools
+import json
+import random
+import socket
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import InferenceServerException
+
+from tests import golden as gold
+from tests import hostile
+from tests.serving.test_served import batch_inputs, check_golden, results_of
+from tests.traffic import INVALID, NOBODY, Footprint, image_inputs, post, send_all
+
+INFER = "v2/models/cocoer/infer"
+
+
+@pytest.fixture(autouse=True)
+def still_serving(server, client, golden, sample_bytes):
+    """After each of these tests the server is ready, and its answers are right."""
+    yield
+    client.check_ready()
+    rows = gold.person_rows(golden(0))[:1]
+    result = client.infer(sample_bytes, [{"body": rows[0, :4].tolist(), "head": rows[0, 4:].tolist()}])
+    assert result["persons"][0]["body_box"] == golden(0)["body_box"][0].tolist()
+    p = np.array(result["persons"][0]["scores"]["pred"])
+    assert np.abs(np.log(p / (1 - p)) - golden(0)["pred"][0]).max() < 2e-3
+
+
+def test_corpus(server):
+    """Every file of the corpus gets what it deserves."""
+    for sample in [*hostile.good_samples(), *hostile.bad_samples()]:
+        (answer,) = send_all(server, [sample.data], threads=1)
+        expected = "result" if sample.verdict == hostile.GOOD else INVALID
+        assert answer.startswith(expected), f"{sample.name}: {answer}"
+        assert "/" not in answer.replace("JPEG/PNG", ""), answer
+
+
+def test_mutated_files(server, request):
+    """Thousands of damaged files: a result or INVALID_ARGUMENT each, and nothing is left behind."""
+    count, seed = request.config.getoption("--fuzz-inputs"), request.config.getoption("--fuzz-seed")
+    files = hostile.mutations(seed)
+    send_all(server, itertools.islice(files, 300))  # memory that is taken once, and kept
+    before, started = Footprint.of(server), time.monotonic()
+    answers = send_all(server, itertools.islice(files, count))
+    after, seconds = Footprint.of(server), time.monotonic() - started
+    results = answers.pop("result")
+    print(
+        f"fuzz: {count} mutated files in {seconds:.0f} s (seed {seed}): {results} results, {answers.total()} refusals; "
+        f"memory {before.memory_mb:.0f} -> {after.memory_mb:.0f} MB, files {before.files} -> {after.files}, "
+        f"shared memory {before.shared_mb:.1f} -> {after.shared_mb:.1f} MB"
+    )
+    assert all(answer.startswith(INVALID) for answer in answers), answers
+    assert results + answers.total() == count
+    assert min(results, answers.total()) > count / 10
+    assert after.memory_mb < before.memory_mb + 20
+    assert after.files <= before.files + 4
+    assert after.shared_mb <= before.shared_mb + 1
+
+
+def test_mutated_files_through_detection(server):
+    """What is decoded goes through the detectors as well: nobody is found in noise, or somebody; nothing fails."""
+    answers = send_all(server, itertools.islice(hostile.mutations(seed=7), 80), persons=None)
+    assert answers.pop("result") > 5
+    assert all(answer.startswith(INVALID) for answer in answers), answers
+
+
+NAN, INF = float("nan"), float("inf")
+GOOD = [84, 20, 363, 512, 177, 67, 270, 160]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[NAN] * 8],
+        [[INF] * 8],
+        [[-INF, -INF, INF, INF] * 2],
+        [[3.4e38] * 8],
+        [[-3.4e38, -3.4e38, 3.4e38, 3.4e38, -5, -5, -1, -1]],
+        [[363, 512, 84, 20, *GOOD[4:]]],
+        [[84, 20, 84, 20, *GOOD[4:]]],
+        [[0.4, 0.4, 0.49, 0.49, *GOOD[4:]]],
+        [[512, 512, 513, 513, *GOOD[4:]]],
+        [GOOD] * 5000,
+        [GOOD, GOOD, [NAN] * 8],
+    ],
+)
+def test_bad_boxes(server, sample_bytes, rows):
+    (answer,) = send_all(server, [sample_bytes], np.array([rows], dtype=np.float32), threads=1)
+    assert answer.startswith(f"{INVALID}: PERSONS"), answer
+    assert len(answer) < 300
+
+
+@pytest.mark.parametrize(
+    "row", [[-1e30, -1e30, 1e30, 1e30] * 2, [-0.4, -0.4, 1, 1, 0, 0, 1, 1], [511, 511, 512, 512] * 2]
+)
+def test_extreme_boxes_that_hold_a_pixel(server, sample_bytes, row):
+    assert send_all(server, [sample_bytes], np.array([[row]], dtype=np.float32)) == {"result": 1}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"final_threshold": "0.5"}, "final_threshold must be a number from 0 to 1, got '0.5'"),
+        ({"final_threshold": True}, "final_threshold must be a number"),
+        ({"min_score": 2**62}, "min_score must be a number from 0 to 1"),
+        ({"min_score": -1}, "min_score must be a number from 0 to 1, got -1"),
+        ({"timing": 1}, "timing must be true or false"),
+        ({"x" * 100_000: 1}, "unknown request parameter xxx"),
+        ({f"p{i}": 1 for i in range(1000)}, "unknown request parameter p0, p1, p10, ...;"),
+        ({"a\nE1123 forged log line": 1}, "unknown request parameter"),
+    ],
+)
+def test_bad_parameters(server, sample_bytes, parameters, message):
+    with grpcclient.InferenceServerClient(server.url) as triton, pytest.raises(InferenceServerException) as caught:
+        triton.infer("cocoer", image_inputs(sample_bytes, NOBODY), parameters=parameters)
+    assert caught.value.status() == INVALID
+    assert message in caught.value.message()
+    assert len(caught.value.message()) < 300
+
+
+def test_log_is_one_line_for_each_failure(server, sample_bytes):
+    """JSON with the request's id; what the caller sent can't start a line of its own, and success says nothing."""
+    before = len(server.log.read_bytes())
+    with grpcclient.InferenceServerClient(server.url) as triton:
+        triton.infer("cocoer", image_inputs(sample_bytes, NOBODY), request_id="fine")
+        with pytest.raises(InferenceServerException):
+            triton.infer("cocoer", image_inputs(b"junk", None), request_id="evil\nE1123 forged")
+    time.sleep(0.2)
+    (line,) = server.log.read_bytes()[before:].decode().splitlines()
+    # Triton writes messages as JSON strings.
+    content = json.loads(json.loads(line.partition("] ")[2]))
+    assert content == {
+        "model": "cocoer",
+        "event": "rejected",
+        "request_id": "evil\nE1123 forged",
+        "image": 0,
+        "code": "INVALID_ARG",
+        "reason": "format",
+        "message": "IMAGE is not a picture in JPEG, PNG, WebP or BMP format",
+    }
+
+
+def json_request(**changes):
+    tensor = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "data": ["junk"], **changes}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"inputs": 5}',
+        b'{"inputs": [{}]}',
+        b'{"inputs": []}',
+        b"{" * 5000,
+        b'{"inputs": [{"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES"}]}',
+        json_request(),
+        json_request(name="IMAGES"),
+        json_request(datatype="FP32"),
+        json_request(datatype="NONSENSE"),
+        json_request(shape=[-1, 1]),
+        json_request(shape=[2**40, 1]),
+        json_request(shape=[0, 1]),
+        json_request(shape=[9, 1], data=["x"] * 9),
+        json_request(shape=[1], data=["x"]),
+        json_request(data=[[["x"]]] * 7),
+        json_request(data=[5]),
+        json_request(parameters={"binary_data_size": 10**9}),
+        json_request(parameters={"shared_memory_region": "x", "shared_memory_byte_size": 5}),
+        random.Random(0).randbytes(5000),
+    ],
+)
+def test_json_garbage(server, body):
+    status, text = post(server, INFER, body, {"Content-Type": "application/json"})
+    # 500 is what Triton's own frontend says of JSON that it can't parse.
+    assert 400 <= status <= 500, (status, text)
+    assert json.loads(text)["error"]
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("header_length", "tensor"),
+    [
+        ("5", b"x"),
+        ("99999999", b"x"),
+        ("-1", b"x"),
+        ("many", b"x"),
+        (None, struct.pack("<I", 2**31) + b"x"),
+        (None, struct.pack("<I", 0)),
+        (None, b"\x01"),
+        (None, b""),
+    ],
+)
+def test_binary_lengths_that_lie(server, header_length, tensor):
+    """HTTP's binary extension: a header length and a length before each string."""
+    head = json_request(parameters={"binary_data_size": len(tensor)}).replace(b'"data": ["junk"], ', b"")
+    length = str(len(head)) if header_length is None else header_length
+    status, text = post(server, INFER, head + tensor, {"Inference-Header-Content-Length": length})
+    assert 400 <= status <= 500, (status, text)
+
+
+def test_grpc_garbage(server):
+    """Bytes that are no gRPC on gRPC's port, and no HTTP on HTTP's."""
+    noise = random.Random(1)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    for port in (server.grpc_port, server.http_port):
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(
+                    (preface if noise.random() < 0.5 else b"") + noise.randbytes(noise.randrange(1, 3000))
+                )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ([], None),
+        (["IMAGE", "IMAGE"], None),
+        (["NAME"], None),
+        (["IMAGE"], ["RESULT", "NONSENSE"]),
+    ],
+)
+def test_grpc_requests_that_make_no_sense(server, inputs, outputs):
+    tensors = [grpcclient.InferInput(name, [1, 1], "BYTES") for name in inputs]
+    for tensor in tensors:
+        tensor.set_data_from_numpy(np.array([[b"x"]], dtype=np.object_))
+    wanted = None if outputs is None else [grpcclient.InferRequestedOutput(name) for name in outputs]
+    with grpcclient.InferenceServerClient(server.url) as triton, pytest.raises(InferenceServerException) as caught:
+        triton.infer("cocoer", tensors, outputs=wanted)
+    assert caught.value.status() == INVALID
+
+
+def test_models_behind_survive_what_is_sent_to_them_directly(server):
+    """An index that points nowhere, to a model that trusts its caller: an error, not a crash."""
+    index = grpcclient.InferInput("image_index", [1, 1], "INT64")
+    index.set_data_from_numpy(np.array([[2**40]], dtype=np.int64))
+    with grpcclient.InferenceServerClient(server.url) as triton, pytest.raises(InferenceServerException) as caught:
+        triton.infer("context_gather", [index])
+    assert "/" not in caught.value.message()
+
+
+def test_a_failing_image_fails_alone(server, golden, sample_bytes):
+    """Each way to fail, between two pictures that are fine."""
+    rows = gold.person_rows(golden(0))
+    bad = {sample.name: sample.data for sample in hostile.bad_samples()}
+    for name in ("nothing", "JPEG cut short", "PNG of 50,000 squared", "JPEG of 200 scans", "40 MB of noise"):
+        with grpcclient.InferenceServerClient(server.url) as triton:
+            answer = triton.infer("cocoer", batch_inputs([sample_bytes, bad[name], sample_bytes], np.stack([rows] * 3)))
+        first, second, third = results_of(answer)
+        check_golden(first, golden(0))
+        check_golden(third, golden(0))
+        assert second["error"]["code"] == "INVALID_ARG", name
+
+
+def test_large_pictures_at_once(server):
+    """As large as allowed, several at a time: answered, and the memory comes back."""
+    data = hostile.save(hostile.picture(1000, 750).resize((8000, 6000)), "JPEG")
+    before = Footprint.of(server)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: send_all(server, [data], threads=1), range(4)))
+    assert answers == [{"result": 1}] * 4
+    assert Footprint.of(server).memory_mb < before.memory_mb + 100
