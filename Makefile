@@ -5,9 +5,12 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # More flags for pip, for instance the index of PyTorch's CPU builds: PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_FLAGS ?=
 RUN := $(VENV)/bin/python
+TOOLS := .cache/tools
+# Every package has its hash in a lock file; nothing else is installed.
+LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo engines serve test lint bench clean
+.PHONY: help setup setup-dev demo engines serve test fuzz soak lint bench lock audit clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,16 +19,23 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.setup: requirements.txt setup.cfg pyproject.toml | $(VENV)/bin/python
+$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (about a minute) ..."
-	@$(PIP) install --quiet $(PIP_FLAGS) -r requirements.txt
-	@$(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable .
+	@$(PIP) install --quiet $(LOCKED) -r requirements.lock
+	@# PyTorch's CPU build where an index has it (see PIP_FLAGS), else PyPI's, with gigabytes of CUDA.
+	@$(PIP) install --quiet $(LOCKED) -r requirements-torch-cpu.lock 2>/dev/null \
+		|| $(PIP) install --quiet $(LOCKED) -r requirements-torch-cuda.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.setup-dev: requirements-dev.txt $(VENV)/.setup
+$(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup
 	@echo "Installing what the tests need ..."
-	@$(PIP) install --quiet $(PIP_FLAGS) -r requirements-dev.txt
-	@$(PIP) install --quiet $(PIP_FLAGS) --no-deps insightface==2.1
+	@$(PIP) install --quiet $(LOCKED) -r requirements-dev.lock
+	@touch $@
+
+$(TOOLS)/.setup: requirements-tools.lock
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet $(LOCKED) -r requirements-tools.lock
 	@touch $@
 
 setup: $(VENV)/.setup  ## Install everything that building, serving and asking need into .venv
@@ -49,8 +59,21 @@ lint: setup-dev  ## ruff and mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour)
+	$(RUN) -m pytest -rP tests/serving/test_hostile.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(or $(SEED),1)
+
+soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real server
+	$(RUN) -m pytest -rP tests/serving/test_load.py -k "soak or overload" --soak-seconds=600
+
 bench: setup  ## Measure this machine (about 15 minutes); writes benchmarks/results
 	$(RUN) benchmarks/run.py
+
+lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in
+	$(TOOLS)/bin/python tools/lock.py
+
+audit: $(TOOLS)/.setup  ## Look up known vulnerabilities of everything that is locked (asks pypi.org)
+	@for lock in requirements.lock requirements-torch-cuda.lock requirements-dev.lock requirements-tools.lock; do \
+		echo "$$lock:"; $(TOOLS)/bin/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner=off -r $$lock || exit 1; done
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)
 	rm -rf $(VENV) .cache outputs .pytest_cache .mypy_cache .ruff_cache *.egg-info

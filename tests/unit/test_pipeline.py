@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from cocoer_bls.errors import InputError
+from cocoer_bls.boxes import Person
+from cocoer_bls.errors import Cancelled, InferenceError, InputError
 from cocoer_bls.images import DecodeLimits
 from cocoer_bls.options import Options
 from cocoer_bls.pipeline import Job, Limits, Pipeline, split_crowds
@@ -126,6 +127,76 @@ def test_timing_is_given_where_it_is_asked_for(pipeline):
     assert timed == without
     assert list(stages) == ["decode", "letterbox", "detection", "match", "windows", "recognition", "result"]
     assert all(milliseconds > 0 for milliseconds in stages.values())
+
+
+class Failing(FakeModels):
+    """Fails whenever a very dark, respectively a very bright picture is in the batch."""
+
+    def detection(self, inputs):
+        if (inputs["image"].max(axis=(1, 2, 3)) == 13).any():
+            raise InferenceError("detection: out of memory")
+        return super().detection(inputs)
+
+    def recognition(self, inputs):
+        if (inputs["image"] == 255).any():
+            raise InferenceError("recognition: NaN")
+        return super().recognition(inputs)
+
+
+@pytest.mark.parametrize("bad", [13, 255])
+def test_a_picture_that_a_model_fails_on_fails_alone(bad):
+    models = Failing()
+    pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
+    jobs = [Job(png(value), OPTIONS) for value in (200, bad, 150)]
+    pipeline.run(jobs)
+    assert [type(job.error) for job in jobs] == [type(None), InferenceError, type(None)]
+    for job, logit in ((jobs[0], 2.0), (jobs[2], 1.5)):
+        (person,) = json.loads(pipeline.result(job))["persons"]
+        p = person["scores"]["pred"][0]
+        assert np.log(p / (1 - p)) == pytest.approx(logit)
+
+
+def test_haar_that_fails_fails_alone(monkeypatch):
+    pipeline = Pipeline(
+        FakeModels(), EMOTIC_LABELS, {**BUILD, "detector": "opencv-haar"}, Limits(DecodeLimits(1_000_000, 10_000), 300)
+    )
+
+    def haar(image):
+        if image.max() == 13:
+            raise MemoryError
+        return [Person((0, 0, 50, 60), (10, 5, 30, 25))]
+
+    monkeypatch.setattr(pipeline, "haar", haar)
+    jobs = [Job(png(value), OPTIONS) for value in (200, 13, 150)]
+    pipeline.run(jobs)
+    assert [type(job.error) for job in jobs] == [type(None), MemoryError, type(None)]
+    assert len(json.loads(pipeline.result(jobs[2]))["persons"]) == 1
+
+
+def test_cancelled_pictures_are_left_out(pipeline, models):
+    """Before the first stage, after decoding, and between the parts of a crowd."""
+    gone = Job(png(200), OPTIONS, cancelled=lambda: True)
+    stays = Job(png(200), OPTIONS)
+    pipeline.run([gone, stays])
+    assert isinstance(gone.error, Cancelled)
+    assert gone.image.size == 0
+    assert models.calls[0][1]["image"] == (1, 640, 640, 3)
+    assert stays.error is None
+
+    answers = iter([False, False, True])
+    after_decoding = Job(png(200), OPTIONS, cancelled=lambda: next(answers, True))
+    models.calls.clear()
+    pipeline.run([after_decoding])
+    assert after_decoding.image.size
+    assert isinstance(after_decoding.error, Cancelled)
+    assert [model for model, _ in models.calls] == ["detection"]
+
+    crowd = Job(png(0), OPTIONS, np.tile(np.float32([1, 2, 50, 60, 5, 6, 20, 21]), (300, 1)))
+    crowd.cancelled = lambda: len(models.calls) >= 2
+    models.calls.clear()
+    pipeline.run([crowd])
+    assert isinstance(crowd.error, Cancelled)
+    assert len(models.calls) == 2  # of three
 
 
 def test_warming_up_calls_no_model(pipeline, models):

@@ -1,0 +1,132 @@
+"""What the server tells of itself, scraped from its real endpoint, and the dashboard that shows it."""
+
+import contextlib
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from cocoer_bls.errors import REASONS
+from cocoer_bls.metrics import FAILURES, STAGES
+from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.utils import InferenceServerException
+
+from client import InvalidRequest
+from tests import golden as gold
+from tests.conftest import PROJECT
+from tests.serving.test_served import batch_inputs
+
+MONITORING = PROJECT / "serving" / "monitoring"
+SAMPLE_LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+METRIC = re.compile(r"\b(?:nv|cocoer)_[a-z0-9_]+")
+
+
+def scrape(server):
+    """(name, labels) -> value, with the names that Prometheus sees."""
+    for _ in range(50):  # Triton is ready before its metrics are
+        with (
+            contextlib.suppress(urllib.error.URLError),
+            urllib.request.urlopen(server.metrics_url, timeout=10) as answer,
+        ):
+            text = answer.read().decode()
+            break
+        time.sleep(0.1)
+    assert list(text_string_to_metric_families(text)), "Prometheus's own parser takes it"
+    return {
+        (line[1], tuple(sorted(LABEL.findall(line[2] or "")))): float(line[3]) for line in SAMPLE_LINE.finditer(text)
+    }
+
+
+def key(name, **labels):
+    return name, tuple(sorted(labels.items()))
+
+
+def test_every_series_is_there_from_the_start(server):
+    found = scrape(server)
+    for reason in REASONS:
+        assert key("cocoer_rejected_total", reason=reason) in found
+    for reason in FAILURES:
+        assert key("cocoer_failed_total", reason=reason) in found
+    for stage in STAGES:
+        assert key("cocoer_stage_seconds_count", stage=stage) in found
+    for name in (
+        "cocoer_images_total",
+        "cocoer_persons_total",
+        "cocoer_empty_results_total",
+        "cocoer_requests_running",
+    ):
+        assert key(name) in found
+
+
+def test_counts_are_of_what_was_sent(server, client, golden, sample_bytes):
+    """One batch of two pictures (one bad), one without a person, one refused for its boxes, one cancelled."""
+    before = scrape(server)
+    rows = gold.person_rows(golden(0))
+    with grpcclient.InferenceServerClient(server.url) as triton:
+        triton.infer("cocoer", batch_inputs([sample_bytes, b""], np.stack([rows, rows])))
+        client.infer(sample_bytes, [])
+        with pytest.raises(InvalidRequest):
+            client.infer(sample_bytes, [{"body": [5, 5, 1, 1], "head": [1, 1, 2, 2]}])
+        with pytest.raises(InvalidRequest):
+            client.infer(sample_bytes, final_threshold=7)
+        with pytest.raises(InferenceServerException):
+            triton.infer("cocoer", batch_inputs([sample_bytes], np.resize(rows, (1, 300, 8))), client_timeout=0.5)
+        client.infer(sample_bytes, [])  # both instances
+        client.infer(sample_bytes, [])
+    for _ in range(100):
+        after = scrape(server)
+        grown = {name: after[name] - before.get(name, 0) for name in after if name[0].startswith("cocoer_")}
+        if grown[key("cocoer_failed_total", reason="cancelled")]:
+            break
+        time.sleep(0.1)
+    assert grown[key("cocoer_images_total")] == 4
+    assert grown[key("cocoer_persons_total")] == 6
+    assert grown[key("cocoer_empty_results_total")] == 3
+    rejected = {reason: grown[key("cocoer_rejected_total", reason=reason)] for reason in REASONS}
+    assert {reason: count for reason, count in rejected.items() if count} == {"empty": 1, "persons": 1, "parameter": 1}
+    failed = {reason: grown[key("cocoer_failed_total", reason=reason)] for reason in FAILURES}
+    assert failed == {"internal": 0, "memory": 0, "cancelled": 1}
+    counts = {stage: grown[key("cocoer_stage_seconds_count", stage=stage)] for stage in STAGES}
+    assert counts == {**dict.fromkeys(STAGES, 0), "decode": 4, "windows": 1, "recognition": 1, "result": 4}
+    seconds = grown[key("cocoer_stage_seconds_sum", stage="recognition")]
+    assert 0.01 < seconds < 10
+    assert after[key("cocoer_requests_running")] == 0
+
+
+def names_in(text):
+    """Names of metrics in PromQL, less the suffixes that a histogram's series have."""
+    return set(METRIC.findall(text))
+
+
+@pytest.mark.parametrize("file", ["grafana-dashboard.json", "alerts.yml"])
+def test_dashboard_and_alerts_name_what_there_is(server, file):
+    text = (MONITORING / file).read_text()
+    there = {name for name, _ in scrape(server)}
+    assert len(names_in(text)) >= 3
+    assert names_in(text) <= there, names_in(text) - there
+
+
+def test_dashboard_shows_every_metric_of_ours():
+    dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+    shown = names_in(" ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]))
+    ours = {"images_total", "persons_total", "empty_results_total", "rejected_total", "failed_total"}
+    assert {f"cocoer_{name}" for name in ours} | {"cocoer_requests_running", "cocoer_stage_seconds_bucket"} <= shown
+    numbers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    assert {variable["name"] for variable in dashboard["templating"]["list"]} == {"datasource", "instance"}
+
+
+def test_labels_in_queries_exist(server):
+    """Every label that the dashboard and the alerts select by is one of that metric's."""
+    labels = {}
+    for name, pairs in scrape(server):
+        labels.setdefault(name, {"instance", "job", "le"}).update(label for label, _ in pairs)
+    text = "".join((MONITORING / file).read_text() for file in ("grafana-dashboard.json", "alerts.yml"))
+    for name, selector in re.findall(r"\b((?:nv|cocoer)_[a-z0-9_]+)\{([^}]*)\}", text.replace('\\"', '"')):
+        for label in re.findall(r"(\w+)\s*(?:=~|!=|=)", selector):
+            assert label in labels[name], (name, label)

@@ -1,0 +1,91 @@
+"""Draining, with a few lines of HTTP in Triton's place."""
+
+import contextlib
+import http.server
+import socket
+import threading
+import time
+
+import pytest
+
+from serving import drain
+from serving.drain import Drain
+
+
+@contextlib.contextmanager
+def metrics(texts):
+    """An endpoint that tells the next text each time, and the last one in the end."""
+    left = list(texts)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802, http.server's name
+            text = left.pop(0) if len(left) > 1 else left[0]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def text_of(pending, running):
+    return (
+        "# TYPE nv_inference_pending_request_count gauge\n"
+        f'nv_inference_pending_request_count{{model="cocoer"}} {pending}\n'
+        f'nv_inference_pending_request_count{{model="fusion"}} 0\ncocoer_requests_running {running}\n'
+    )
+
+
+def test_running_is_queued_and_worked_on():
+    with metrics([text_of(3, 2)]) as address:
+        assert Drain(None, address).running() == 5
+
+
+def test_waits_until_it_is_quiet():
+    """A pause between two requests is not the end."""
+    texts = [text_of(2, 1), text_of(0, 0), text_of(0, 1), text_of(0, 0)]
+    with metrics(texts) as address:
+        started = time.monotonic()
+        Drain(None, address).wait(lambda: True)
+    assert time.monotonic() - started > 5 * drain.PAUSE
+
+
+@pytest.mark.parametrize(
+    ("alive", "seconds"),
+    [(True, 0.3), (False, 20.0)],
+)
+def test_does_not_wait_for_ever_nor_for_the_dead(alive, seconds):
+    with metrics([text_of(0, 1)]) as address:
+        started = time.monotonic()
+        Drain(None, address, seconds).wait(lambda: alive)
+    assert time.monotonic() - started < 2
+
+
+def test_without_metrics_nobody_waits():
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = unused.getsockname()
+    for endpoint in (None, address):
+        started = time.monotonic()
+        Drain(None, endpoint).wait(lambda: True)
+        assert time.monotonic() - started < 2
+
+
+def test_holds_a_connection_that_has_been_answered():
+    with metrics(["alive"]) as address, Drain(address, None).hold() as held:
+        assert held
+
+
+def test_holds_nothing_where_nobody_listens():
+    with Drain(("127.0.0.1", 9), None).hold() as held:
+        assert not held
+    with Drain(None, None).hold() as held:
+        assert not held
