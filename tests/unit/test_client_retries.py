@@ -1,0 +1,139 @@
+"""What the client makes of a server's refusals, and when it asks again."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from client import TLS, CocoerClient, InvalidRequest, RequestTimeout, ServerBusy, ServerError, ServerUnavailable
+from client.client import FIRST_PAUSE, LONGEST_PAUSE, backoff
+
+FULL = InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE")
+AWAY = InferenceServerException("failed to connect to all addresses", "StatusCode.UNAVAILABLE")
+
+
+class Answer:
+    def as_numpy(self, name):
+        return np.array([json.dumps({"persons": []}).encode()], dtype=np.object_)
+
+
+class FakeTriton:
+    """Answers with what it is given, one after the other."""
+
+    def __init__(self, *answers):
+        self.answers, self.timeouts = list(answers), []
+
+    def infer(self, model, inputs, *, parameters, client_timeout, timeout):
+        self.timeouts.append((client_timeout, timeout))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+def client_of(*answers, **options):
+    client = CocoerClient("nowhere:1", **options)
+    client.close()
+    client._client = FakeTriton(*answers)
+    return client
+
+
+@pytest.mark.parametrize("refusal", [FULL, AWAY])
+def test_asks_again_where_the_server_was_busy_or_away(refusal, pauses):
+    client = client_of(refusal, refusal, Answer())
+    assert client.infer(b"") == {"persons": []}
+    assert len(pauses) == 2
+    assert FIRST_PAUSE / 2 <= pauses[0] <= FIRST_PAUSE
+    assert FIRST_PAUSE <= pauses[1] <= 2 * FIRST_PAUSE
+
+
+def test_gives_up_after_as_many_tries_as_it_may(pauses):
+    client = client_of(*[FULL] * 9, retries=3)
+    with pytest.raises(ServerBusy, match="nowhere:1 is busy: Exceeds maximum queue size"):
+        client.infer(b"")
+    assert len(client._client.timeouts) == 4
+
+
+def test_gives_up_when_the_time_is_over():
+    client = client_of(*[FULL] * 50, retries=50, timeout=0.6)
+    started = time.monotonic()
+    with pytest.raises(ServerBusy):
+        client.infer(b"")
+    assert time.monotonic() - started < 0.7
+
+
+def test_the_server_is_told_how_much_time_is_left(pauses):
+    client = client_of(FULL, Answer(), timeout=10)
+    client.infer(b"")
+    for seconds, microseconds in client._client.timeouts:
+        assert 9 < seconds <= 10
+        assert microseconds == pytest.approx(seconds * 1e6, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [
+        ("INVALID_ARGUMENT", "IMAGE is empty", InvalidRequest),
+        ("INTERNAL", "recognition failed on the server; its log says why", ServerError),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", RequestTimeout),
+        ("UNAVAILABLE", "Request timeout expired", RequestTimeout),
+    ],
+)
+def test_everything_else_is_told_at_once(status, message, error, pauses):
+    client = client_of(InferenceServerException(message, f"StatusCode.{status}"), Answer())
+    with pytest.raises(error):
+        client.infer(b"")
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("UNAVAILABLE", "[request id: x] Exceeds maximum queue size"),
+        ("UNAVAILABLE", "the server is being started anew; try again in some seconds"),
+        ("UNAVAILABLE", "the server is short of memory for this picture; try again later"),
+        ("INTERNAL", "Stub process 'cocoer_0_1' is not healthy."),
+    ],
+)
+def test_busy_is_what_a_working_server_says(status, message):
+    translated = client_of()._translate(InferenceServerException(message, f"StatusCode.{status}"))
+    assert isinstance(translated, ServerBusy)
+    assert isinstance(translated, ServerUnavailable)
+
+
+def test_handshakes_are_told_from_absent_servers():
+    failure = InferenceServerException(
+        "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED\nmore", "StatusCode.UNAVAILABLE"
+    )
+    message = str(client_of()._translate(failure))
+    assert message.startswith("no secure connection to nowhere:1: does the server use TLS")
+    assert "more" not in message
+
+
+def test_pauses_grow_to_a_limit_and_are_scattered():
+    *pauses, end = backoff(12)
+    assert end is None
+    assert all(pause <= LONGEST_PAUSE for pause in pauses)
+    assert min(pauses[-5:]) >= LONGEST_PAUSE / 2
+    assert len(set(pauses)) == 12
+
+
+def test_tls_arguments(tmp_path):
+    assert TLS().arguments() == {}
+    assert TLS(tmp_path / "a", tmp_path / "b", tmp_path / "c").arguments() == {
+        "root_certificates": str(tmp_path / "a"),
+        "certificate_chain": str(tmp_path / "b"),
+        "private_key": str(tmp_path / "c"),
+    }
