@@ -6,6 +6,7 @@ process is never started again. Stopping the whole server makes readiness true, 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -134,16 +135,23 @@ class Supervisor:
     def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
         """Give the server its signal, and let it finish what it has accepted."""
         number = self.signals.pop(0)
+
+        def waiting() -> bool:
+            return process.poll() is None and not self.signals
+
         with self.drain.hold() as held:
+            if not held:
+                self.drain.wait(waiting)  # newcomers come in meanwhile; all the same, most is finished
             process.send_signal(number)
             if held:
-                self.drain.wait(lambda: process.poll() is None and not self.signals)
+                self.drain.wait(waiting)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Stop a crippled server: newcomers are kept out, what can be finished is, and it does not end by itself."""
         with self.drain.hold():
             process.terminate()
             self.drain.wait(lambda: process.poll() is None and not self.stopping, GRACE)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # all of it has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.tidy()

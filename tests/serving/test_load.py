@@ -209,6 +209,13 @@ class Traffic:
         self.stop = threading.Event()
         self.latencies, self.problems = [], []
 
+    def stretch(self):
+        """Two large crowds at once: buffers grow to the most that is ever needed, and stay."""
+        sender = Sender(self.server.url, image_inputs(self.sample, np.resize(self.rows, (1, 256, 8))))
+        for _ in range(2):
+            sender.send()
+        assert {answer.status for answer in sender.wait()} == {"OK"}
+
     def run(self, worker):
         rng = np.random.default_rng(worker)
         with CocoerClient(self.server.url) as client, grpcclient.InferenceServerClient(self.server.url) as triton:
@@ -249,6 +256,7 @@ def test_soak(server, golden, sample_bytes, request, capsys):
     """Mixed traffic for a while: every answer right, no growth, as fast at the end as at the beginning."""
     seconds = request.config.getoption("--soak-seconds")
     traffic = Traffic(server, golden, sample_bytes)
+    traffic.stretch()
     workers = [threading.Thread(target=traffic.run, args=(index,)) for index in range(4)]
     started = time.monotonic()
     for worker in workers:
@@ -277,5 +285,5 @@ def test_soak(server, golden, sample_bytes, request, capsys):
     assert min(kinds.values()) > seconds / 10
     assert after.memory_mb < 1.03 * before.memory_mb
     assert after.files <= before.files + 2
-    assert after.shared_mb < 1.2 * before.shared_mb
+    assert after.shared_mb <= before.shared_mb + 17  # pools grow in steps of 16 MiB
     assert p99[2] < 1.7 * p99[0]

@@ -8,10 +8,10 @@ from cocoer_bls import boxes, haar
 from cocoer_bls.boxes import body_box, detected_persons, face_box, given_persons, match, window_box
 from cocoer_bls.errors import InputError
 
-import serving.launcher
+import serving.flags
 
 
-@pytest.mark.parametrize("module", [boxes, haar, serving.launcher])
+@pytest.mark.parametrize("module", [boxes, haar, serving.flags])
 def test_doctests(module):
     result = doctest.testmod(module)
     assert result.attempted > 0

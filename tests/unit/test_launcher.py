@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from serving import launcher
+from serving import flags, launcher, wheel
 from tests.conftest import PROJECT
 
 FAKE = """#!/bin/sh
@@ -88,7 +88,7 @@ def test_child_does_not_outlive_a_killed_launcher():
 
 
 def test_wheels_backends_and_environment(tmp_path):
-    triton = launcher.WheelTriton()
+    triton = wheel.WheelTriton()
     triton.copy_backends(tmp_path)
     assert (tmp_path / "python" / "libtriton_python.so").is_file()
     assert os.access(tmp_path / "python" / "triton_python_backend_stub", os.X_OK)
@@ -107,7 +107,7 @@ def test_no_room_for_the_backends(monkeypatch, caplog):
     def full(triton, directory):
         raise OSError(errno.ENOSPC, "No space left on device", str(directory))
 
-    monkeypatch.setattr(launcher.WheelTriton, "copy_backends", full)
+    monkeypatch.setattr(wheel.WheelTriton, "copy_backends", full)
     monkeypatch.setattr(sys, "argv", ["tritonserver"])
     assert launcher.main() == 1
     assert "can't copy Triton's backends to /tmp/cocoer-backends-" in caplog.text
@@ -124,26 +124,26 @@ def test_a_small_shared_memory_is_told(monkeypatch, caplog, tmp_path):
 
 @pytest.mark.parametrize("release", ["24.10", "25.06", "26.02"])
 def test_old_releases_are_kept_off_the_network(release, monkeypatch):
-    launcher.check_exposure(release, launcher.secure_arguments([]))
-    with pytest.raises(launcher.LauncherError, match=f"Triton {release} has known .* may not listen on 0.0.0.0"):
-        launcher.check_exposure(release, ["--http-address=0.0.0.0", *launcher.secure_arguments(["--http-address=x"])])
-    monkeypatch.setenv(launcher.ACCEPT_VARIABLE, "1")
-    launcher.check_exposure(release, ["--http-address=0.0.0.0"])
+    flags.check_exposure(release, flags.secure_arguments([]))
+    with pytest.raises(flags.LauncherError, match=f"Triton {release} has known .* may not listen on 0.0.0.0"):
+        flags.check_exposure(release, ["--http-address=0.0.0.0", *flags.secure_arguments(["--http-address=x"])])
+    monkeypatch.setenv(flags.ACCEPT_VARIABLE, "1")
+    flags.check_exposure(release, ["--http-address=0.0.0.0"])
 
 
 @pytest.mark.parametrize("release", ["26.03", "26.08", "27.01", ""])
 def test_other_releases_may_listen(release):
-    launcher.check_exposure(release, ["--http-address=0.0.0.0"])
+    flags.check_exposure(release, ["--http-address=0.0.0.0"])
 
 
 def test_the_users_own_restrictions_hold():
     given = ["--http-restricted-api=metadata:key=value", "--model-control-mode", "explicit"]
-    added = launcher.secure_arguments(given)
+    added = flags.secure_arguments(given)
     assert not any(flag.startswith(("--http-restricted-api", "--model-control-mode")) for flag in added)
     assert any(flag.startswith("--grpc-restricted-protocol") for flag in added)
 
 
 def test_no_triton_at_all(monkeypatch):
-    monkeypatch.setattr(launcher.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(launcher.LauncherError, match="neither a tritonserver on PATH nor"):
-        launcher.WheelTriton()
+    monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(flags.LauncherError, match="neither a tritonserver on PATH nor"):
+        wheel.WheelTriton()

@@ -66,6 +66,10 @@ class TritonPythonModel:
             self._check_files(args, build)
             self.defaults = Options.from_config(parameters)
             limits = Limits.from_config(parameters)
+        except KeyError as error:
+            raise pb_utils.TritonModelException(
+                f"cocoer can't be served: config.pbtxt lacks parameter {error}"
+            ) from None
         except (manifest.ManifestError, ValueError) as error:
             raise pb_utils.TritonModelException(f"cocoer can't be served: {error}") from None
         labels = (directory / "labels.txt").read_text().splitlines()

@@ -1,0 +1,120 @@
+"""Triton's command line: what is added to make it safe, what is refused, and what it says of the endpoints."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Sequence
+
+from serving.drain import Drain
+
+ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
+RESTRICTED = "shared-memory,model-repository,trace,logging"
+"""Protocols that change a running server."""
+KEY_HEADER, KEY_VARIABLE = "triton-admin-key", "COCOER_ADMIN_KEY"
+FIXED_RELEASE = (26, 3)
+KNOWN_CVES = ("CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2025-23319", "CVE-2026-24207")
+"""The gravest that releases before ``FIXED_RELEASE`` have; NVIDIA's bulletins have them all."""
+ACCEPT_VARIABLE = "COCOER_ACCEPT_VULNERABLE_TRITON"
+MOST_DRAIN = 20.0
+"""Seconds for what is running when the server is asked to stop; Triton's default for all of stopping is 30."""
+
+
+class LauncherError(Exception):
+    """Triton can't be started; the message says why and what to do."""
+
+
+def has_flag(arguments: Sequence[str], flag: str) -> bool:
+    """Whether a command line sets ``--flag value`` or ``--flag=value``.
+
+    >>> has_flag(["--http-port=1"], "--http-port"), has_flag(["--http-port", "1"], "--http")
+    (True, False)
+    """
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+
+
+def flag_value(arguments: Sequence[str], flag: str) -> str:
+    """What a command line sets a flag to, the last time; empty where it doesn't.
+
+    >>> flag_value(["--http-port", "1", "--http-port=2"], "--http-port")
+    '2'
+    """
+    value = ""
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            value = arguments[index + 1]
+        elif argument.startswith(f"{flag}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def secure_arguments(arguments: Sequence[str]) -> list[str]:
+    """Flags to add, each where the user does not set it.
+
+    No port is open to the network; all models load at the start, or the server does not; and what changes a running
+    server (shared memory, models, logging, tracing) wants a header with a key that nobody has, unless
+    ``COCOER_ADMIN_KEY`` gives it.
+    """
+    key = os.environ.get(KEY_VARIABLE) or secrets.token_urlsafe(32)
+    defaults = {
+        # Triton's metrics follow the HTTP address unless told otherwise, also when that one is opened on purpose.
+        **dict.fromkeys(ADDRESS_FLAGS, "127.0.0.1"),
+        "--model-control-mode": "none",
+        "--exit-on-error": "true",
+        "--strict-readiness": "true",
+        "--http-restricted-api": f"{RESTRICTED}:{KEY_HEADER}={key}",
+        "--grpc-restricted-protocol": f"{RESTRICTED}:{KEY_HEADER}={key}",
+    }
+    return [f"{flag}={value}" for flag, value in defaults.items() if not has_flag(arguments, flag)]
+
+
+def check_exposure(release: str, arguments: Sequence[str]) -> None:
+    """Keep a Triton with known vulnerabilities off the network.
+
+    Raises:
+        LauncherError: an address that is not loopback, and an old release.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    if not numbers or (int(numbers[1]), int(numbers[2])) >= FIXED_RELEASE or os.environ.get(ACCEPT_VARIABLE) == "1":
+        return
+    exposed = [address for flag in ADDRESS_FLAGS if not is_loopback(address := flag_value(arguments, flag))]
+    if exposed:
+        raise LauncherError(
+            f"Triton {release} has known vulnerabilities ({', '.join(KNOWN_CVES)}), so it may not listen on "
+            f"{exposed[0]}. Use NVIDIA's container {FIXED_RELEASE[0]}.{FIXED_RELEASE[1]:02d} or later; or, if only you "
+            f"can reach that address, set {ACCEPT_VARIABLE}=1"
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("example.org")
+    (True, True, False, False)
+    """
+    try:
+        return address == "localhost" or ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def drain_of(arguments: Sequence[str]) -> Drain:
+    """How to let the server of this command line finish before it stops.
+
+    >>> drain_of(["--http-port=1", "--http-address", "0.0.0.0", "--allow-metrics=false"])
+    Drain(http=('127.0.0.1', 1), metrics=None, seconds=20.0)
+    """
+
+    def endpoint(name: str, port: int) -> tuple[str, int] | None:
+        if flag_value(arguments, f"--allow-{name}").lower() in ("false", "0"):
+            return None
+        address = flag_value(arguments, f"--{name}-address")
+        given = flag_value(arguments, f"--{name}-port")
+        return "127.0.0.1" if address in ("", "0.0.0.0") else address, int(given) if given.isdecimal() else port
+
+    # Triton gives up waiting for connections after its own time, and calls that a failure.
+    limit = flag_value(arguments, "--exit-timeout-secs")
+    seconds = min(MOST_DRAIN, max(0.0, float(limit) - 5)) if limit.isdecimal() else MOST_DRAIN
+    return Drain(endpoint("http", 8000), endpoint("metrics", 8002), seconds)
