@@ -60,7 +60,7 @@ lint: setup-dev  ## ruff and mypy
 	$(VENV)/bin/mypy
 
 fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour)
-	$(RUN) -m pytest -rP tests/serving/test_hostile.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(or $(SEED),1)
+	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(or $(SEED),1)
 
 soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real server
 	$(RUN) -m pytest -rP tests/serving/test_load.py -k "soak or overload" --soak-seconds=600

@@ -1,4 +1,4 @@
-"""Hostile files and boxes against the BLS's own functions; ``tests/serving/test_hostile.py`` sends them to a server."""
+"""Hostile files and boxes against the functions of the BLS; ``tests/serving`` sends them to a server."""
 
 import io
 import itertools
@@ -10,8 +10,7 @@ from cocoer_bls import images, manifest
 from cocoer_bls.boxes import detected_persons, given_persons
 from cocoer_bls.errors import REASONS, InputError, describe
 from cocoer_bls.images import DecodeLimits, decode
-from cocoer_bls.options import Options
-from cocoer_bls.pipeline import Limits
+from cocoer_bls.options import Limits, Options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps

@@ -8,8 +8,8 @@ import pytest
 from cocoer_bls.boxes import Person
 from cocoer_bls.errors import Cancelled, InferenceError, InputError
 from cocoer_bls.images import DecodeLimits
-from cocoer_bls.options import Options
-from cocoer_bls.pipeline import Job, Limits, Pipeline, split_crowds
+from cocoer_bls.options import Limits, Options
+from cocoer_bls.pipeline import Job, Pipeline, split_crowds
 from PIL import Image
 
 from cocoer.labels import EMOTIC_LABELS

@@ -15,8 +15,8 @@ import triton_python_backend_utils as pb_utils
 from cocoer_bls import manifest
 from cocoer_bls.errors import InferenceError, InputError, ModelUnavailable, describe
 from cocoer_bls.metrics import Metrics
-from cocoer_bls.options import Options
-from cocoer_bls.pipeline import Job, Limits, Pipeline, Tensors
+from cocoer_bls.options import Limits, Options
+from cocoer_bls.pipeline import Job, Pipeline, Tensors
 
 UNAVAILABLE = ("Stub process", "Server not ready")
 """In Triton's messages when the process of a Python model has died, and when the server stops."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cocoer_bls.errors import InputError
+from cocoer_bls.images import DecodeLimits
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 NAMES = (*THRESHOLDS, "timing")
+LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "formats")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
 
@@ -52,6 +54,30 @@ class Options:
             name: (_boolean if name == "timing" else _probability)(name, value) for name, value in own.items()
         }
         return replace(self, **checked)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for."""
+
+    decode: DecodeLimits
+    max_persons: int
+    max_batch_persons: int = 128
+    """Persons of one ``recognition`` call: the encoders' max_batch_size."""
+
+    @classmethod
+    def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Limits:
+        """Limits from the configuration's ``parameters`` (as JSON).
+
+        Raises:
+            ValueError: one of them is missing or makes no sense; names it.
+        """
+        texts = {name: parameters.get(name, {}).get("string_value", "") for name in LIMIT_NAMES}
+        for name in LIMIT_NAMES[:-1]:
+            if not texts[name].isdecimal() or int(texts[name]) < 1:
+                raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
+        formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
+        return cls(DecodeLimits(int(texts["max_bytes"]), int(texts["max_pixels"]), formats), int(texts["max_persons"]))
 
 
 def _names(unknown: list[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from cocoer_bls.boxes import Person, detected_persons, given_persons, window_box
 from cocoer_bls.errors import Cancelled
 from cocoer_bls.haar import HaarDetector
 from cocoer_bls.images import DecodeLimits, decode, letterbox, window
-from cocoer_bls.options import Options
+from cocoer_bls.options import Limits, Options
 from cocoer_bls.result import person_entry
 
 Tensors = dict[str, np.ndarray]
@@ -42,8 +42,6 @@ PERSON_OUTPUTS = (
     "body_logits",
 )
 IMAGE_OUTPUTS = ("context_logits", "vi_logits")
-
-LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "formats")
 
 MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "precision")
 """What RESULT says of the build."""
@@ -81,30 +79,6 @@ def stage(name: str, jobs: Sequence[Job]) -> Iterator[None]:
     elapsed = 1000 * (time.perf_counter() - started)
     for job in jobs:
         job.timing[name] = job.timing.get(name, 0.0) + elapsed
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may ask for."""
-
-    decode: DecodeLimits
-    max_persons: int
-    max_batch_persons: int = 128
-    """Persons of one ``recognition`` call: the encoders' max_batch_size."""
-
-    @classmethod
-    def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Limits:
-        """Limits from the configuration's ``parameters`` (as JSON).
-
-        Raises:
-            ValueError: one of them is missing or makes no sense; names it.
-        """
-        texts = {name: parameters.get(name, {}).get("string_value", "") for name in LIMIT_NAMES}
-        for name in LIMIT_NAMES[:-1]:
-            if not texts[name].isdecimal() or int(texts[name]) < 1:
-                raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
-        formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
-        return cls(DecodeLimits(int(texts["max_bytes"]), int(texts["max_pixels"]), formats), int(texts["max_persons"]))
 
 
 class Pipeline:
