@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -18,6 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from export.configs import cocoer_config
 from tests import hostile
+from tests.conftest import PROJECT
 
 CONFIG = {key: {"string_value": value.string_value} for key, value in cocoer_config().parameters.items()}
 LIMITS = Limits.from_config(CONFIG).decode
@@ -108,6 +112,28 @@ def test_out_of_memory_is_not_the_files_fault(monkeypatch):
     with pytest.raises(MemoryError) as caught:
         decode(hostile.save(hostile.picture(), "PNG"), LIMITS)
     assert describe(caught.value)[::2] == ("UNAVAILABLE", "memory")
+
+
+PEAK = """
+import re, sys
+from cocoer_bls.images import DecodeLimits, decode
+most = lambda: int(re.search("VmHWM:[ ]+([0-9]+)", open("/proc/self/status").read().replace("\\t", " "))[1])
+data = sys.stdin.buffer.read()
+before = most()
+decode(data, DecodeLimits(len(data), 50_000_000))
+print((most() - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize(("form", "mode"), [("JPEG", "RGB"), ("PNG", "RGBA")])
+def test_memory_of_the_largest_picture(form, mode):
+    """What decoding takes at its peak, at the default limit; docs/operations.md has the figures."""
+    data = hostile.save(Image.new(mode, (8000, 6250), "gray"), form)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "model_repository" / "cocoer" / "1")}
+    run = subprocess.run([sys.executable, "-c", PEAK], input=data, capture_output=True, env=environment, check=True)
+    megabytes = float(run.stdout)
+    print(f"decoding 50 megapixels of {form} {mode} takes {megabytes:.0f} MB at its peak")
+    assert 150 < megabytes < 800
 
 
 def test_formats_are_an_allow_list():
