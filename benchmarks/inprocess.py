@@ -50,7 +50,7 @@ def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> floa
 
 def job_of(workload: Workload) -> Job:
     """A request with its picture decoded, as the BLS does it."""
-    return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, DecodeLimits(1 << 28, 1 << 28)))
+    return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, DecodeLimits(1 << 28, 1 << 27)))
 
 
 class InProcess:

@@ -68,7 +68,7 @@ class Supervisor:
         command: the server's command line.
         environment: its environment.
         drain: how it finishes what it has accepted when it is asked to stop.
-        tidy: called after a server was killed, to remove what it left.
+        tidy: called after a server has ended, to remove what it may have left.
     """
 
     def __init__(
@@ -107,11 +107,20 @@ class Supervisor:
         self.signals.append(number)
 
     def _run_once(self) -> tuple[int, str]:
-        """Exit code, and why it should be started anew (empty: it should not)."""
+        """Exit code of one server, and why it should be started anew (empty: it should not)."""
         # Its own session: a Ctrl-C at the terminal reaches it once, through us.
         process = subprocess.Popen(
             self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_stop_with_parent
         )
+        try:
+            return self._watch(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # all of it has ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.tidy()
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
         suspects: set[int] = set()
         while True:
             if self.signals:
@@ -124,7 +133,7 @@ class Supervisor:
             if (lost := dead & suspects) and not self.stopping:
                 names = ", ".join(sorted({self.models.get(pid, "unknown") for pid in lost}))
                 self._end(process)
-                return process.returncode, f"the process of model {names} has died"
+                return -signal.SIGKILL, f"the process of model {names} has died"
             suspects = dead
 
     def _look(self, server: int) -> dict[int, tuple[str, str]]:
@@ -147,11 +156,7 @@ class Supervisor:
                 self.drain.wait(waiting)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Stop a crippled server: newcomers are kept out, what can be finished is, and it does not end by itself."""
+        """Let a crippled server finish what it can, newcomers kept out; it does not end by itself."""
         with self.drain.hold():
             process.terminate()
             self.drain.wait(lambda: process.poll() is None and not self.stopping, GRACE)
-        with contextlib.suppress(ProcessLookupError):  # all of it has ended by itself
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        self.tidy()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cocoer_bls.boxes import given_persons
 
+from benchmarks.inprocess import job_of
 from benchmarks.machine import Machine, process_memory_mb
 from benchmarks.perf_analyzer import write_requests
 from benchmarks.plots import PLOTS, stage_parts, write_plots
@@ -148,3 +149,8 @@ def test_markdown():
 
 def test_machine_slug():
     assert Machine("AMD EPYC 9B14 (96-Core)", 2, 1.0).slug == "amd-epyc-9b14-96-core-2-cores"
+
+
+def test_pictures_are_decoded_as_they_are_served():
+    workload = BOXES_GIVEN[0]
+    assert job_of(workload).image.shape == (workload.height, workload.width, 3)

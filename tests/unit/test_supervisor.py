@@ -84,7 +84,7 @@ def test_a_dead_stub_means_a_new_server(command, tmp_path, caplog):
     (first, _), (second, _) = started(tmp_path, 2)
     assert not alive(first)
     assert not alive(second)
-    assert tidied == [1]
+    assert tidied == [1, 1]
     assert "has died; starting the server anew (1 of 3)" in caplog.text
 
 
