@@ -126,6 +126,7 @@ def test_killed_processes_come_back_and_patient_clients_lose_nothing(repositorie
             thread.join()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=60) == 0
+    assert not list(Path("/dev/shm").glob(f"cocoer{server.process.pid}_*"))
 
 
 def test_without_retries_the_loss_is_bounded_and_told(repositories, golden, sample_bytes, tmp_path):
