@@ -26,7 +26,7 @@ def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     """Run a model of this server.
 
     Raises:
-        ModelUnavailable: its process has died, or the server stops; either way it is started anew.
+        ModelUnavailable: its process has died, or the server is stopping.
         InferenceError: it answered with another error.
     """
     request = pb_utils.InferenceRequest(
