@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from export.quantise import NothingToQuantise, quantise
 from export.repository import (
     build_path,
     engine_path,
+    known_digest,
     read_json,
     record_path,
     sources_digest,
@@ -47,17 +48,6 @@ DETECTOR_FILES = {
 
 class VerificationError(Exception):
     """A new engine is too far from its reference."""
-
-
-def _known_sha256(path: Path) -> str:
-    """SHA-256 of a file, which is read again only if it has changed."""
-    status = path.stat()
-    return _sha256_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _sha256_at(path: Path, _inode: int, _size: int, _modified: int) -> str:
-    return file_sha256(path)
 
 
 @dataclass(frozen=True)
@@ -180,7 +170,7 @@ class Builder:
             record = {
                 "fingerprint": self.fingerprint(spec),
                 "bytes": target.stat().st_size,
-                "sha256": _known_sha256(target),
+                "sha256": known_digest(target),
                 "seconds": result.seconds,
                 "parity": result.parity.to_dict(),
             }
@@ -205,7 +195,7 @@ class Builder:
         record = read_json(record_path(self.options.repository, spec.name))
         current = (
             target.is_file()
-            and record.get("sha256") == _known_sha256(target)  # not cut short or swapped since
+            and record.get("sha256") == known_digest(target)  # not cut short or swapped since
             and record.get("fingerprint") == self.fingerprint(spec)
         )
         return record if current else None

@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,18 @@ def manifest(repository: Path) -> dict[str, str]:
     """Path -> digest of all that must fit together: engines, configurations, labels (``cocoer_bls.manifest``)."""
     names = (f"1/{ENGINE_FILE}", "config.pbtxt", LABELS_FILE, f"1/{LABELS_FILE}")
     paths = [repository / model / name for model in all_configs() for name in names]
-    return {path.relative_to(repository).as_posix(): digest_of(path) for path in paths if path.is_file()}
+    return {path.relative_to(repository).as_posix(): known_digest(path) for path in paths if path.is_file()}
+
+
+def known_digest(path: Path) -> str:
+    """``digest_of`` a file, which is read again only if it has changed: engines have hundreds of megabytes."""
+    status = path.stat()
+    return _digest_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest_at(path: Path, _inode: int, _size: int, _modified: int) -> str:
+    return digest_of(path)
 
 
 def _files(name: str, config: pb.ModelConfig) -> dict[str, str]:

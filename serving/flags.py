@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from serving.drain import Drain
+from serving.drain import MOST_DRAIN, Drain
 
 ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
 RESTRICTED = "shared-memory,model-repository,trace,logging"
@@ -18,8 +18,6 @@ FIXED_RELEASE = (26, 3)
 KNOWN_CVES = ("CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2025-23319", "CVE-2026-24207")
 """The gravest that releases before ``FIXED_RELEASE`` have; NVIDIA's bulletins have them all."""
 ACCEPT_VARIABLE = "COCOER_ACCEPT_VULNERABLE_TRITON"
-MOST_DRAIN = 20.0
-"""Seconds for what is running when the server is asked to stop; Triton's default for all of stopping is 30."""
 
 
 class LauncherError(Exception):

@@ -7,7 +7,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,20 @@ NOBODY = np.zeros((1, 0, 8), dtype=np.float32)
 INVALID = "StatusCode.INVALID_ARGUMENT"
 
 
-def image_inputs(data: bytes, persons: np.ndarray | None) -> list[grpcclient.InferInput]:
-    """IMAGE, and PERSONS FP32 [1, N, 8] unless None."""
-    tensor = grpcclient.InferInput("IMAGE", [1, 1], "BYTES")
-    tensor.set_data_from_numpy(np.array([[data]], dtype=np.object_))
+def batch_inputs(images: Sequence[bytes], persons: np.ndarray | None = None) -> list[grpcclient.InferInput]:
+    """IMAGE of several pictures, and PERSONS FP32 [images, N, 8] unless None."""
+    tensor = grpcclient.InferInput("IMAGE", [len(images), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[image] for image in images], dtype=np.object_))
     if persons is None:
         return [tensor]
     boxes = grpcclient.InferInput("PERSONS", list(persons.shape), "FP32")
     boxes.set_data_from_numpy(persons)
     return [tensor, boxes]
+
+
+def image_inputs(data: bytes, persons: np.ndarray | None) -> list[grpcclient.InferInput]:
+    """The same of one picture."""
+    return batch_inputs([data], persons)
 
 
 def send_all(

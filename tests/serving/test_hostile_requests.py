@@ -15,8 +15,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests import golden as gold
 from tests import hostile
-from tests.serving.test_served import batch_inputs, check_golden, results_of
-from tests.traffic import INVALID, NOBODY, Footprint, image_inputs, post, send_all
+from tests.serving.test_served import check_golden, results_of
+from tests.traffic import INVALID, NOBODY, Footprint, batch_inputs, image_inputs, post, send_all
 
 INFER = "v2/models/cocoer/infer"
 

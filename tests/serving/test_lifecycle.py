@@ -39,6 +39,17 @@ def test_sigterm_under_load_loses_no_accepted_request(repositories, golden, samp
     assert not list(Path("/dev/shm").glob(f"cocoer{server.process.pid}_*"))
 
 
+def pid_of(server, model):
+    """A process of the model; of no model: Triton's own."""
+    for parent in process_family(server.process.pid):
+        for pid, (_, name) in stubs(parent).items():
+            if name == model:
+                return pid
+            if not model:
+                return parent
+    raise AssertionError(f"no process of {model}")
+
+
 class Loaded:
     """Four clients that try again, against a server; everything they are told is kept."""
 
@@ -78,19 +89,9 @@ class Loaded:
             self.readiness.append((time.monotonic(), self.server.is_ready()))
             time.sleep(0.1)
 
-    def pid_of(self, model):
-        """A process of the model; empty: Triton's own."""
-        for parent in process_family(self.server.process.pid):
-            for pid, (_, name) in stubs(parent).items():
-                if name == model:
-                    return pid
-                if not model:
-                    return parent
-        raise AssertionError(f"no process of {model}")
-
     def kill(self, model):
         """Kill a process, and wait until all is as before; seconds until not ready, ready again, and an answer."""
-        os.kill(self.pid_of(model), signal.SIGKILL)
+        os.kill(pid_of(self.server, model), signal.SIGKILL)
         killed = time.monotonic()
         deadline = killed + 60
         while time.monotonic() < deadline:
@@ -137,18 +138,22 @@ def test_without_retries_the_loss_is_bounded_and_told(repositories, golden, samp
         for _ in range(20):
             sender.send()
         time.sleep(0.5)
-        (pid,) = (
-            pid
-            for parent in process_family(server.process.pid)
-            for pid, (_, name) in stubs(parent).items()
-            if name == "body_encoder"
-        )
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid_of(server, "body_encoder"), signal.SIGKILL)
         statuses = [(answer.status, answer.seconds) for answer in sender.wait()]
         failed = [status for status, _ in statuses if status != "OK"]
         print(f"killed body_encoder: {len(statuses) - len(failed)} of 20 on their way answered, {len(failed)} told")
         assert set(failed) <= {"StatusCode.UNAVAILABLE"}
         assert max(seconds for _, seconds in statuses) < 15
+
+
+def rewrite(path, changes):
+    """Replace texts in a file that shares its content with others by a hard link."""
+    text = path.read_text()
+    path.unlink()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
 
 
 def cut_short(repository):
@@ -172,24 +177,16 @@ def unreadable(repository):
 
 
 def of_another_build(repository):
-    config = repository / "vi_head" / "config.pbtxt"
-    text = config.read_text()
-    config.unlink()
-    config.write_text(text.replace("max_batch_size: 8", "max_batch_size: 4"))
+    rewrite(repository / "vi_head" / "config.pbtxt", {"max_batch_size: 8": "max_batch_size: 4"})
 
 
 def wrong_labels(repository):
     labels = repository / "cocoer" / "1" / "labels.txt"
-    text = labels.read_text()
-    labels.unlink()
-    labels.write_text("".join(text.splitlines(keepends=True)[:25]))
+    rewrite(labels, {labels.read_text().splitlines(keepends=True)[-1]: ""})
 
 
 def senseless_limit(repository):
-    config = repository / "cocoer" / "config.pbtxt"
-    text = config.read_text()
-    config.unlink()
-    config.write_text(text.replace('"50000000"', '"unlimited"'))
+    rewrite(repository / "cocoer" / "config.pbtxt", {'"50000000"': '"unlimited"'})
 
 
 def damaged_manifest(repository):
@@ -225,18 +222,13 @@ def test_a_damaged_repository_is_not_served(damage, told, repositories, tmp_path
 def test_operators_may_tune(repositories, golden, sample_bytes, tmp_path):
     """Instances, queues and limits are not the build's; limits hold."""
     shutil.copytree(repositories(0), tmp_path / "repository", copy_function=os.link)
-    config = tmp_path / "repository" / "cocoer" / "config.pbtxt"
-    text = config.read_text()
-    config.unlink()
-    for old, new in {
+    changes = {
         "count: 2": "count: 1",
         "max_queue_size: 64": "max_queue_size: 7",
         '"50000000"': '"100000"',
         '"JPEG,PNG,WEBP,BMP"': '"PNG"',
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    config.write_text(text)
+    }
+    rewrite(tmp_path / "repository" / "cocoer" / "config.pbtxt", changes)
     with TritonServer(tmp_path / "repository", tmp_path / "log") as server:
         with grpcclient.InferenceServerClient(server.url) as triton:
             for data, message in (

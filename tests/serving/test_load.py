@@ -18,12 +18,11 @@ from tests import hostile
 from tests.serving.test_served import (
     as_persons,
     assert_same_result,
-    batch_inputs,
     check_golden,
     results_of,
     served_count,
 )
-from tests.traffic import Footprint, image_inputs
+from tests.traffic import Footprint, batch_inputs, image_inputs
 
 UNAVAILABLE = "StatusCode.UNAVAILABLE"
 

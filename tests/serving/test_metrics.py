@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from client import InvalidRequest
 from tests import golden as gold
 from tests.conftest import PROJECT
-from tests.serving.test_served import batch_inputs
+from tests.traffic import batch_inputs
 
 MONITORING = PROJECT / "serving" / "monitoring"
 SAMPLE_LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)

@@ -20,6 +20,7 @@ from export.configs import all_configs
 from export.detector import IOU_THRESHOLDS
 from export.specs import RECOGNITION
 from tests import golden as gold
+from tests.traffic import batch_inputs
 
 TOLERANCE = 2e-3
 
@@ -145,17 +146,6 @@ def test_min_score_and_thresholds(client, sample_bytes):
     for person in everything["persons"]:
         assert person["pred"] == list(EMOTIC_LABELS)
         assert person["head"] == person["VI"] == []
-
-
-def batch_inputs(images, persons=None):
-    tensor = grpcclient.InferInput("IMAGE", [len(images), 1], "BYTES")
-    tensor.set_data_from_numpy(np.array([[image] for image in images], dtype=np.object_))
-    inputs = [tensor]
-    if persons is not None:
-        boxes = grpcclient.InferInput("PERSONS", list(persons.shape), "FP32")
-        boxes.set_data_from_numpy(persons)
-        inputs.append(boxes)
-    return inputs
 
 
 def results_of(answer):
