@@ -25,6 +25,7 @@ from benchmarks.bls import (
     given_persons,
     letterbox,
     recognition_inputs,
+    with_heads,
 )
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
@@ -80,13 +81,18 @@ class InProcess:
 
     def _persons(self, workload: Workload, job: Job) -> list[Person]:
         if workload.persons is not None:
-            return given_persons(workload.boxes, *job.size, max_persons=512)
+            return boxes_given(workload, job)
         canvas, scale = letterbox(job.image)
         values = {"scale": scale, "min_score": workload.min_score}
         inputs = {name: np.array([[value]], dtype=np.float32) for name, value in values.items()}
         found = self.detection.run({"image": canvas[None], **inputs})
         bodies, faces = (found[f"{kind}_boxes"][0, : found[f"{kind}_count"][0, 0]] for kind in ("person", "face"))
         return detected_persons(bodies, faces, *job.size)
+
+
+def boxes_given(workload: Workload, job: Job) -> list[Person]:
+    """The persons of a workload that brings its boxes."""
+    return list(with_heads(given_persons(workload.boxes, *job.size, max_persons=512), faces=[]).values())
 
 
 def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, float]:
@@ -121,7 +127,7 @@ def release_ms(
     def request() -> None:
         job = job_of(workload)
         if detection is None:
-            persons = given_persons(workload.boxes, *job.size, max_persons=512)
+            persons = boxes_given(workload, job)
         else:
             persons = detection.persons(job.image, workload.min_score or 0.5)
         inputs = recognition_inputs([(job, persons)])

@@ -39,7 +39,7 @@ def ask(client: CocoerClient, workload: Workload, timing: bool = False) -> dict[
     """Send one request of a workload; its RESULT."""
     persons = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in workload.boxes]
     given = persons if workload.persons is not None else None
-    return client.infer(workload.jpeg, given, timing=timing)
+    return client.infer_raw(workload.jpeg, given, timing=timing)
 
 
 def measure(
@@ -118,7 +118,7 @@ def break_down(client: CocoerClient, workload: Workload, repeats: int) -> dict[s
         ``client_ms``; ``stages``: stage -> ms; ``models``: model -> its requests per picture, ``queue``,
         ``compute_input``, ``compute_infer``, ``compute_output``, ms per picture.
     """
-    triton = grpcclient.InferenceServerClient(client.url)
+    triton = grpcclient.InferenceServerClient(client.connection.url)
     ask(client, workload)
     before = _statistics(triton)
     stages: dict[str, float] = {}

@@ -1,66 +1,100 @@
-"""The annotated picture: boxes, numbers, final labels beside each face.
+"""The annotated picture: boxes, numbers, and a panel with labels beside each face.
 
-Every text stays inside the frame and legible: sizes follow the picture's, small pictures are enlarged first.
+Sizes follow the picture's; small pictures are enlarged first. A crowd whose panels find no free place beside the faces
+gets them in a margin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image
+
+from client.layout import Rect, columns, place, place_badge
+from client.panel import GROUND, Panel, badge_size, draw_badge
+from client.shapes import dash, fill, font_of, rounded, shorten, text_height, write
 
 SMALLEST_SIDE = 480
 """Pictures whose shorter side is below this are enlarged by a whole factor."""
-# Okabe and Ito's colours, told apart by the colour-blind too, less those too dark for text on black; one per person.
-COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+# Okabe and Ito's colours, told apart by the colour-blind too, less those too dark on a dark panel; one per person.
+# After seven persons they come again with dashed boxes; the numbers tell apart what colours can't.
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#FFFFFF")
 WARNING_COLOUR = "#B00020"
-
-Rect = tuple[int, int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-def open_upright(path: Path) -> Image.Image:
-    """The picture as the server sees it: RGB, turned by its EXIF orientation."""
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+MOST_LABELS = 6
+BESIDE = (MOST_LABELS, 4, 3)
+"""Labels per panel, tried until all panels find a place beside their faces."""
+FIXED = (*BESIDE, 2, 1)
+"""The same where there may be no margin."""
 
 
-def annotate(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str]) -> Image.Image:
+@dataclass(frozen=True)
+class Figure:
+    """A person on the canvas."""
+
+    person: Mapping[str, Any]
+    body: Rect
+    head: Rect
+    colour: str
+    dashed: bool
+
+
+def annotate(
+    image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str] = (), fixed_size: bool = False
+) -> Image.Image:
     """Draw a result on its picture.
 
     Args:
         image: RGB, upright, of the size in ``result["image"]``.
-        result: the RESULT object.
+        result: the RESULT object (``Result.raw``).
         warnings: lines for a banner above the picture.
+        fixed_size: no margin, so that all frames of a video have one size; persons whose panel finds no place have
+            their number only.
 
     Returns:
-        a new picture: ``image``, enlarged by a whole factor if it is small, below the banner.
+        a new picture: ``image``, enlarged by a whole factor if it is small, below the banner, with a margin for
+        panels to its right or below it if they would cover faces otherwise.
     """
     canvas = _enlarge(image)
-    factor = canvas.width // image.width
-    pen = ImageDraw.Draw(canvas)
-    line = max(2, min(canvas.size) // 200)
-    font = _font(max(12, min(canvas.size) // 36))
+    figures = _figures(result["persons"], canvas.width // image.width)
+    text = _text_size(canvas)
+    badges = _draw_figures(canvas, figures)
+    placed = _beside(figures, result["labels"], canvas.size, text, badges, FIXED if fixed_size else BESIDE)
+    if placed is not None:
+        for panel, place_of_it in placed:
+            panel.draw(canvas, place_of_it)
+    elif not fixed_size:
+        canvas = _with_margin(canvas, figures, result["labels"], text)
+    return with_banner(canvas, warnings) if warnings else canvas
 
-    persons = [
-        (
-            person,
-            [v * factor for v in person["body_box"]],
-            [v * factor for v in person["head_box"]],
-            COLOURS[index % len(COLOURS)],
-        )
-        for index, person in enumerate(result["persons"])
-    ]
-    for _, body, head, colour in persons:
-        for box in (body, head):
-            pen.rectangle(_inside(box, canvas.size), outline=colour, width=line)
-    taken: list[Sequence[float]] = [head for _, _, head, _ in persons]
-    for person, _, head, colour in persons:
-        panel = _Panel(f"#{person['id']}", _by_probability(person, result["labels"]), font, canvas.size)
-        taken.append(panel.draw(canvas, _place(panel.size, head, canvas.size, taken), colour))
-    return _with_banner(canvas, warnings) if warnings else canvas
+
+def draw_boxes(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
+    """As ``annotate``, boxes and numbers only."""
+    canvas = _enlarge(image)
+    _draw_figures(canvas, _figures(result["persons"], canvas.width // image.width))
+    return canvas
+
+
+def _text_size(canvas: Image.Image) -> int:
+    return max(13, min(canvas.size) // 36)
+
+
+def _draw_figures(canvas: Image.Image, figures: Sequence[Figure]) -> list[Rect]:
+    """Boxes and numbers; where the numbers are."""
+    line = max(2, min(canvas.size) // 240)
+    for figure in figures:
+        for box in (figure.body, figure.head):
+            _outline(canvas, box, figure, line)
+    badges: list[Rect] = []
+    text, heads = _text_size(canvas), [figure.head for figure in figures]
+    for figure in figures:
+        number = str(figure.person["id"])
+        size = badge_size(number, text)
+        corner = place_badge(size, figure.head, canvas.size, [*heads, *badges])
+        draw_badge(canvas, corner, number, figure.colour, text)
+        badges.append((*corner, corner[0] + size[0], corner[1] + size[1]))
+    return badges
 
 
 def _enlarge(image: Image.Image) -> Image.Image:
@@ -70,107 +104,113 @@ def _enlarge(image: Image.Image) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
 
 
-def _by_probability(person: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
-    probability = dict(zip(labels, person["scores"]["pred"]))
+def _figures(persons: Sequence[Mapping[str, Any]], factor: int) -> list[Figure]:
     return [
-        f"{label} {probability[label]:.2f}" for label in sorted(person["pred"], key=lambda label: -probability[label])
+        Figure(
+            person,
+            _scaled(person["body_box"], factor),
+            _scaled(person["head_box"], factor),
+            COLOURS[index % len(COLOURS)],
+            dashed=index // len(COLOURS) % 2 == 1,
+        )
+        for index, person in enumerate(persons)
     ]
 
 
-def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A box's outline within the frame: x2 and y2 are one past the last pixel."""
-    x1, y1 = min(box[0], size[0] - 2), min(box[1], size[1] - 2)
-    return x1, y1, max(x1 + 1, min(box[2], size[0]) - 1), max(y1 + 1, min(box[3], size[1]) - 1)
+def _scaled(box: Sequence[int], factor: int) -> Rect:
+    x1, y1, x2, y2 = (value * factor for value in box)
+    return x1, y1, x2, y2
 
 
-class _Panel:
-    """A person's number and labels on a dark ground; as many labels as fit the frame, then "+n more"."""
-
-    def __init__(self, title: str, labels: Sequence[str], font: Font, frame: tuple[int, int]) -> None:
-        self.font = font
-        self.pad = max(3, round(_height(font) * 0.3))
-        self.step = round(_height(font) * 1.2)
-        # Half the frame's height at the most: a picture is for looking at.
-        room = max(2, (frame[1] // 2 - 2 * self.pad) // self.step - 1)
-        lines = list(labels) or ["no label"]
-        if len(lines) > room:
-            lines = [*lines[: room - 1], f"+{len(lines) - room + 1} more"]
-        self.lines = [_shorten(line, font, frame[0] - 2 * self.pad) for line in (title, *lines)]
-        width = max(font.getlength(line) for line in self.lines)
-        self.size = (min(frame[0], round(width) + 2 * self.pad), self.step * len(self.lines) + 2 * self.pad)
-
-    def draw(self, canvas: Image.Image, corner: tuple[int, int], colour: str) -> Rect:
-        """Draw with the upper left at ``corner``; the rectangle covered."""
-        x, y = corner
-        rect = (x, y, x + self.size[0], y + self.size[1])
-        ground = canvas.crop(rect)
-        canvas.paste(Image.blend(ground, Image.new("RGB", ground.size, "black"), 0.72), corner)
-        pen = ImageDraw.Draw(canvas)
-        pen.rectangle((x, y, rect[2] - 1, rect[3] - 1), outline=colour, width=max(1, self.pad // 3))
-        for index, line in enumerate(self.lines):
-            fill = colour if index == 0 else "white"
-            pen.text((x + self.pad, y + self.pad + index * self.step), line, fill=fill, font=self.font)
-        return rect
+def _outline(canvas: Image.Image, box: Rect, figure: Figure, line: int) -> None:
+    """A box in the person's colour, with a dark edge that shows it on any ground."""
+    x1, y1, x2, y2 = (round(value) for value in box)
+    for colour, grown, opacity in (("black", 1, 0.45), (figure.colour, 0, 1.0)):
+        size = (x2 - x1 + 2 * grown, y2 - y1 + 2 * grown)
+        mask = rounded(size, 3 * line + grown, line + 2 * grown)
+        if figure.dashed and not grown:
+            dash(mask, line, 5 * line)
+        fill(canvas, (x1 - grown, y1 - grown), mask, colour, opacity)
 
 
-def _place(
-    size: tuple[int, int], face: Sequence[float], frame: tuple[int, int], taken: Sequence[Sequence[float]]
-) -> tuple[int, int]:
-    """The corner of a panel beside a face that covers least of what is taken; inside the frame."""
-    width, height = size
-    gap = 6
-    x1, y1, x2, y2 = face
-    beside = [(x2 + gap, y1), (x1 - gap - width, y1), (x1, y2 + gap), (x1, y1 - gap - height)]
-    # Anywhere, in steps, where a crowd leaves no room beside the face.
-    steps_x, steps_y = max(1, width // 2, frame[0] // 40), max(1, height // 2, frame[1] // 40)
-    anywhere = [(x, y) for y in range(0, frame[1], steps_y) for x in range(0, frame[0], steps_x)]
-
-    def cost(corner: tuple[float, float]) -> tuple[float, float]:
-        x, y = _clamped(corner, size, frame)
-        covered = sum(_overlap((x, y, x + width, y + height), rect) for rect in taken)
-        return covered, abs(x - x2) + abs(y - y1)
-
-    best = min(beside, key=cost)
-    if cost(best)[0] > 0:
-        best = min([best, *anywhere], key=cost)
-    return _clamped(best, size, frame)
-
-
-def _clamped(corner: tuple[float, float], size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
-    x, y = (round(max(0, min(value, limit - extent))) for value, limit, extent in zip(corner, frame, size))
-    return x, y
+def _beside(
+    figures: Sequence[Figure],
+    labels: Sequence[str],
+    frame: tuple[int, int],
+    text: int,
+    badges: Sequence[Rect],
+    details: Sequence[int],
+) -> list[tuple[Panel, tuple[int, int]]] | None:
+    """Panels with their places beside the faces, with as many labels as let all find one; None where none do."""
+    heads, bodies = [figure.head for figure in figures], [figure.body for figure in figures]
+    for most in details:
+        taken: list[Rect] = [*heads, *badges]
+        placed = []
+        for figure in figures:
+            panel = Panel(figure.person, labels, figure.colour, most, text, frame[0] - 4)
+            corner = place(panel.size, figure.head, frame, taken, bodies, gap=text // 2)
+            if corner is None:
+                break
+            placed.append((panel, corner))
+            taken.append((*corner, corner[0] + panel.size[0], corner[1] + panel.size[1]))
+        else:
+            return placed
+    return None
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def _with_banner(canvas: Image.Image, warnings: Sequence[str]) -> Image.Image:
-    """Warnings above the picture, so that they hide nothing of it, as large as the width allows."""
-    size = max(10, min(canvas.size) // 26)
-    while size > 7 and max(_font(size).getlength(text) for text in warnings) > canvas.width - 12:
-        size -= 1
-    font = _font(size)
-    step = round(_height(font) * 1.3)
-    height = step * len(warnings) + 6
-    whole = Image.new("RGB", (canvas.width, canvas.height + height), WARNING_COLOUR)
-    whole.paste(canvas, (0, height))
-    pen = ImageDraw.Draw(whole)
-    for index, text in enumerate(warnings):
-        pen.text((6, 3 + index * step), _shorten(text, font, canvas.width - 12), fill="white", font=font)
+def _with_margin(canvas: Image.Image, figures: Sequence[Figure], labels: Sequence[str], text: int) -> Image.Image:
+    """The picture with all panels to its right or below it: where, and with how many labels, leaves most to it."""
+    plans = [_margin(canvas.size, figures, labels, text, most, below) for most in BESIDE for below in (False, True)]
+    # The first with all labels that leaves the picture its half.
+    plan = next((plan for plan in plans if plan.share >= 0.5), max(plans, key=lambda plan: plan.share))
+    whole = Image.new("RGB", plan.size, GROUND)
+    whole.paste(canvas, (0, 0))
+    for panel, corner in plan.panels:
+        panel.draw(whole, corner)
     return whole
 
 
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size=size)
+@dataclass(frozen=True)
+class Margin:
+    """Panels beside the picture."""
+
+    size: tuple[int, int]
+    """Of picture and margin."""
+    panels: list[tuple[Panel, tuple[int, int]]]
+    share: float
+    """The picture's, of the whole."""
 
 
-def _height(font: Font) -> int:
-    top, bottom = font.getbbox("Ag")[1::2]
-    return round(bottom - top) or 1
+def _margin(
+    frame: tuple[int, int], figures: Sequence[Figure], labels: Sequence[str], text: int, most: int, below: bool
+) -> Margin:
+    gap = text // 2
+    panels = [Panel(figure.person, labels, figure.colour, most, text, 30 * text) for figure in figures]
+    # All of one width: a table reads better than a heap.
+    sizes = [(max(panel.size[0] for panel in panels), panel.size[1]) for panel in panels]
+    height = frame[1]
+    if below:
+        height = 2 * gap + max(size[1] for size in sizes)
+        while columns(sizes, height, gap)[1][0] > max(frame[0], sizes[0][0] + 2 * gap):
+            height += text
+    corners, needed = columns(sizes, height, gap)
+    x, y = (0, frame[1]) if below else (frame[0], 0)
+    size = max(frame[0], x + needed[0]), max(frame[1], y + needed[1])
+    placed = [(panel, (x + corner[0], y + corner[1])) for panel, corner in zip(panels, corners)]
+    return Margin(size, placed, frame[0] * frame[1] / (size[0] * size[1]))
 
 
-def _shorten(text: str, font: Font, width: float) -> str:
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2] + "\N{HORIZONTAL ELLIPSIS}"
-    return text
+def with_banner(canvas: Image.Image, warnings: Sequence[str]) -> Image.Image:
+    """Warnings above the picture, so that they hide nothing of it, as large as the width allows."""
+    size = max(10, min(canvas.size) // 26)
+    while size > 7 and max(font_of(size).getlength(text) for text in warnings) > canvas.width - 12:
+        size -= 1
+    font = font_of(size)
+    step = round(text_height(font) * 1.35)
+    height = step * len(warnings) + size // 2
+    whole = Image.new("RGB", (canvas.width, canvas.height + height), WARNING_COLOUR)
+    whole.paste(canvas, (0, height))
+    for index, text in enumerate(warnings):
+        place_of_it = (6, size / 4 + (index + 0.5) * step)
+        write(whole, place_of_it, shorten(text, font, canvas.width - 12), font, "white")
+    return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
@@ -39,6 +39,20 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
     for person in persons:
         lines += ["", *_format_person(person, result["labels"])]
     return "\n".join(lines)
+
+
+def format_line(record: Mapping[str, Any]) -> str:
+    """One picture of many, on a line."""
+    name = record["file"] if "frame" not in record else f"{record['file']} {record['time_s']:.2f} s"
+    persons = [f"#{person['id']} {_top(person, record['labels'])}" for person in record["persons"]]
+    return f"{name}  {'; '.join(persons) or 'nobody found'}"
+
+
+def _top(person: Mapping[str, Any], labels: Sequence[str], most: int = 3) -> str:
+    probability = dict(zip(labels, person["scores"]["pred"]))
+    chosen = sorted(person["pred"], key=lambda label: -probability[label])
+    shown = ", ".join(f"{label} {probability[label]:.2f}" for label in chosen[:most])
+    return f"{shown}, ..." if len(chosen) > most else shown or "no label"
 
 
 def shown_warnings(result: Mapping[str, Any], boxes_given: bool) -> list[str]:

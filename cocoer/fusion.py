@@ -27,6 +27,8 @@ class FusionOutput(NamedTuple):
     lambda_b2: Tensor
     grad_distance: Tensor
     """FP32 [P, 1]. For the lambdas see ``coordination.Coordination``."""
+    refined_logits: Tensor
+    """FP32 [P, 3, 26]: what head, body, context say after coordination (the release's ``label_<level>_refined``)."""
     features: Tensor
     """FP32 [P, 1024]: refined head, body and context features, V-I feature."""
 
@@ -66,8 +68,8 @@ class Fusion(nn.Module):
             image_index: INT64 [P], the image of each person.
         """
         context = LevelState(*(rows[image_index] for rows in context))
-        refined, losses, order, coordination = coordinate(
-            [head, body, context], [cast(LevelHead, module) for module in self.heads], vi_logits[image_index]
-        )
+        heads = [cast(LevelHead, module) for module in self.heads]
+        refined, losses, order, coordination = coordinate([head, body, context], heads, vi_logits[image_index])
+        refined_logits = torch.stack([end.linear(feature) for end, feature in zip(heads, refined)], dim=1)
         features = torch.cat([*refined, vi_feature[image_index]], dim=-1)
-        return FusionOutput(self.classifier(features), order, losses, *coordination, features)
+        return FusionOutput(self.classifier(features), order, losses, *coordination, refined_logits, features)

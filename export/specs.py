@@ -98,7 +98,13 @@ _COORDINATION = (
     _f32("lambda_b2", 2),
     _f32("grad_distance", 1),
 )
-_FUSED = (_f32("logits", 26), TensorSpec("order", "INT64", (3,)), _f32("losses", 3), *_COORDINATION)
+_FUSED = (
+    _f32("logits", 26),
+    TensorSpec("order", "INT64", (3,)),
+    _f32("losses", 3),
+    *_COORDINATION,
+    _f32("refined_logits", 3, 26),
+)
 
 
 def _prefixed(prefix: str, tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

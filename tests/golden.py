@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from cocoer_bls.boxes import given_persons
+from cocoer_bls.boxes import given_persons, with_heads
 from cocoer_bls.options import Options
 from cocoer_bls.pipeline import Job, recognition_inputs
+from torch import Tensor
 
 from cocoer.labels import EMOTIC_LABELS
 
@@ -22,8 +25,8 @@ def person_rows(golden: dict[str, np.ndarray]) -> np.ndarray:
 def inputs(image: np.ndarray, golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """``recognition``'s inputs for the golden picture (BGR) and its six persons."""
     job = Job(b"", Options(FINAL, LEVEL, 0.5), image=image)
-    persons = given_persons(person_rows(golden), *job.size, max_persons=10)
-    return recognition_inputs([(job, persons)])
+    persons = with_heads(given_persons(person_rows(golden), *job.size, max_persons=10), faces=[])
+    return recognition_inputs([(job, list(persons.values()))])
 
 
 def max_errors(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray]) -> dict[str, float]:
@@ -43,6 +46,15 @@ def check(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray], toleran
     bad = {key: value for key, value in errors.items() if not value <= allowed[key]}
     assert not bad, f"beyond {tolerance}: {bad}"
     assert outputs["order"].tolist() == golden["order"].tolist()
+
+
+def refined_logits(tensors: Mapping[str, Tensor], golden: dict[str, np.ndarray]) -> np.ndarray:
+    """[6, 3, 26]: what each level's last Linear (of the checkpoint) makes of the official code's refined features."""
+    levels = []
+    for index, level in enumerate(("head", "body", "ctx")):
+        weight, bias = (tensors[f"cls_HFE_{level}.4.{name}"].numpy() for name in ("weight", "bias"))
+        levels.append(golden["features"][:, 256 * index : 256 * (index + 1)] @ weight.T + bias)
+    return np.stack(levels, axis=1)
 
 
 def check_labels(chosen: list[str], logits: np.ndarray, threshold: float, slack: float = 2e-3) -> None:

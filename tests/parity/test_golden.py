@@ -37,6 +37,8 @@ def test_pytorch(seed, checkpoints, golden, sample_bgr):
     }
     gold.check({name: tensor.numpy() for name, tensor in outputs.items()}, golden(seed), tolerance=1e-4)
     assert np.abs(fused.features.numpy() - golden(seed)["features"]).max() < 1e-4
+    expected = gold.refined_logits(checkpoint.tensors, golden(seed))
+    assert np.abs(fused.refined_logits.numpy() - expected).max() < 1e-4
 
 
 def run_ensemble(spec: EnsembleSpec, repository, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ def still_serving(server, client, golden, sample_bytes):
     yield
     client.check_ready()
     rows = gold.person_rows(golden(0))[:1]
-    result = client.infer(sample_bytes, [{"body": rows[0, :4].tolist(), "head": rows[0, 4:].tolist()}])
+    result = client.infer_raw(sample_bytes, [{"body": rows[0, :4].tolist(), "head": rows[0, 4:].tolist()}])
     assert result["persons"][0]["body_box"] == golden(0)["body_box"][0].tolist()
     p = np.array(result["persons"][0]["scores"]["pred"])
     assert np.abs(np.log(p / (1 - p)) - golden(0)["pred"][0]).max() < 2e-3

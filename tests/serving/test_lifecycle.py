@@ -76,7 +76,7 @@ class Loaded:
         with CocoerClient(self.server.url, timeout=60, retries=40) as client:
             while not self.stop.is_set():
                 try:
-                    result = client.infer(self.sample, self.persons)
+                    result = client.infer_raw(self.sample, self.persons)
                 except Exception as error:
                     self.lost.append(repr(error))
                     continue

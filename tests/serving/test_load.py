@@ -139,7 +139,7 @@ def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
 
 def test_a_client_that_gives_up_is_told_so(server, one_person, golden, sample_bytes):
     with CocoerClient(server.url, timeout=0.03) as hasty, pytest.raises(RequestTimeout, match=r"within 0.03 s"):
-        hasty.infer(sample_bytes, as_persons(gold.person_rows(golden(0))))
+        hasty.infer_raw(sample_bytes, as_persons(gold.person_rows(golden(0))))
 
 
 def test_clients_try_again_where_the_queue_was_full(server, one_person, golden, sample_bytes):
@@ -150,9 +150,9 @@ def test_clients_try_again_where_the_queue_was_full(server, one_person, golden, 
         sender.send()
     time.sleep(0.1)
     with CocoerClient(server.url, retries=0) as impatient, pytest.raises(ServerBusy, match="is busy: .*queue size"):
-        impatient.infer(sample_bytes, persons)
+        impatient.infer_raw(sample_bytes, persons)
     with CocoerClient(server.url, timeout=30, retries=8) as patient:
-        result = patient.infer(sample_bytes, persons)
+        result = patient.infer_raw(sample_bytes, persons)
     check_scores([Answer(0, scores=result["persons"][0]["scores"]["pred"])], golden)
     sender.wait()
 
@@ -204,7 +204,7 @@ class Traffic:
         self.small = hostile.save(Image.open("examples/astronaut.png").convert("RGB").resize((300, 280)), "JPEG")
         self.bad = [sample.data for sample in hostile.bad_samples() if len(sample.data) < 1_000_000]
         with CocoerClient(server.url) as client:
-            self.detected = client.infer(self.small)
+            self.detected = client.infer_raw(self.small)
         self.stop = threading.Event()
         self.latencies, self.problems = [], []
 
@@ -230,19 +230,19 @@ class Traffic:
 
     def person(self, client, triton, rng):
         index = rng.integers(len(self.rows))
-        result = client.infer(self.sample, as_persons(self.rows[index : index + 1]))
+        result = client.infer_raw(self.sample, as_persons(self.rows[index : index + 1]))
         p = np.array(result["persons"][0]["scores"]["pred"])
         assert np.abs(np.log(p / (1 - p)) - self.golden["pred"][index]).max() < 2e-3
 
     def crowd(self, client, triton, rng):
-        check_golden(client.infer(self.sample, as_persons(self.rows)), self.golden)
+        check_golden(client.infer_raw(self.sample, as_persons(self.rows)), self.golden)
 
     def detect(self, client, triton, rng):
-        assert_same_result(client.infer(self.small), self.detected)
+        assert_same_result(client.infer_raw(self.small), self.detected)
 
     def refused(self, client, triton, rng):
         with pytest.raises(InvalidRequest):
-            client.infer(self.bad[rng.integers(len(self.bad))])
+            client.infer_raw(self.bad[rng.integers(len(self.bad))])
 
     def batch(self, client, triton, rng):
         inputs = batch_inputs([self.sample, b"junk"], np.stack([self.rows] * 2))

@@ -69,15 +69,15 @@ def test_counts_are_of_what_was_sent(server, client, golden, sample_bytes):
     rows = gold.person_rows(golden(0))
     with grpcclient.InferenceServerClient(server.url) as triton:
         triton.infer("cocoer", batch_inputs([sample_bytes, b""], np.stack([rows, rows])))
-        client.infer(sample_bytes, [])
+        client.infer_raw(sample_bytes, [])
         with pytest.raises(InvalidRequest):
-            client.infer(sample_bytes, [{"body": [5, 5, 1, 1], "head": [1, 1, 2, 2]}])
+            client.infer_raw(sample_bytes, [{"body": [5, 5, 1, 1], "head": [1, 1, 2, 2]}])
         with pytest.raises(InvalidRequest):
-            client.infer(sample_bytes, final_threshold=7)
+            client.infer_raw(sample_bytes, final_threshold=7)
         with pytest.raises(InferenceServerException):
             triton.infer("cocoer", batch_inputs([sample_bytes], np.resize(rows, (1, 300, 8))), client_timeout=0.5)
-        client.infer(sample_bytes, [])  # both instances
-        client.infer(sample_bytes, [])
+        client.infer_raw(sample_bytes, [])  # both instances
+        client.infer_raw(sample_bytes, [])
     for _ in range(100):
         after = scrape(server)
         grown = {name: after[name] - before.get(name, 0) for name in after if name[0].startswith("cocoer_")}

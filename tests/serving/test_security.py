@@ -56,7 +56,7 @@ def test_mutual_tls(mutual, certificates):
     tls = TLS(certificates / "ca.pem", certificates / "client.pem", certificates / "client.key")
     with CocoerClient(mutual.url, tls=tls) as client:
         client.check_ready()
-        assert client.infer(SAMPLE.read_bytes())["persons"]
+        assert client.infer_raw(SAMPLE.read_bytes())["persons"]
 
 
 def test_handshakes_that_must_fail(mutual, certificates):
@@ -64,7 +64,7 @@ def test_handshakes_that_must_fail(mutual, certificates):
     misled = TLS(certificates / "stranger.pem", certificates / "client.pem", certificates / "client.key")
     for tls in (None, TLS(certificates / "ca.pem"), impostor, misled):
         with CocoerClient(mutual.url, timeout=10, retries=0, tls=tls) as client, pytest.raises(ServerUnavailable):
-            client.infer(SAMPLE.read_bytes())
+            client.infer_raw(SAMPLE.read_bytes())
 
 
 def test_recipe_of_the_documentation(repositories, certificates, tmp_path):
@@ -182,7 +182,7 @@ def test_nothing_is_fetched_while_serving(repositories, tmp_path):
         "from client import CocoerClient\n"
         "from serving.server import TritonServer\n"
         "with TritonServer(Path(sys.argv[1]), Path(sys.argv[2])) as server, CocoerClient(server.url) as client:\n"
-        "    print(len(client.infer(Path(sys.argv[3]).read_bytes())['persons']))\n"
+        "    print(len(client.infer_raw(Path(sys.argv[3]).read_bytes())['persons']))\n"
     )
     namespace = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     run = subprocess.run(

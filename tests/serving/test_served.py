@@ -61,14 +61,14 @@ def check_golden(result, golden):
 
 def test_timing_on_request(client, golden, sample_bytes):
     persons = as_persons(np.concatenate([golden(0)["body_box"], golden(0)["head_box"]], axis=1))
-    assert "timing_ms" not in client.infer(sample_bytes, persons)
-    stages = client.infer(sample_bytes, persons, timing=True)["timing_ms"]
+    assert "timing_ms" not in client.infer_raw(sample_bytes, persons)
+    stages = client.infer_raw(sample_bytes, persons, timing=True)["timing_ms"]
     assert list(stages) == ["decode", "windows", "recognition", "result"]
     assert stages["recognition"] > stages["decode"] > 0
 
 
 def test_golden_seed0(client, golden, sample_bytes):
-    result = client.infer(sample_bytes, as_persons(gold.person_rows(golden(0))))
+    result = client.infer_raw(sample_bytes, as_persons(gold.person_rows(golden(0))))
     check_golden(result, golden(0))
     assert result["image"] == {"width": 512, "height": 512}
     assert tuple(result["labels"]) == EMOTIC_LABELS
@@ -104,7 +104,7 @@ def test_context_and_vi_run_once_per_image(triton, client, golden, sample_bytes,
     rows = np.resize(gold.person_rows(golden(0)), (count, 8))
     models = ("context_encoder", "vi_head", "head_encoder", "body_encoder", "person_detector")
     before = {model: served_count(triton, model) for model in models}
-    client.infer(sample_bytes, as_persons(rows))
+    client.infer_raw(sample_bytes, as_persons(rows))
     ran = {model: served_count(triton, model) - before[model] for model in models}
     assert ran == {
         "context_encoder": 1,
@@ -119,7 +119,7 @@ def test_context_and_vi_run_once_per_image(triton, client, golden, sample_bytes,
 def test_crowds(client, golden, sample_bytes, count):
     """Every person of any crowd gets the answer it gets alone."""
     rows = np.resize(gold.person_rows(golden(0)), (count, 8))
-    result = client.infer(sample_bytes, as_persons(rows))
+    result = client.infer_raw(sample_bytes, as_persons(rows))
     assert [person["id"] for person in result["persons"]] == list(range(1, count + 1))
     logits = golden(0)["pred"][np.arange(count) % 6]
     p = np.array([person["scores"]["pred"] for person in result["persons"]]).reshape(count, 26)
@@ -135,14 +135,14 @@ def test_detection_end_to_end(client, checkpoints, sample_bytes, sample_bgr):
         found[name] = peer.detect(sample_bgr)[0][:, :4]
     expected = detected_persons(found["person_detector"], found["face_detector"], 512, 512)
     assert expected
-    result = client.infer(sample_bytes)
+    result = client.infer_raw(sample_bytes)
     assert [person["body_box"] for person in result["persons"]] == [list(person.body) for person in expected]
     assert [person["head_box"] for person in result["persons"]] == [list(person.head) for person in expected]
 
 
 def test_min_score_and_thresholds(client, sample_bytes):
-    assert client.infer(sample_bytes, min_score=1.0)["persons"] == []
-    everything = client.infer(sample_bytes, final_threshold=0.0, level_threshold=1.0)
+    assert client.infer_raw(sample_bytes, min_score=1.0)["persons"] == []
+    everything = client.infer_raw(sample_bytes, final_threshold=0.0, level_threshold=1.0)
     for person in everything["persons"]:
         assert person["pred"] == list(EMOTIC_LABELS)
         assert person["head"] == person["VI"] == []
@@ -177,15 +177,15 @@ def test_concurrent_requests_get_their_own_answers(client, golden, sample_bytes)
     rows = gold.person_rows(golden(0))
     small = encode(Image.open(io.BytesIO(sample_bytes)).resize((200, 180)), "JPEG")
     requests = [(sample_bytes, rows[index : index + 1]) for index in range(6)] + [(sample_bytes, rows), (small, None)]
-    alone = [client.infer(image, None if box is None else as_persons(box)) for image, box in requests]
+    alone = [client.infer_raw(image, None if box is None else as_persons(box)) for image, box in requests]
 
     def ask(index):
         if index % 5 == 4:
             with pytest.raises(InvalidRequest):
-                client.infer(b"junk %d" % index)
+                client.infer_raw(b"junk %d" % index)
             return None
         image, box = requests[index % len(requests)]
-        return client.infer(image, None if box is None else as_persons(box))
+        return client.infer_raw(image, None if box is None else as_persons(box))
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, range(40)))
@@ -207,7 +207,7 @@ def assert_same_result(one, other):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
 def test_formats(client, form):
-    result = client.infer(encode(Image.new("RGB", (64, 48), "gray"), form))
+    result = client.infer_raw(encode(Image.new("RGB", (64, 48), "gray"), form))
     assert result["image"] == {"width": 64, "height": 48}
 
 
@@ -248,7 +248,7 @@ def test_persons_of_different_requests_share_a_batch(triton, client, golden, sam
     (person,) = as_persons(gold.person_rows(golden(0))[:1])
     before = triton.get_inference_statistics("head_encoder", as_json=True)["model_stats"][0]
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda _: client.infer(sample_bytes, [person]), range(24)))
+        list(pool.map(lambda _: client.infer_raw(sample_bytes, [person]), range(24)))
     after = triton.get_inference_statistics("head_encoder", as_json=True)["model_stats"][0]
     persons, runs = (int(after[key]) - int(before[key]) for key in ("inference_count", "execution_count"))
     assert persons == 24

@@ -1,125 +1,404 @@
-"""The client without a server: pictures, text, files."""
+"""The client without a server: what it sends, what it makes of results, files, text, usage."""
 
+import csv
+import io
 import json
+import subprocess
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from client import infer
-from client.draw import SMALLEST_SIDE, annotate, open_upright
-from client.report import format_result, shown_warnings, warnings_of
-from cocoer.labels import EMOTIC_LABELS
+import client.ordered
+from client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy, infer
+from client.arguments import make_parser
+from client.connection import MAX_BATCH, as_outcome, prepare_batch
+from client.inputs import encode_image, persons_rows
+from client.journal import Journal
+from client.ordered import in_order
+from client.outputs import CsvFile, JsonFile, csv_rows
+from client.pictures import Names, save_png
+from client.report import format_line, format_result, shown_warnings, warnings_of
+from client.sources import Source, find_sources
+from tests.results import make_person, make_result
+
+BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
 
 
-def make_person(number, body, head, labels):
-    scores = {
-        name: [0.9 if label in labels else 0.1 for label in EMOTIC_LABELS]
-        for name in ("pred", "VI", "head", "body", "ctx")
-    }
-    chosen = {name: list(labels) for name in scores}
-    order = ["body-level", "head-level", "context-level"]
-    return {"id": number, "body_box": body, "head_box": head, **chosen, "emo_process": order, "scores": scores}
+def decoded(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def make_result(size, persons, synthetic=False, detector="scrfd"):
-    return {
-        "image": {"width": size[0], "height": size[1]},
-        "persons": persons,
-        "labels": list(EMOTIC_LABELS),
-        "model": {"synthetic": synthetic, "detector": detector},
-    }
+class TestPictures:
+    def test_bytes_are_sent_as_they_are(self, tmp_path):
+        (tmp_path / "x.png").write_bytes(b"anything")
+        for picture in (b"anything", bytearray(b"anything"), tmp_path / "x.png", str(tmp_path / "x.png")):
+            assert encode_image(picture) == b"anything"
 
+    @pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3), (30, 40, 4)])
+    def test_arrays_lose_nothing(self, shape, rng):
+        array = rng.integers(0, 256, shape, dtype=np.uint8)
+        assert np.array_equal(decoded(encode_image(array)), array)
 
-def changed_rows(before: Image.Image, after: Image.Image) -> np.ndarray:
-    return np.argwhere((np.asarray(before) != np.asarray(after)).any(axis=2))
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
+    def test_pillow_images_lose_nothing(self, mode, rng):
+        image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).convert(mode)
+        assert np.array_equal(decoded(encode_image(image)), np.asarray(image))
 
+    def test_modes_that_png_has_not_become_rgb(self):
+        assert decoded(encode_image(Image.new("CMYK", (4, 3)))).shape == (3, 4, 3)
 
-@pytest.mark.parametrize("size", [(24, 16), (100, 2000), (300, 300), (640, 480), (3840, 2160)])
-@pytest.mark.parametrize("count", [0, 1, 4, 12])
-def test_any_size_and_crowd(size, count):
-    """The picture keeps its shape, is legible, and is drawn on for every person, at every edge."""
-    width, height = size
-    rng = np.random.default_rng(count)
-    persons = []
-    for index in range(count):
-        x, y = int(rng.integers(0, max(1, width - 10))), int(rng.integers(0, max(1, height - 10)))
-        body = [x, y, min(width, x + width // 3 + 2), height]
-        head = [x, y, min(width, x + width // 8 + 2), min(height, y + height // 8 + 2)]
-        persons.append(make_person(index + 1, body, head, EMOTIC_LABELS[index : index + 9]))
-    image = Image.new("RGB", size, (40, 90, 160))
-    drawn = annotate(image, make_result(size, persons), [])
-    factor = drawn.width // width
-    assert drawn.size == (width * factor, height * factor)
-    assert min(drawn.size) >= SMALLEST_SIDE or max(drawn.size) > 2048
-    plain = image.resize(drawn.size, Image.Resampling.LANCZOS)
-    assert bool(len(changed_rows(plain, drawn))) == bool(count)
+    def test_pillow_images_are_turned_like_files(self):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        stream = io.BytesIO()
+        Image.new("RGB", (30, 20)).save(stream, "JPEG", exif=exif)
+        assert decoded(encode_image(Image.open(stream))).shape == (30, 20, 3)
 
-
-def test_panel_does_not_cover_the_face():
-    head = [200, 150, 300, 280]
-    image = Image.new("RGB", (640, 480), (40, 90, 160))
-    drawn = annotate(
-        image, make_result(image.size, [make_person(1, [100, 100, 400, 480], head, EMOTIC_LABELS[:5])]), []
+    @pytest.mark.parametrize(
+        ("picture", "message"),
+        [
+            (np.zeros((3, 4, 3)), "must be uint8 with values from 0 to 255, got float64"),
+            (np.zeros((3, 40, 50), dtype=np.uint8), r"\[height, width, 3\] \(RGB\).*got \[3, 40, 50\]"),
+            (np.zeros((0, 4, 3), dtype=np.uint8), r"got \[0, 4, 3\]"),
+            (7, "bytes, a path, a NumPy array or a Pillow image, not int"),
+            ("absent.png", "No such file or directory"),
+        ],
     )
-    inside = [value + change for value, change in zip(head, (4, 4, -4, -4))]
-    assert np.array_equal(np.asarray(drawn.crop(inside)), np.asarray(image.crop(inside)))
+    def test_what_is_no_picture(self, picture, message):
+        with pytest.raises(InvalidInput, match=message):
+            encode_image(picture)
+
+    def test_boxes(self):
+        rows = persons_rows([{"body": BODY, "head": HEAD}, {"body": BODY}, {"body": BODY, "head": None}])
+        assert rows.tolist() == [[*BODY, *HEAD], [*BODY, 0, 0, 0, 0], [*BODY, 0, 0, 0, 0]]
+        assert persons_rows([]).shape == (0, 8)
+
+    @pytest.mark.parametrize("person", [{}, {"head": HEAD}, {"body": [1, 2, 3]}, {"body": "abcd"}, [1, 2, 3, 4]])
+    def test_what_is_no_box(self, person):
+        with pytest.raises(InvalidInput, match="person 1: boxes are"):
+            persons_rows([{"body": BODY}, person])
 
 
-def test_banner_is_above_the_picture():
-    image = Image.new("RGB", (640, 480), "gray")
-    drawn = annotate(image, make_result(image.size, []), ["SYNTHETIC WEIGHTS"])
-    assert drawn.height > 480
-    assert np.array_equal(np.asarray(drawn)[-480:], np.asarray(image))
+class TestBatches:
+    def test_pictures_with_as_many_boxes_share_a_request(self):
+        one, two = [{"body": BODY}], [{"body": BODY}] * 2
+        requests, failed = prepare_batch([b"a", b"b", b"c", 5, b"e"], [None, one, two, one, one])
+        assert sorted([item.index for item in request] for request in requests) == [[0], [1, 4], [2]]
+        assert list(failed) == [3]
+
+    def test_requests_are_no_larger_than_the_server_takes(self):
+        requests, _ = prepare_batch([b"x"] * 19, None)
+        assert [len(request) for request in requests] == [MAX_BATCH, MAX_BATCH, 3]
+
+    def test_boxes_for_each_picture(self):
+        with pytest.raises(InvalidInput, match="2 entries for 1 pictures"):
+            prepare_batch([b"x"], [None, None])
+
+    def test_errors_in_a_batch(self):
+        wrong = as_outcome({"error": {"code": "INVALID_ARG", "message": "IMAGE is empty"}})
+        busy = as_outcome({"error": {"code": "UNAVAILABLE", "message": "short of memory"}})
+        assert isinstance(wrong, InvalidRequest)
+        assert str(wrong) == "IMAGE is empty"
+        assert isinstance(busy, ServerBusy)
 
 
-def test_warnings():
-    assert warnings_of(make_result((1, 1), [])) == []
-    assert "SYNTHETIC WEIGHTS" in warnings_of(make_result((1, 1), [], synthetic=True))[0]
-    assert "FALLBACK DETECTOR" in warnings_of(make_result((1, 1), [], detector="opencv-haar"))[0]
-    assert "SYNTHETIC DETECTORS" in warnings_of(make_result((1, 1), [], detector="scrfd (synthetic)"))[0]
-    assert shown_warnings(make_result((1, 1), [], detector="opencv-haar"), boxes_given=True) == []
+class TestInOrder:
+    def test_order_is_kept_and_work_overlaps(self):
+        running, most, lock = 0, 0, threading.Lock()
+
+        def work(number):
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.05 if number % 3 == 0 else 0.005)
+            with lock:
+                running -= 1
+            return number
+
+        assert list(in_order(work, range(20), workers=4)) == list(range(20))
+        assert 2 <= most <= 4
+
+    def test_no_more_is_taken_than_there_is_room_for(self):
+        taken = []
+        outcomes = in_order(lambda x: x, (taken.append(x) or x for x in range(1000)), workers=2, ahead=3)
+        next(outcomes)
+        assert len(taken) <= 7
+        outcomes.close()
+        assert len(taken) <= 7
+
+    def test_doctest_module(self):
+        import doctest
+
+        assert doctest.testmod(client.ordered).failed == 0
 
 
-def test_text():
-    labels = ("doubt / confusion", "happiness", "peace", "pleasure", "engagement", "excitement")
-    text = format_result("a.png", make_result((640, 480), [make_person(1, [1, 2, 3, 4], [1, 2, 3, 4], labels)]))
-    assert text.startswith("a.png  640x480  1 person\n")
-    assert "excluded body-level > head-level > context-level" in text
-    assert all(len(line) <= 100 for line in text.splitlines())
-    assert all(f"{label} 0.90" in text for label in labels)
-    assert "no persons" in format_result("a.png", make_result((640, 480), []))
+class TestResults:
+    RAW = {
+        **make_result((640, 480), [make_person(3, BODY, HEAD, ("happiness", "peace"))]),
+        "timing_ms": {"decode": 1.5},
+    }
+
+    def test_typed(self):
+        result = Result.from_raw(self.RAW)
+        (person,) = result.persons
+        assert (result.width, result.height, len(result.labels)) == (640, 480, 26)
+        assert (person.id, person.head_box.x2, person.body_box) == (3, 30, tuple(BODY))
+        assert person.pred == ("happiness", "peace")
+        assert person.scores["pred"]["happiness"] == pytest.approx(0.95)
+        assert person.refined["ctx"]["peace"] == pytest.approx(0.9)
+        assert person.losses["body"] == 3.0
+        assert person.coordination.lambda_w2 == {"head": 0.5, "context": 0.5}
+        assert result.timing_ms == {"decode": 1.5}
+        assert result.raw is self.RAW
+
+    def test_the_releases_dictionary(self):
+        labels = ["happiness", "peace"]
+        order = ["body-level", "head-level", "context-level"]
+        person = {"pred": labels, "VI": labels, "head": labels, "body": labels, "ctx": labels, "emo_process": order}
+        assert Result.from_raw(self.RAW).to_dict() == {"0": person}
+
+    def test_frozen(self):
+        result = Result.from_raw(self.RAW)
+        with pytest.raises(AttributeError):
+            result.width = 1
+        with pytest.raises(TypeError):
+            result.persons[0].scores["pred"]["peace"] = 1
 
 
-def test_names_do_not_collide(tmp_path):
-    """Two pictures of one name, written to where one of them lies: both get a name, neither is overwritten."""
-    inputs = [tmp_path / folder / "x.png" for folder in "ab"]
-    for path in inputs:
-        path.parent.mkdir()
-        Image.new("RGB", (50, 50)).save(path)
-    before = [path.read_bytes() for path in inputs]
-    taken = {path.resolve() for path in inputs}
-    targets = [infer.write_picture(path, make_result((50, 50), []), [], tmp_path / "a", taken) for path in inputs]
-    assert [target.name for target in targets] == ["x-2.png", "x-3.png"]
-    assert [path.read_bytes() for path in inputs] == before
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.JPG", "notes.txt", ".hidden.png", "b/c.png", "b/d.mp4", "outputs/a.png", "b/.git/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
 
 
-def test_orientation_is_the_servers(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
-    assert open_upright(tmp_path / "x.jpg").size == (20, 30)
+class TestSources:
+    def test_folders_with_all_below_but_results(self, folder):
+        sources = find_sources([str(folder)], False, folder / "outputs")
+        assert [source.name for source in sources] == [str(folder / name) for name in ("a.JPG", "b/c.png", "b/d.mp4")]
+        assert [str(source.target) for source in sources] == ["a", "b/c", "b/d"]
+        assert [source.kind for source in sources] == ["file", "file", "video"]
+
+    def test_globs_files_and_nothing_twice(self, folder):
+        inputs = [str(folder / "**" / "*.png"), str(folder / "b/c.png"), str(folder / "absent.png"), "-", "camera:1"]
+        sources = find_sources(inputs, False, folder / "elsewhere")
+        names = ["b/c.png", "outputs/a.png", "absent.png"]
+        assert [source.name for source in sources] == [*(str(folder / name) for name in names), "stdin", "camera:1"]
+        assert [source.kind for source in sources[-2:]] == ["stdin", "camera"]
+
+    def test_urls_on_request_only(self):
+        url = "http://localhost:1/some/picture.jpg?size=3"
+        with pytest.raises(InvalidInput, match="--allow-url"):
+            find_sources([url], False, Path("outputs"))
+        (source,) = find_sources([url], True, Path("outputs"))
+        assert (source.kind, str(source.target)) == ("url", "picture")
+        with pytest.raises(InvalidInput, match="download failed"):
+            source.read(timeout=1)
+
+    @pytest.mark.parametrize(
+        ("given", "message"), [("*.nothing", "nothing matches"), ("camera:x", "camera:0, camera:1")]
+    )
+    def test_what_names_nothing(self, given, message, tmp_path):
+        with pytest.raises(InvalidInput, match=message):
+            find_sources([given], False, tmp_path)
+
+    def test_folder_without_pictures(self, tmp_path):
+        with pytest.raises(InvalidInput, match="no pictures in this folder"):
+            find_sources([str(tmp_path)], False, tmp_path / "outputs")
+
+    def test_names_do_not_collide(self, tmp_path):
+        """Two pictures of one name, written to where one of them lies: both get a name, neither is overwritten."""
+        inputs = [tmp_path / part / "x.png" for part in "ab"]
+        for path in inputs:
+            save_png(Image.new("RGB", (50, 50)), path)
+        names = Names(tmp_path / "a", map(str, inputs), {})
+        sources = find_sources([str(path) for path in inputs], False, tmp_path / "a")
+        assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]
 
 
-def test_boxes_file(tmp_path):
-    boxes = [{"body": [1, 2, 3, 4.5], "head": [1, 2, 3, 4]}]
-    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    assert infer.read_persons(tmp_path / "boxes.json") == boxes
+def record_of(source, **more):
+    return {"file": source.name, "source": source.fingerprint(), **more, **make_result((9, 9), [])}
 
 
-@pytest.mark.parametrize("arguments", [["a.png", "b.png", "--persons", "x.json"], ["a.png", "--timeout", "0"], []])
-def test_usage(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        infer.main(arguments)
-    assert caught.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+class TestJournal:
+    @pytest.fixture
+    def source(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"x")
+        return find_sources([str(tmp_path / "a.png")], False, tmp_path)[0]
+
+    def reopened(self, path, resume=True, options=(), pictures=False):
+        journal = Journal(path, resume, dict(options), pictures)
+        journal.close()
+        return journal
+
+    def written(self, path, *records):
+        journal = Journal(path, False, {}, False)
+        for record in records:
+            journal.add(record)
+        journal.close()
+
+    def test_done_is_told_again(self, source, tmp_path):
+        record = record_of(source)
+        self.written(tmp_path / "j", {"file": source.name, "error": {"message": "busy"}}, record)
+        assert self.reopened(tmp_path / "j").done(source) == [record]
+        assert self.reopened(tmp_path / "j", resume=False).done(source) is None
+        assert (tmp_path / "j.previous").exists()
+
+    def test_failures_are_tried_again(self, source, tmp_path):
+        self.written(tmp_path / "j", {"file": source.name, "error": {"message": "busy"}})
+        assert self.reopened(tmp_path / "j").done(source) is None
+
+    @pytest.mark.parametrize("change", ["content", "options", "picture"])
+    def test_what_has_changed_is_asked_again(self, change, source, tmp_path):
+        self.written(tmp_path / "j", record_of(source, picture=str(tmp_path / "gone.png")))
+        if change == "content":
+            (tmp_path / "a.png").write_bytes(b"other")
+        options = {"final_threshold": 0.5} if change == "options" else {}
+        journal = self.reopened(tmp_path / "j", options=options.items(), pictures=change == "picture")
+        assert journal.done(source) is None
+
+    def test_a_line_cut_short_by_a_crash(self, source, tmp_path):
+        self.written(tmp_path / "j", record_of(source))
+        whole = (tmp_path / "j").read_bytes()
+        (tmp_path / "j").write_bytes(whole + b'{"file": "b.png", "ima')
+        assert self.reopened(tmp_path / "j").done(source) is not None
+        assert (tmp_path / "j").read_bytes() == whole
+
+    def test_videos_count_when_their_last_frame_is_there(self, tmp_path):
+        (tmp_path / "v.mp4").write_bytes(b"x")
+        source = Source(str(tmp_path / "v.mp4"), "video", tmp_path)
+        frames = [record_of(source, frame=index, last=index == 2) for index in range(3)]
+        self.written(tmp_path / "j", *frames[:2])
+        assert self.reopened(tmp_path / "j").done(source) is None
+        self.written(tmp_path / "j", *frames[:2], *frames)
+        assert self.reopened(tmp_path / "j").done(source) == frames
+
+
+class TestFiles:
+    def test_json(self, tmp_path):
+        for several, expected in ((True, [{"file": "a"}, {"file": "b"}]), (False, {"file": "a"})):
+            with JsonFile(str(tmp_path / "x.json"), several) as file:
+                file.add({"file": "a"})
+                file.add({"file": "z", "error": {"message": "no"}})
+                if several:
+                    file.add({"file": "b"})
+                assert not (tmp_path / "x.json").exists() or several is False
+            assert json.loads((tmp_path / "x.json").read_text()) == expected
+        assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+    def test_csv(self, tmp_path):
+        persons = [make_person(1, BODY, HEAD, ("peace", "pain")), make_person(2, BODY, HEAD, ())]
+        with CsvFile(str(tmp_path / "x.csv")) as file:
+            file.add({"file": "bad, name.jpg", "error": {"message": "not a picture"}})
+            file.add({"file": "a.jpg", **make_result((9, 9), persons)})
+            file.add({"file": "empty.jpg", **make_result((9, 9), [])})
+        with (tmp_path / "x.csv").open(newline="") as written:
+            rows = list(csv.DictReader(written))
+        assert [(row["file"], row["person"], row["pred"]) for row in rows] == [
+            ("bad, name.jpg", "", ""),
+            ("a.jpg", "1", "pain;peace"),
+            ("a.jpg", "2", ""),
+            ("empty.jpg", "", ""),
+        ]
+        assert rows[0]["error"] == "not a picture"
+        assert rows[1]["p(peace)"] == "0.95"
+        assert rows[1]["head_x2"] == "30"
+
+    def test_every_column_of_a_row_has_a_name(self):
+        with CsvFile("-") as file:
+            file.add({"file": "a.jpg", **make_result((9, 9), [make_person(1, BODY, HEAD, ())])})
+        (row,) = csv_rows({"file": "a.jpg", **make_result((9, 9), [make_person(1, BODY, HEAD, ())])})
+        assert set(row) <= set(file.writer.fieldnames)
+
+
+class TestText:
+    def test_warnings(self):
+        assert warnings_of(make_result((1, 1), [])) == []
+        assert "SYNTHETIC WEIGHTS" in warnings_of(make_result((1, 1), [], synthetic=True))[0]
+        assert "FALLBACK DETECTOR" in warnings_of(make_result((1, 1), [], detector="opencv-haar"))[0]
+        assert "SYNTHETIC DETECTORS" in warnings_of(make_result((1, 1), [], detector="scrfd (synthetic)"))[0]
+        assert shown_warnings(make_result((1, 1), [], detector="opencv-haar"), boxes_given=True) == []
+
+    def test_whole(self):
+        labels = ("doubt / confusion", "happiness", "peace", "pleasure", "engagement", "excitement")
+        text = format_result("a.png", make_result((640, 480), [make_person(1, [1, 2, 3, 4], [1, 2, 3, 4], labels)]))
+        assert text.startswith("a.png  640x480  1 person\n")
+        assert "excluded body-level > head-level > context-level" in text
+        assert all(len(line) <= 100 for line in text.splitlines())
+        assert all(f"{label} 0." in text for label in labels)
+        assert "no persons" in format_result("a.png", make_result((640, 480), []))
+
+    def test_line(self):
+        persons = [make_person(1, BODY, HEAD, ("peace", "pain", "anger", "fear")), make_person(2, BODY, HEAD, ())]
+        record = {"file": "a.png", **make_result((9, 9), persons)}
+        assert format_line(record) == "a.png  #1 peace 0.95, pain 0.90, anger 0.85, ...; #2 no label"
+        assert (
+            format_line({"file": "v", "time_s": 1.5, "frame": 3, **make_result((9, 9), [])}) == "v 1.50 s  nobody found"
+        )
+
+
+class TestUsage:
+    def test_boxes_file(self, tmp_path):
+        boxes = [{"body": [1, 2, 3, 4.5], "head": [1, 2, 3, 4]}, {"body": [1, 2, 3, 4]}]
+        (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+        assert infer.read_persons(tmp_path / "boxes.json") == boxes
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["a.png", "b.png", "--persons", "x.json"], "--persons gives the boxes of one picture"),
+            (["a.png", "b.png", "--explain", "x.html"], "--explain gives the page of one picture"),
+            (["a.png", "--timeout", "0"], "must be more than 0 seconds"),
+            (["a.png", "--concurrency", "0"], "must be 1 or more"),
+            (["a.png", "--header", "authorization"], "must be NAME:VALUE"),
+            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl and --csv"),
+            (["-", "-"], "standard input"),
+            (["-", "--resume"], "--resume can't tell"),
+            (["a.png", "--tls-key", "x"], "go together"),
+            ([], "the following arguments are required: INPUT"),
+        ],
+    )
+    def test_what_makes_no_sense(self, arguments, message, capsys):
+        with pytest.raises(SystemExit) as caught:
+            infer.main(arguments)
+        assert caught.value.code == 2
+        error = capsys.readouterr().err
+        assert "usage:" in error
+        assert message in error
+
+    def test_help_teaches(self, capsys):
+        with pytest.raises(SystemExit):
+            infer.main(["--help"])
+        text = capsys.readouterr().out
+        for word in ("examples:", "--resume", "exit status: 0", "tab completion"):
+            assert word in text
+        assert all(action.help for action in make_parser()._actions)
+
+    def test_tab_completes(self, tmp_path):
+        """In a real bash, with the script as a user would load it."""
+        (tmp_path / "holiday.jpg").touch()
+        parser = make_parser()
+        parser.prog = "cocoer-infer"
+        import shtab
+
+        (tmp_path / "script").write_text(shtab.complete(parser, "bash"))
+        ask = "source ./script; COMP_WORDS=({0}); COMP_CWORD={1}; {2}; echo ${{COMPREPLY[@]}}"
+        function = "_shtab_cocoer_infer"
+        for words, index, expected in (
+            ("cocoer-infer --out", 1, "--output-dir"),
+            ("cocoer-infer --style rel", 2, "release"),
+            ("cocoer-infer hol", 1, "holiday.jpg"),
+        ):
+            command = ["bash", "-c", ask.format(words, index, function)]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+            assert expected in done.stdout.split(), (words, done)
+
+
+def test_errors_have_one_base():
+    assert issubclass(InvalidInput, CocoerError)

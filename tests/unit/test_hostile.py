@@ -172,7 +172,8 @@ def test_any_boxes_given(rows, width, height):
         assert len(str(error)) < 400
     else:
         assert len(persons) == len(rows) <= 10
-        check_inside(persons, width, height)
+        check_inside([pair for pair in persons if pair.head is not None], width, height)
+        assert [row[4:] == [0] * 4 for row in rows] == [pair.head is None for pair in persons]
 
 
 @settings(max_examples=300, deadline=None)

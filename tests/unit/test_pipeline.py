@@ -206,12 +206,38 @@ def test_warming_up_calls_no_model(pipeline, models):
 
 @pytest.mark.parametrize("counts", [[0], [3], [128], [129], [5, 0, 300, 2], [128, 128], [1] * 130])
 def test_crowds_are_split_without_loss(counts):
-    jobs = [Job(b"", OPTIONS, persons=list(range(count))) for count in counts]
+    jobs = [Job(b"", OPTIONS, persons=dict(enumerate(range(count), start=1))) for count in counts]
     parts = list(split_crowds(jobs, MAX_PERSONS))
     assert all(0 < sum(len(persons) for _, persons in part) <= MAX_PERSONS for part in parts)
     assert len(parts) == -(-sum(counts) // MAX_PERSONS)
     for job in jobs:
-        assert [p for part in parts for owner, persons in part if owner is job for p in persons] == job.persons
+        taken = [person for part in parts for owner, persons in part if owner is job for person in persons]
+        assert taken == list(job.persons.values())
+
+
+def boxes_without_heads(*bodies):
+    return np.array([[*body, 0, 0, 0, 0] for body in bodies], dtype=np.float32)
+
+
+def test_heads_that_are_not_given_are_found(pipeline, models):
+    """The face at 20..30 belongs to the first and third body; the second is dropped, and the numbers stay the rows'."""
+    boxes = np.concatenate(
+        [boxes_without_heads((15, 0, 40, 80), (50, 0, 90, 80), (0, 0, 60, 80)), [[*[5, 5, 60, 60] * 2]]]
+    )
+    job, whole = Job(png(200), OPTIONS, boxes), Job(png(150), OPTIONS, boxes[3:])
+    pipeline.run([job, whole])
+    assert [model for model, _ in models.calls] == ["detection", "recognition"]
+    assert models.calls[0][1]["image"][0] == 1  # for the picture that needs it
+    persons = json.loads(pipeline.result(job))["persons"]
+    assert [person["id"] for person in persons] == [1, 3, 4]
+    assert [person["head_box"] for person in persons] == [[20, 15, 30, 25]] * 2 + [[5, 5, 60, 60]]
+    assert [person["id"] for person in json.loads(pipeline.result(whole))["persons"]] == [1]
+
+
+def test_no_face_for_a_body(pipeline):
+    job = Job(png(0), OPTIONS, boxes_without_heads((15, 0, 40, 80)))
+    pipeline.run([job])
+    assert json.loads(pipeline.result(job))["persons"] == []
 
 
 def test_limit_is_the_engines():

@@ -11,6 +11,8 @@ from cocoer_bls.errors import InputError
 from cocoer_bls.images import WINDOW
 
 Box = tuple[int, int, int, int]
+TO_BE_FOUND = (0.0, 0.0, 0.0, 0.0)
+"""As a head in ``PERSONS``: let the face detector find it."""
 
 
 class Person(NamedTuple):
@@ -18,6 +20,14 @@ class Person(NamedTuple):
 
     body: Box
     head: Box
+
+
+class Given(NamedTuple):
+    """A row of ``PERSONS``."""
+
+    body: Box
+    head: Box | None
+    """None: to be found."""
 
 
 def body_box(values: Sequence[float], width: int, height: int) -> Box:
@@ -73,13 +83,18 @@ def match(bodies: Sequence[Box], faces: Sequence[Box]) -> list[Person]:
 
 def detected_persons(bodies: np.ndarray, faces: np.ndarray, width: int, height: int) -> list[Person]:
     """Detectors' boxes FP32 [N, 4] to persons; boxes without a pixel in the picture are dropped."""
-    person_boxes = [body_box(row, width, height) for row in bodies]
-    face_boxes = [face_box(row, width, height) for row in faces]
-    return match([b for b in person_boxes if not is_empty(b)], [b for b in face_boxes if not is_empty(b)])
+    boxes = [body_box(row, width, height) for row in bodies]
+    return match([box for box in boxes if not is_empty(box)], face_boxes(faces, width, height))
 
 
-def given_persons(rows: np.ndarray, width: int, height: int, max_persons: int) -> list[Person]:
-    """``PERSONS`` FP32 [N, 8] (body, head) to persons, with the rounding of detected ones.
+def face_boxes(faces: np.ndarray, width: int, height: int) -> list[Box]:
+    """A detector's faces FP32 [N, 4]; those without a pixel in the picture are dropped."""
+    boxes = [face_box(row, width, height) for row in faces]
+    return [box for box in boxes if not is_empty(box)]
+
+
+def given_persons(rows: np.ndarray, width: int, height: int, max_persons: int) -> list[Given]:
+    """``PERSONS`` FP32 [N, 8] (body, head), with the rounding of detected persons.
 
     Raises:
         InputError: too many, not finite, or a box with no pixel in the picture; names the row.
@@ -90,15 +105,29 @@ def given_persons(rows: np.ndarray, width: int, height: int, max_persons: int) -
     for index, row in enumerate(rows):
         if not np.isfinite(row).all():
             raise InputError("persons", f"PERSONS row {index} is not finite: {_show(row)}")
-        person = Person(body_box(row[:4], width, height), face_box(row[4:], width, height))
+        head = None if tuple(row[4:]) == TO_BE_FOUND else face_box(row[4:], width, height)
+        person = Given(body_box(row[:4], width, height), head)
         for name, box, values in zip(person._fields, person, (row[:4], row[4:])):
-            if is_empty(box):
+            if box is not None and is_empty(box):
                 raise InputError(
                     "persons",
                     f"PERSONS row {index}: the {name} box {_show(values)} has no pixel in the {width}x{height} image; "
                     "boxes are x1 y1 x2 y2 in pixels, x1 < x2, y1 < y2",
                 )
         persons.append(person)
+    return persons
+
+
+def with_heads(given: Sequence[Given], faces: Sequence[Box]) -> dict[int, Person]:
+    """Given persons by their number (row + 1); heads to be found are matched as the release does.
+
+    >>> with_heads([Given((0, 0, 50, 90), None), Given((60, 0, 90, 90), None)], [(62, 5, 80, 30)])
+    {2: Person(body=(60, 0, 90, 90), head=(62, 5, 80, 30))}
+    """
+    persons = {}
+    for number, (body, head) in enumerate(given, start=1):
+        for person in match([body], faces) if head is None else [Person(body, head)]:
+            persons[number] = person
     return persons
 
 

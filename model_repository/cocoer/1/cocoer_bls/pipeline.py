@@ -17,7 +17,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cocoer_bls.boxes import Person, detected_persons, given_persons, window_box
+from cocoer_bls.boxes import (
+    Box,
+    Given,
+    Person,
+    detected_persons,
+    face_boxes,
+    given_persons,
+    window_box,
+    with_heads,
+)
 from cocoer_bls.errors import Cancelled
 from cocoer_bls.haar import HaarDetector
 from cocoer_bls.images import DecodeLimits, decode, letterbox, window
@@ -40,6 +49,7 @@ PERSON_OUTPUTS = (
     "grad_distance",
     "head_logits",
     "body_logits",
+    "refined_logits",
 )
 IMAGE_OUTPUTS = ("context_logits", "vi_logits")
 
@@ -55,10 +65,13 @@ class Job:
     options: Options
     boxes: np.ndarray | None = None
     """FP32 [N, 8], PERSONS of the request; None: detect."""
+    given: list[Given] = field(default_factory=list)
+    """The same, checked."""
     cancelled: Callable[[], bool] = lambda: False
     """Whether the caller has gone; asked between stages."""
     image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), dtype=np.uint8))
-    persons: list[Person] = field(default_factory=list)
+    persons: dict[int, Person] = field(default_factory=dict)
+    """By number, from 1; of those given, row + 1."""
     rows: list[Tensors] = field(default_factory=list)
     """A row of each output per person."""
     error: Exception | None = None
@@ -69,6 +82,18 @@ class Job:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def to_be_detected(self) -> bool:
+        """Whether persons, or heads of persons, have to be found."""
+        return self.boxes is None or any(person.head is None for person in self.given)
+
+    def found(self, persons: Sequence[Person], faces: Sequence[Box], most: int) -> None:
+        """Take what a detector found: ``persons``, or for given ones the heads that are missing."""
+        if self.boxes is None:
+            self.persons = dict(enumerate(persons[:most], start=1))
+        else:
+            self.persons = with_heads(self.given, faces)
 
 
 @contextmanager
@@ -110,7 +135,7 @@ class Pipeline:
         """Fill in ``persons`` and ``rows`` of each job, or its ``error``."""
         for job in _waiting(jobs):
             _apart(self._prepare, [job])
-        _apart(self._detect, [job for job in _waiting(jobs) if job.boxes is None])
+        _apart(self._detect, [job for job in _waiting(jobs) if job.to_be_detected])
         _apart(self._recognise, _waiting(jobs))
 
     def result(self, job: Job) -> str:
@@ -127,7 +152,7 @@ class Pipeline:
         width, height = job.size
         persons = [
             person_entry(number, person, row, self.labels, job.options)
-            for number, (person, row) in enumerate(zip(job.persons, job.rows), start=1)
+            for (number, person), row in zip(job.persons.items(), job.rows)
         ]
         model = {key: self.build[key] for key in MODEL_FACTS}
         return {
@@ -142,13 +167,15 @@ class Pipeline:
             with stage("decode", [job]):
                 job.image = decode(job.data, self.limits.decode)
             if job.boxes is not None:
-                job.persons = given_persons(job.boxes, *job.size, self.limits.max_persons)
+                job.given = given_persons(job.boxes, *job.size, self.limits.max_persons)
+                job.persons = with_heads(job.given, [])
 
     def _detect(self, jobs: list[Job]) -> None:
         if self.haar is not None:
             for job in jobs:
                 with stage("detection", [job]):
-                    job.persons = self.haar(job.image)[: self.limits.max_persons]
+                    persons = self.haar(job.image)
+                    job.found(persons, [person.head for person in persons], self.limits.max_persons)
             return
         with stage("letterbox", jobs):
             canvases, scales = zip(*(letterbox(job.image) for job in jobs))
@@ -165,7 +192,8 @@ class Pipeline:
                 bodies, faces = (
                     found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face")
                 )
-                job.persons = detected_persons(bodies, faces, *job.size)[: self.limits.max_persons]
+                persons = detected_persons(bodies, faces, *job.size)
+                job.found(persons, face_boxes(faces, *job.size), self.limits.max_persons)
 
     def _recognise(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -213,7 +241,7 @@ def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, lis
     part: list[tuple[Job, list[Person]]] = []
     room = most
     for job in jobs:
-        rest = job.persons
+        rest = list(job.persons.values())
         while rest:
             taken, rest = rest[:room], rest[room:]
             part.append((job, taken))

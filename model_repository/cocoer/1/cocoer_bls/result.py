@@ -19,6 +19,8 @@ RELEASE_NAMES = {
     "body": "body_logits",
     "ctx": "context_logits",
 }
+LEVEL_KEYS = ("head", "body", "ctx")
+"""The release's keys of ``LEVELS``."""
 """The release's key -> the tensor it is read from."""
 
 
@@ -49,7 +51,8 @@ def person_entry(
         "head_box": list(person.head),
         **chosen,
         "emo_process": [f"{LEVELS[level]}-level" for level in row["order"]],
-        "scores": {name: [float(p) for p in values] for name, values in scores.items()},
+        "scores": {name: values.tolist() for name, values in scores.items()},
+        "refined": dict(zip(LEVEL_KEYS, _sigmoid(row["refined_logits"]).tolist())),
         "losses": _by_level(row["losses"], LEVELS),
         "coordination": coordination_entry(row),
     }

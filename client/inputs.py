@@ -1,0 +1,108 @@
+"""Pictures and boxes of the caller's as tensors of a request."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import tritonclient.grpc as grpcclient
+from PIL import Image, ImageOps
+
+from client.errors import InvalidInput
+
+ImageLike = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]", np.ndarray, Image.Image]
+"""What can be sent.
+
+bytes: an encoded JPEG, PNG, WebP or BMP. str, path: a file with one. Array: UINT8 [H, W, 3] in RGB order (OpenCV's are
+BGR: send ``array[..., ::-1]``), [H, W, 4] (alpha is dropped) or [H, W]. Pillow's images are turned by their EXIF
+orientation first, as files are by the server.
+"""
+BoxPair = Mapping[str, "Sequence[float] | None"]
+"""``{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}``, pixels; without a head, the server looks for it."""
+TO_BE_FOUND = (0.0, 0.0, 0.0, 0.0)
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+def encode_image(image: ImageLike) -> bytes:
+    """The bytes to send for a picture; arrays and Pillow's images become PNG, which loses nothing.
+
+    Raises:
+        InvalidInput: an unreadable file, or an array that is not a picture.
+    """
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise InvalidInput(error.strerror or str(error)) from error
+    if isinstance(image, np.ndarray):
+        return _as_png(_from_array(image))
+    if isinstance(image, Image.Image):
+        try:
+            return _as_png(ImageOps.exif_transpose(image))
+        except OSError as error:
+            raise InvalidInput(f"the image can't be read: {error}") from error
+    raise InvalidInput(f"a picture is bytes, a path, a NumPy array or a Pillow image, not {type(image).__name__}")
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise InvalidInput(f"an array must be uint8 with values from 0 to 255, got {array.dtype}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+        raise InvalidInput(
+            f"an array must have the shape [height, width], [height, width, 3] (RGB) or [height, width, 4], "
+            f"got {list(array.shape)}"
+        )
+    return Image.fromarray(array)
+
+
+def _as_png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    whole = image if image.mode in PNG_MODES else image.convert("RGB")
+    whole.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def persons_rows(persons: Sequence[BoxPair]) -> np.ndarray:
+    """``PERSONS`` FP32 [N, 8].
+
+    Raises:
+        InvalidInput: a person without ``body``, or a box that is not four numbers.
+    """
+    rows = []
+    for index, person in enumerate(persons):
+        try:
+            head = person.get("head")
+            row = [float(value) for value in (*_four(person["body"]), *(TO_BE_FOUND if head is None else _four(head)))]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidInput(
+                f"person {index}: boxes are {{'body': [x1, y1, x2, y2], 'head': [x1, y1, x2, y2]}} in pixels, "
+                f"got {person!r}"[:300]
+            ) from error
+        rows.append(row)
+    return np.array(rows, dtype=np.float32).reshape(len(rows), 8)
+
+
+def _four(box: Any) -> Sequence[float]:
+    if len(box) != 4:
+        raise ValueError("four numbers")
+    return box
+
+
+def request_inputs(images: Sequence[bytes], persons: Sequence[np.ndarray] | None) -> list[grpcclient.InferInput]:
+    """``IMAGE`` and, where boxes are given, ``PERSONS`` of a batch; ``persons`` have the same number of rows."""
+    tensors = [_tensor("IMAGE", np.array([[image] for image in images], dtype=np.object_), "BYTES")]
+    if persons is not None:
+        tensors.append(_tensor("PERSONS", np.stack(persons), "FP32"))
+    return tensors
+
+
+def _tensor(name: str, array: np.ndarray, dtype: str) -> grpcclient.InferInput:
+    tensor = grpcclient.InferInput(name, list(array.shape), dtype)
+    tensor.set_data_from_numpy(array)
+    return tensor

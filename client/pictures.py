@@ -1,0 +1,81 @@
+"""Annotated pictures: which name each gets, and drawing it from a picture's bytes or a frame."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from client.draw import annotate
+from client.errors import InvalidInput
+from client.outputs import replace_file
+from client.release_style import annotate_as_release
+from client.report import shown_warnings
+from client.sources import Source
+
+
+class Names:
+    """A path for each annotated picture: none is an input, none is given twice.
+
+    Args:
+        directory: where they go.
+        inputs: what must not be overwritten.
+        given: file -> picture, from an earlier run.
+    """
+
+    def __init__(self, directory: Path, inputs: Iterable[str], given: Mapping[str, str]) -> None:
+        self.directory, self.given = directory, given
+        self.taken = {Path(name).resolve() for name in (*inputs, *given.values())}
+
+    def of(self, source: Source) -> Path:
+        """The same as in the earlier run, if that had one."""
+        if source.name in self.given:
+            return Path(self.given[source.name])
+        suffix = ".mp4" if source.is_video else ".png"
+        stem = self.directory / source.target
+        path, count = stem.with_name(stem.name + suffix), 2
+        while path.resolve() in self.taken:
+            path = stem.with_name(f"{stem.name}-{count}{suffix}")
+            count += 1
+        self.taken.add(path.resolve())
+        return path
+
+
+def open_upright(picture: bytes | np.ndarray) -> Image.Image:
+    """A picture as the server sees it: RGB, turned by its EXIF orientation."""
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    with Image.open(io.BytesIO(picture)) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def draw(
+    picture: bytes | np.ndarray, result: Mapping[str, Any], style: str, boxes_given: bool, fixed_size: bool = False
+) -> Image.Image:
+    """The annotated picture.
+
+    Args:
+        picture: the file's bytes, or a frame (RGB).
+        result: the RESULT object.
+        style: ``panel`` or ``release``.
+        boxes_given: the detector's warnings are left out.
+        fixed_size: see ``annotate``.
+    """
+    warnings = shown_warnings(result, boxes_given)
+    try:
+        image = open_upright(picture)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"the server can read this picture, this machine's Pillow can't: {error}") from error
+    if style == "release":
+        return annotate_as_release(image, result, warnings)
+    return annotate(image, result, warnings, fixed_size)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write atomically."""
+    save: Callable[[Path], object] = lambda temporary: image.save(temporary, format="PNG")  # noqa: E731
+    replace_file(path, save)

@@ -1,0 +1,368 @@
+"""``client/infer.py`` on many inputs, against the real server, as a user types it."""
+
+import contextlib
+import csv
+import functools
+import http.server
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.server import TritonServer
+from tests.conftest import PROJECT, SAMPLE, run_python
+from tests.serving.test_metrics import key, scrape
+
+INFER = PROJECT / "client" / "infer.py"
+
+
+@pytest.fixture
+def infer(opencv_server):
+    """Run the command; the server's address is added."""
+    return lambda *arguments: run_python(INFER, *arguments, "--url", opencv_server.url)
+
+
+def asked(server):
+    return scrape(server)[key("cocoer_images_total")]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures, one of which is none, in two folders."""
+    pictures = tmp_path / "pictures"
+    (pictures / "deep").mkdir(parents=True)
+    with Image.open(SAMPLE) as image:
+        whole = image.convert("RGB")
+    whole.save(pictures / "a.png")
+    whole.resize((300, 300)).save(pictures / "b.jpg")
+    (pictures / "bad.jpg").write_text("no picture")
+    Image.new("RGB", (90, 60), "navy").save(pictures / "nobody.bmp")
+    whole.save(pictures / "deep" / "a.webp", lossless=True)
+    return pictures
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_folder_and_then_again(infer, folder, opencv_server, tmp_path):
+    out = tmp_path / "out"
+    run = infer(folder, "--output-dir", out, "--csv", tmp_path / "table.csv")
+    assert run.returncode == 1
+    assert [line.split("  ")[0] for line in run.stdout.splitlines()] == [
+        str(folder / name) for name in ("a.png", "b.jpg", "nobody.bmp", "deep/a.webp")
+    ]
+    assert "4 pictures, 3 persons" in run.stderr
+    assert f"error: {folder}/bad.jpg: IMAGE is not a picture" in run.stderr
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert written == ["a.png", "b.png", "deep/a.png", "nobody.png", "results.jsonl"]
+    with (tmp_path / "table.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [(os.path.basename(row["file"]), row["person"], bool(row["error"])) for row in rows] == [
+        ("a.png", "1", False),
+        ("b.jpg", "1", False),
+        ("bad.jpg", "", True),
+        ("nobody.bmp", "", False),
+        ("a.webp", "1", False),
+    ]
+
+    before = asked(opencv_server)
+    Image.new("RGB", (80, 80)).save(folder / "bad.jpg")  # mended
+    (out / "b.png").unlink()
+    run = infer(folder, "--output-dir", out, "--resume", "--json", tmp_path / "all.json")
+    assert run.returncode == 0, run.stderr
+    assert "2 pictures, 1 persons" in run.stderr
+    assert "3 done before" in run.stderr
+    assert asked(opencv_server) - before == 2
+    assert (out / "b.png").exists()
+    files = [os.path.basename(result["file"]) for result in json.loads((tmp_path / "all.json").read_text())]
+    assert files == ["a.png", "b.jpg", "bad.jpg", "nobody.bmp", "a.webp"]
+
+
+def started(*arguments, **options):
+    """The command in the background."""
+    command = [sys.executable, str(INFER), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_lines(path, count, process):
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def many(tmp_path, rng):
+    """Forty different small pictures with the same person."""
+    (tmp_path / "many").mkdir()
+    with Image.open(SAMPLE) as image:
+        for index in range(40):
+            image.convert("RGB").resize((280 + index, 280)).save(tmp_path / "many" / f"{index:02}.jpg")
+    return tmp_path / "many"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
+    """Nothing is lost, and what was done is not asked again."""
+    out = tmp_path / "out"
+    arguments = [many, "--output-dir", out, "--concurrency", 2]
+    process = started(*arguments, "--url", opencv_server.url)
+    wait_for_lines(out / "results.jsonl", 8, process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command with --resume does the rest" in errors
+    time.sleep(1)  # what was on its way when it was killed
+    done = len(lines_of(out / "results.jsonl"))
+    assert 8 <= done < 40
+    before = asked(opencv_server)
+    run = infer(*arguments, "--resume", "--json", tmp_path / "all.json")
+    assert run.returncode == 0, run.stderr
+    assert f"{done} done before" in run.stderr
+    assert asked(opencv_server) - before == 40 - done
+    results = json.loads((tmp_path / "all.json").read_text())
+    assert [result["file"] for result in results] == [str(many / f"{index:02}.jpg") for index in range(40)]
+    assert all((out / f"{index:02}.png").exists() for index in range(40))
+    assert [path for path in out.iterdir() if ".part" in path.name] == [] or how == signal.SIGKILL
+
+
+def test_the_server_is_lost_midway(repositories, many, tmp_path):
+    out = tmp_path / "out"
+    with TritonServer(repositories(1), tmp_path / "log") as server:
+        process = started(many, "--output-dir", out, "--url", server.url, "--concurrency", 2, "--timeout", 5)
+        wait_for_lines(out / "results.jsonl", 4, process)
+        for _ in range(2):  # the second signal: do not finish what is queued
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "stopped, since the server is gone; what is done is kept" in errors
+    assert errors.count("\n") < 15
+
+
+def test_order_and_lines_on_standard_output(infer, many):
+    run = infer(many, "--jsonl", "-", "--no-pictures", "--concurrency", 8, "--output-dir", many.parent / "out")
+    assert run.returncode == 0, run.stderr
+    records = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [record["image"]["width"] for record in records] == list(range(280, 320))
+    assert not list((many.parent / "out").glob("*.png"))
+
+
+def test_quiet_and_verbose(infer, folder, tmp_path):
+    run = infer(folder / "a.png", folder / "b.jpg", "--quiet", "--output-dir", tmp_path / "out")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    run = infer(folder / "a.png", folder / "b.jpg", "--verbose", "--no-pictures", "--output-dir", tmp_path / "out2")
+    assert run.stdout.count("  excluded ") == 2
+
+
+def test_from_a_pipe_to_a_pipe(opencv_server, tmp_path):
+    command = [sys.executable, INFER, "-", "--json", "-", "--no-pictures", "--url", opencv_server.url]
+    run = subprocess.run(command, input=SAMPLE.read_bytes(), capture_output=True, cwd=tmp_path, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["file"] == "stdin"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def website(folder):
+    """The folder's pictures by HTTP; ``/leave-SCHEME`` leads somewhere else."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.startswith("/leave"):
+                self.send_response(302)
+                self.send_header("Location", f"{self.path.removeprefix('/leave-')}://localhost{folder}/a.png")
+                self.end_headers()
+            else:
+                super().do_GET()
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+
+
+def test_urls(infer, website, tmp_path):
+    out = tmp_path / "out"
+    refused = infer(f"{website}/a.png", "--output-dir", out)
+    assert refused.returncode == 1
+    assert "pass --allow-url" in refused.stderr
+    urls = [f"{website}/{name}" for name in ("a.png", "absent.png", "leave-file", "leave-ftp")]
+    run = infer(*urls, "--allow-url", "--output-dir", out)
+    assert run.returncode == 1
+    assert "1 pictures, 1 persons" in run.stderr
+    assert f"error: {website}/absent.png: download failed: HTTP status 404" in run.stderr
+    assert f"error: {website}/leave-file: download failed: HTTP status 302" in run.stderr
+    assert f"error: {website}/leave-ftp: download failed: it leads to ftp://" in run.stderr
+    assert (out / "a.png").exists()
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Twenty frames, ten a second, of the sample moving; an odd width, which codecs don't take."""
+    with Image.open(SAMPLE) as image:
+        pixels = np.asarray(image.convert("RGB"))[..., ::-1]
+    path = tmp_path / "film.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (512, 512))
+    for index in range(20):
+        writer.write(np.ascontiguousarray(np.roll(pixels, 3 * index, axis=1)))
+    writer.release()
+    return path
+
+
+def test_a_video(infer, film, opencv_server, tmp_path):
+    out = tmp_path / "out"
+    run = infer(film, "--frame-step", 4, "--output-dir", out)
+    assert run.returncode == 0, run.stderr
+    frames = lines_of(out / "results.jsonl")
+    assert [(frame["frame"], frame["time_s"]) for frame in frames] == [(0, 0), (4, 0.4), (8, 0.8), (12, 1.2), (16, 1.6)]
+    assert [frame["last"] for frame in frames] == [False] * 4 + [True]
+    heads = [frame["persons"][0]["head_box"][0] for frame in frames]
+    assert heads == sorted(heads)
+    assert heads[-1] - heads[0] == pytest.approx(48, abs=12)  # she moves by 3 pixels a frame
+    video = cv2.VideoCapture(str(out / "film.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(2.5)
+    assert video.get(cv2.CAP_PROP_FRAME_HEIGHT) > 512  # the banner
+    video.release()
+
+    before = asked(opencv_server)
+    again = infer(film, "--frame-step", 4, "--output-dir", out, "--resume")
+    assert again.returncode == 0
+    assert "5 done before" in again.stderr
+    assert asked(opencv_server) == before
+
+
+def test_a_video_that_is_none(infer, tmp_path):
+    (tmp_path / "film.mp4").write_text("no video")
+    run = infer(tmp_path / "film.mp4", tmp_path / "absent.mov", "camera:7", "--output-dir", tmp_path / "out")
+    assert run.returncode == 1
+    errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        f"error: {tmp_path}/film.mp4: not a video that OpenCV can read",
+        f"error: {tmp_path}/absent.mov: No such file or directory",
+        "error: camera:7: no such camera",
+    ]
+
+
+def test_the_bar_on_a_terminal(opencv_server, folder, tmp_path):
+    """Rate and time left on a real terminal; none of it in a pipe (other tests)."""
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    command = [sys.executable, INFER, folder, "--url", opencv_server.url, "--output-dir", tmp_path / "out"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower)
+    os.close(follower)
+    text = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while part := os.read(leader, 4096):
+            text += part
+    os.close(leader)
+    assert process.wait(timeout=60) == 1
+    assert b"5/5" in text
+    assert b"picture/s" in text or b"s/picture" in text
+
+
+def test_release_style(infer, tmp_path):
+    run = infer(SAMPLE, "--style", "release", "--output-dir", tmp_path)
+    assert run.returncode == 0, run.stderr
+    with Image.open(tmp_path / "astronaut.png") as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert {(0, 255, 0), (255, 255, 0), (0, 0, 255)} <= colours
+
+
+def test_the_page_in_a_browser(infer, tmp_path):
+    """--explain, in a headless Chromium, wide and narrow, light and dark: whole, self-contained, nothing cut off."""
+    from playwright.sync_api import sync_playwright
+
+    from tools.browser import install
+
+    page_file = tmp_path / "why.html"
+    boxes = [
+        {"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]},
+        {"body": [300, 200, 512, 512], "head": [350, 250, 420, 330]},
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    arguments = ["--persons", tmp_path / "boxes.json", "--explain", page_file, "--output-dir", tmp_path, "--json", "-"]
+    run = infer(SAMPLE, *arguments)
+    assert run.returncode == 0, run.stderr
+    persons = json.loads(run.stdout)["persons"]
+    executable, environment = install()
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=executable, env=environment, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            problems, requests = [], []
+            page.on("console", lambda message, problems=problems: problems.append(message.text))
+            page.on("pageerror", lambda error, problems=problems: problems.append(str(error)))
+            page.on("request", lambda request, requests=requests: requests.append(request.url))
+            page.goto(page_file.as_uri())
+            page.screenshot(path=tmp_path / f"why-{width}.png", full_page=True)
+            assert problems == []
+            assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            images = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
+            assert len(images) == 1 + 3 * 2
+            assert all(images)
+            assert page.locator(".warning").inner_text().startswith("SYNTHETIC WEIGHTS")
+            for person in persons:
+                section = page.locator(f"#person-{person['id']}")
+                chips = section.locator(".chip").all_inner_texts()
+                assert [f"{chip}-level" for chip in chips] == person["emo_process"]
+                struck = section.locator(".chip.first").evaluate("chip => getComputedStyle(chip).textDecorationLine")
+                assert struck == "line-through"
+                assert section.locator("tbody tr").count() == 26
+                assert section.locator("tr.chosen").count() == len(person["pred"])
+                assert section.locator("svg").count() == 3 * 26
+                shown = section.locator("tbody tr").first.locator("svg title").first.text_content()
+                label = section.locator("tbody th").first.inner_text()
+                index = json.loads(run.stdout)["labels"].index(label)
+                before, after = person["scores"]["head"][index], person["refined"]["head"][index]
+                assert shown == f"head: {before:.2f} to {after:.2f}"
+            page.close()
+        browser.close()
+
+
+def test_installed_and_from_anywhere(opencv_server, tmp_path):
+    """``pip install .`` into an environment of its own, whose other packages are these; run where no project is."""
+    source = tmp_path / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if name.split("/")[0] in ("client", "cocoer", "export", "serving", "benchmarks") or "/" not in name:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, source / name)
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    packages = next(environment.glob("lib/python*/site-packages"))
+    (packages / "others.pth").write_text(os.path.dirname(os.path.dirname(np.__file__)) + "\n")
+    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", *flags]
+    subprocess.run([*pip, source], check=True, capture_output=True, timeout=300)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [environment / "bin" / "cocoer-infer", SAMPLE, "--url", opencv_server.url, "--explain", "why.html"]
+    run = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert (elsewhere / "outputs" / "astronaut.png").exists()
+    assert (elsewhere / "why.html").exists()
+    code = "import client; print(client.__file__)"
+    where = subprocess.run([environment / "bin" / "python", "-c", code], cwd=elsewhere, capture_output=True, text=True)
+    assert where.stdout.startswith(str(packages))

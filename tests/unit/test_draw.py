@@ -1,0 +1,228 @@
+"""Annotated pictures without a server: sizes, crowds, edges, colours, the page."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from client import draw, layout, panel, shapes
+from client.draw import COLOURS, SMALLEST_SIDE, annotate, draw_boxes
+from client.explain import page
+from client.pictures import open_upright
+from client.release_style import annotate_as_release
+from tests.results import make_person, make_result
+
+LABELS = (
+    "happiness",
+    "doubt / confusion",
+    "embarrassment",
+    "anticipation",
+    "excitement",
+    "engagement",
+    "peace",
+    "pain",
+)
+GROUND = (40, 90, 160)
+SIZES = [(300, 300), (640, 480), (480, 854), (3840, 2160)]
+
+
+def crowd(size, count, rng):
+    """Persons side by side, heads of a sixth of their body, some cut off by the frame's edges."""
+    width, height = size
+    persons = []
+    for index in range(count):
+        x, y = rng.integers(-width // 20, width), rng.integers(-height // 20, height)
+        body = np.clip([x, y, x + width // 5, y + height // 2], 0, [width, height] * 2)
+        head = np.clip([x + width // 20, y, x + width // 7, y + height // 9], 0, [width, height] * 2)
+        for box in (body, head):
+            box[:2] = np.minimum(box[:2], [width - 2, height - 2])
+            box[2:] = np.maximum(box[2:], box[:2] + 2)
+        persons.append(make_person(index + 1, body.tolist(), head.tolist(), LABELS[: 1 + index % 8]))
+    return persons
+
+
+@pytest.mark.parametrize("size", [(24, 16), (100, 2000), *SIZES])
+@pytest.mark.parametrize("count", [0, 1, 4, 12])
+def test_any_size_and_crowd(size, count, rng):
+    """The picture keeps its place and shape; text is at least 13 pixels tall; what does not fit is in a margin."""
+    image = Image.new("RGB", size, GROUND)
+    drawn = annotate(image, make_result(size, crowd(size, count, rng)))
+    factor = draw_boxes(image, make_result(size, [])).width // size[0]
+    assert factor == 1 or size[0] * factor <= 4096
+    assert min(size) * factor >= SMALLEST_SIDE or max(size) * (factor + 1) > 4096
+    assert drawn.width >= size[0] * factor
+    assert drawn.height >= size[1] * factor
+    if count == 0:
+        assert drawn.getcolors() == [(drawn.width * drawn.height, GROUND)]
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Rectangles of panels and badges drawn, with the size of what they were drawn on."""
+    places = []
+
+    def watch(self, canvas, corner):
+        places.append(("panel", (*corner, corner[0] + self.size[0], corner[1] + self.size[1]), canvas.size))
+        real_panel(self, canvas, corner)
+
+    def watch_badge(canvas, corner, number, colour, text):
+        width, height = panel.badge_size(number, text)
+        places.append(("badge", (*corner, corner[0] + width, corner[1] + height), canvas.size))
+        real_badge(canvas, corner, number, colour, text)
+
+    real_panel, real_badge = panel.Panel.draw, draw.draw_badge
+    monkeypatch.setattr(panel.Panel, "draw", watch)
+    monkeypatch.setattr(draw, "draw_badge", watch_badge)
+    return places
+
+
+def shared_area(a, b):
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize("fixed_size", [False, True])
+def test_panels_cover_no_face_nor_each_other_nor_leave_the_frame(size, count, fixed_size, seen, rng):
+    for _ in range(4):
+        seen.clear()
+        persons = crowd(size, count, rng)
+        drawn = annotate(Image.new("RGB", size, GROUND), make_result(size, persons), [], fixed_size)
+        factor = -(-SMALLEST_SIDE // min(size)) if min(size) < SMALLEST_SIDE else 1
+        panels = [rect for kind, rect, _ in seen if kind == "panel"]
+        badges = [rect for kind, rect, _ in seen if kind == "badge"]
+        heads = [[value * factor for value in person["head_box"]] for person in persons]
+        assert len(badges) == count
+        assert len(panels) in ((0, count) if fixed_size else (count,))
+        if fixed_size:
+            assert drawn.size == (size[0] * factor, size[1] * factor)
+        for index, rect in enumerate(panels):
+            assert rect[0] >= 0
+            assert rect[1] >= 0
+            assert rect[2] <= drawn.width
+            assert rect[3] <= drawn.height
+            assert not any(shared_area(rect, other) for other in [*heads, *badges, *panels[:index]])
+
+
+def test_one_person_has_the_panel_beside_the_face(seen):
+    person = make_person(1, [100, 100, 400, 480], [200, 150, 300, 280], LABELS)
+    annotate(Image.new("RGB", (640, 480), GROUND), make_result((640, 480), [person]))
+    ((_, rect, frame),) = [entry for entry in seen if entry[0] == "panel"]
+    assert frame == (640, 480)
+    assert math.hypot(max(0, rect[0] - 300, 200 - rect[2]), max(0, rect[1] - 280, 150 - rect[3])) < 60
+
+
+def test_a_face_is_as_it_was():
+    head = [200, 150, 300, 280]
+    image = Image.effect_noise((640, 480), 60).convert("RGB")
+    drawn = annotate(image, make_result(image.size, [make_person(1, [100, 100, 400, 480], head, LABELS)]))
+    inside = [value + change for value, change in zip(head, (8, 8, -8, -8))]
+    assert np.array_equal(np.asarray(drawn.crop(inside)), np.asarray(image.crop(inside)))
+
+
+def test_shapes_have_soft_edges():
+    """Many shades between none and full, and an area within a percent of the exact one."""
+    mask = np.asarray(shapes.rounded((200, 100), 40))
+    assert len(np.unique(mask)) > 20
+    assert mask.sum() / 255 == pytest.approx(200 * 100 - (4 - math.pi) * 40**2, rel=0.01)
+    ring = np.asarray(shapes.rounded((200, 100), 40, line=4))
+    assert ring.sum() / 255 == pytest.approx(4 * (2 * 120 + 2 * 20) + math.pi * (40**2 - 36**2), rel=0.02)
+
+
+# Machado, Oliveira, Fernandes (2009), severity 1: linear RGB as seen.
+BLINDNESS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    "none": np.eye(3).tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_colours_are_told_apart_by_the_colour_blind(kind):
+    """CIEDE2000 of at least 9 between any two persons' colours, where about 2 can be noticed."""
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS]) / 255
+    seen_as = np.clip((colours**2.2) @ np.array(BLINDNESS[kind]).T, 0, 1) ** (1 / 2.2)
+    lab = rgb2lab(seen_as)
+    differences = [deltaE_ciede2000(a, b) for i, a in enumerate(lab) for b in lab[:i]]
+    assert min(differences) >= 9
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_numbers_are_legible(colour):
+    """WCAG's 4.5 : 1 between a number and its badge."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+    ink = {"black": 0.0, "white": 1.0}[shapes.ink_on(colour)]
+    assert (max(luminance, ink) + 0.05) / (min(luminance, ink) + 0.05) >= 4.5
+
+
+def test_after_seven_persons_colours_come_again_with_dashes():
+    figures = draw._figures([make_person(i + 1, [0, 0, 9, 9], [0, 0, 5, 5], ()) for i in range(14)], 1)
+    assert len({(figure.colour, figure.dashed) for figure in figures}) == 14
+
+
+def test_first_excluded_is_struck_out_and_the_last_filled(monkeypatch):
+    filled = []
+    monkeypatch.setattr(panel, "fill", lambda canvas, corner, mask, colour, opacity=1: filled.append((corner, colour)))
+    person = make_person(1, [0, 0, 90, 90], [0, 0, 40, 40], LABELS)
+    one = panel.Panel(person, make_result((9, 9), [])["labels"], COLOURS[0], 6, 14, 400)
+    assert [name for _, _, name in one.chips] == ["body", "head", "context"]
+    one._draw_chips(Image.new("RGB", (400, 400)), 0, 100)
+    strikes = [corner for corner, colour in filled if colour == "#FF7A66"]
+    assert len(strikes) == 1
+    assert one.chips[0][0] <= strikes[0][0] <= one.chips[0][1]
+    assert [colour for _, colour in filled][-1] == "#E8EAED"
+
+
+def test_long_lists_end_with_how_many_more():
+    person = make_person(1, [0, 0, 90, 90], [0, 0, 40, 40], LABELS)
+    one = panel.Panel(person, make_result((9, 9), [])["labels"], COLOURS[0], 3, 14, 400)
+    assert len(one.rows) == 3
+    assert one.remark == "+5 more"
+    probabilities = [probability for _, probability in one.rows]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_place_prefers_what_is_free():
+    face = (40, 40, 60, 60)
+    assert layout.place((30, 20), face, (200, 200), [face], spared=[(60, 0, 200, 200)])[0] < 40
+
+
+def test_banner_is_above_the_picture():
+    image = Image.new("RGB", (640, 480), "gray")
+    drawn = annotate(image, make_result(image.size, []), ["SYNTHETIC WEIGHTS"])
+    assert drawn.height > 480
+    assert np.array_equal(np.asarray(drawn)[-480:], np.asarray(image))
+
+
+def test_release_style():
+    """As CocoER's script draws: green body, yellow face, number 0 in blue, one pixel wide; the size is kept."""
+    person = make_person(1, [100, 100, 400, 480], [200, 150, 300, 280], LABELS[:2])
+    drawn = np.asarray(annotate_as_release(Image.new("RGB", (640, 481), "gray"), make_result((640, 481), [person])))
+    assert drawn.shape == (481, 640, 3)
+    assert drawn[300, 100].tolist() == [0, 255, 0]
+    assert drawn[200, 200].tolist() == [255, 255, 0]
+    assert drawn[300, 101].tolist() == [128, 128, 128]
+    assert [0, 0, 255] in drawn[90:112, 100:120].reshape(-1, 3).tolist()
+    beside = drawn[140:165, 308:400].reshape(-1, 3).tolist()
+    assert [0, 0, 0] in beside
+
+
+def test_orientation_is_the_servers(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
+    assert open_upright((tmp_path / "x.jpg").read_bytes()).size == (20, 30)
+
+
+def test_page_escapes_what_it_shows():
+    person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
+    result = {"file": "<script>alert(1)</script>.png", **make_result((90, 90), [person])}
+    text = page(Image.new("RGB", (90, 90)), result, ["<b>warning</b>"])
+    assert "<script" not in text
+    assert "<b>warning" not in text
+    assert json.dumps(result)  # unchanged by the page
