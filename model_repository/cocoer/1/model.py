@@ -102,7 +102,7 @@ class TritonPythonModel:
             persons = [None] * len(images) if tensor is None else tensor.as_numpy()
             if len(persons) != len(images):
                 raise InputError("request", f"PERSONS has a batch of {len(persons)}, IMAGE one of {len(images)}")
-            return [Job(data, options, boxes, request.is_cancelled) for data, boxes in zip(images, persons)]
+            return [Job(data, options, boxes, cancelled=request.is_cancelled) for data, boxes in zip(images, persons)]
         except Exception as error:  # answered for this request alone
             return error
 

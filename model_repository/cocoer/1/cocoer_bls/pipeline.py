@@ -65,11 +65,11 @@ class Job:
     options: Options
     boxes: np.ndarray | None = None
     """FP32 [N, 8], PERSONS of the request; None: detect."""
-    given: list[Given] = field(default_factory=list)
-    """The same, checked."""
     cancelled: Callable[[], bool] = lambda: False
     """Whether the caller has gone; asked between stages."""
     image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), dtype=np.uint8))
+    given: list[Given] = field(default_factory=list)
+    """``boxes``, checked."""
     persons: dict[int, Person] = field(default_factory=dict)
     """By number, from 1; of those given, row + 1."""
     rows: list[Tensors] = field(default_factory=list)
