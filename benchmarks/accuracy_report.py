@@ -1,0 +1,180 @@
+"""The accuracy report: figures of each variant on the same persons, as table, JSON and plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from benchmarks.precision import Interval, average_precision, bootstrap_ap, mean, resamplings, top1
+from benchmarks.predictions import Predictions
+from cocoer.files import replace_file
+from export.repository import write_text
+
+matplotlib.use("Agg")
+
+from matplotlib.figure import Figure  # noqa: E402
+
+SHOWN_FAILURES = 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant's figures."""
+
+    name: str
+    predictions: Predictions
+    compared: int
+    """Persons that all variants answered; the figures are of these."""
+    examples: np.ndarray
+    """INT64 [26]: of each category, among them."""
+    ap: list[Interval]
+    mean_ap: Interval
+    gain: Interval | None
+    """mAP less the first variant's, on the same resamplings; None for the first."""
+    top1: Interval | None
+
+
+def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> list[Measured]:
+    """Figures of variants of one data set, on the persons that all of them answered.
+
+    Args:
+        variants: predictions of the same persons.
+        repeats: bootstrap resamplings; the same for all variants.
+        with_top1: the share of right most probable labels as well, among the categories that occur.
+    """
+    common = np.logical_and.reduce([one.answered for one in variants])
+    truth = variants[0].truth[common]
+    weights = resamplings(variants[0].pictures[common], repeats)
+    measured: list[Measured] = []
+    first: tuple[float, np.ndarray] | None = None
+    for one in variants:
+        scores = one.scores[common]
+        ap, samples = average_precision(truth, scores), bootstrap_ap(truth, scores, weights)
+        value, of_samples = float(mean(ap)), mean(samples)
+        gain = None if first is None else Interval.of(value - first[0], of_samples - first[1])
+        first = first or (value, of_samples)
+        intervals = [Interval.of(ap[c], samples[:, c]) for c in range(truth.shape[1])]
+        share = _top1(truth, scores, weights) if with_top1 else None
+        counts, overall = truth.sum(axis=0), Interval.of(value, of_samples)
+        measured.append(Measured(_name(one), one, len(truth), counts, intervals, overall, gain, share))
+    return measured
+
+
+def _name(one: Predictions) -> str:
+    return f"{one.model.channel_order} {one.model.precision}" if one.model else "?"
+
+
+def _top1(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> Interval:
+    occur = truth.any(axis=0)
+    samples = [top1(truth[:, occur], scores[:, occur], sample) for sample in weights]
+    return Interval.of(top1(truth[:, occur], scores[:, occur]), np.array(samples))
+
+
+def to_report(measured: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures as plain data."""
+    first = measured[0]
+    return {
+        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
+        "persons": {"annotated": len(first.predictions.truth), "compared": first.compared},
+        "pictures": int(len(np.unique(first.predictions.pictures))),
+        "labels": list(first.predictions.labels),
+        "examples": first.examples.tolist(),
+        "variants": [
+            {
+                "name": one.name,
+                "weights": one.predictions.model.weights if one.predictions.model else None,
+                "synthetic": bool(one.predictions.model and one.predictions.model.synthetic),
+                "answered": int(one.predictions.answered.sum()),
+                "guessed_heads": one.predictions.guessed,
+                "failures": one.predictions.failures,
+                "mAP": one.mean_ap.as_dict(),
+                "gain": one.gain.as_dict() if one.gain else None,
+                "top1": one.top1.as_dict() if one.top1 else None,
+                "AP": {label: ap.as_dict() for label, ap in zip(first.predictions.labels, one.ap)},
+            }
+            for one in measured
+        ],
+    }
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """The report as tables."""
+    variants = report["variants"]
+    persons = report["persons"]
+    lines = [f"# Accuracy on {report['settings'].get('dataset')}", ""]
+    if any(one["synthetic"] for one in variants):
+        lines += ["**Synthetic weights: random numbers, these figures mean nothing.**", ""]
+    lines += [
+        f"{report['pictures']} pictures, {persons['annotated']} annotated persons; the figures are of the "
+        f"{persons['compared']} that every variant answered. In brackets: 95% intervals (bootstrap over pictures).",
+        "",
+        f"| category | persons | {' | '.join(one['name'] for one in variants)} |",
+        f"| --- | --- |{' --- |' * len(variants)}",
+    ]
+    for label, count in zip(report["labels"], report["examples"]):
+        lines.append(f"| {label} | {count} | {' | '.join(_percent(one['AP'][label]) for one in variants)} |")
+    rows = {"mAP": "**mAP**", "gain": "mAP, gain over the first", "top1": "most probable label is right"}
+    for key, name in rows.items():
+        if any(one[key] for one in variants):
+            lines.append(f"| {name} |  | {' | '.join(_percent(one[key]) for one in variants)} |")
+    lines += ["", "| variant | answered | heads guessed | pictures failed |", "| --- | --- | --- | --- |"]
+    for one in variants:
+        answered = f"{one['answered']} of {persons['annotated']}"
+        lines.append(f"| {one['name']} | {answered} | {one['guessed_heads']} | {len(one['failures'])} |")
+    lines += [""] + [f"- {failure}" for failure in variants[0]["failures"][:SHOWN_FAILURES]]
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _percent(interval: Mapping[str, float] | None) -> str:
+    if interval is None or np.isnan(interval["value"]):
+        return ""
+    return "{value:.2f} ({low:.2f} .. {high:.2f})".format(**{key: 100 * value for key, value in interval.items()})
+
+
+def write_report(measured: Sequence[Measured], settings: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Write ``accuracy.md``, ``accuracy.json`` and ``accuracy.png`` atomically; the report."""
+    report = to_report(measured, settings)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "accuracy.json", json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n")
+    write_text(directory / "accuracy.md", to_markdown(report))
+    figure = _figure(report)
+    replace_file(directory / "accuracy.png", partial(figure.savefig, dpi=130, format="png"))
+    return report
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _figure(report: Mapping[str, Any]) -> Figure:
+    variants = report["variants"]
+    first = variants[0]["AP"]
+    shown = [label for label in report["labels"] if not np.isnan(first[label]["value"])]
+    shown.sort(key=lambda label: first[label]["value"])
+    figure = Figure(figsize=(8, 1.5 + 0.28 * len(shown) * max(1, 0.6 * len(variants))), layout="constrained")
+    axes = figure.add_subplot()
+    height = 0.8 / len(variants)
+    for index, one in enumerate(variants):
+        values = np.array([[100 * one["AP"][label][key] for key in ("value", "low", "high")] for label in shown])
+        errors = np.abs(np.clip([values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], 0, None))
+        places = np.arange(len(shown)) + 0.4 - height * (index + 0.5)
+        name = f"{one['name']}, mAP {100 * one['mAP']['value']:.1f}"
+        axes.barh(places, values[:, 0], height, xerr=errors, label=name, color=f"C{index}", ecolor="0.3", capsize=2)
+    axes.set(yticks=np.arange(len(shown)), yticklabels=shown, xlim=(0, 100), xlabel="average precision, %")
+    synthetic = " (SYNTHETIC WEIGHTS)" if variants[0]["synthetic"] else ""
+    axes.set_title(f"{report['settings'].get('dataset')}: {report['persons']['compared']} persons{synthetic}")
+    axes.legend(loc="lower right", fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
+    return figure

@@ -1,0 +1,212 @@
+"""Reading annotated data sets, and average precision checked by hand."""
+
+import doctest
+import json
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from benchmarks import accuracy, datasets, precision, predictions
+from benchmarks.accuracy_report import compare, to_markdown, to_report, write_report
+from benchmarks.datasets import DatasetError, Subject, check_labels, read_caers, read_emotic
+from benchmarks.predictions import Predictions
+from client import ModelInfo
+from cocoer.labels import EMOTIC_LABELS
+
+MODEL = ModelInfo("0", "synthetic seed 0", True, "scrfd", "bgr", "fp32")
+
+
+@pytest.mark.parametrize("module", [datasets, precision, predictions])
+def test_docstrings(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def person(box, categories, head=None, combined=None):
+    """A person as EMOTIC's file has them: in train one annotator, else several and what they say together."""
+    entry = {
+        "body_bbox": np.array(box, dtype=np.float64),
+        "annotations_categories": {"categories": np.array(categories, dtype=object)},
+        "annotations_continuous": {"valence": 5, "arousal": 4, "dominance": 6},
+        "gender": "Female",
+        "age": "Adult",
+    }
+    if combined is not None:
+        entry["annotations_categories"] = [{"categories": np.array([name], dtype=object)} for name in combined]
+        entry["combined_categories"] = np.array(combined, dtype=object)
+    return entry | ({} if head is None else {"head_bbox": np.array(head, dtype=np.float64)})
+
+
+def picture(name, persons):
+    return {
+        "filename": name,
+        "folder": "mscoco/images",
+        "image_size": {"n_col": 640, "n_row": 480},
+        "original_database": {"name": "mscoco", "info": {"image_id": 1}},
+        "person": np.array(persons, dtype=object),
+    }
+
+
+@pytest.fixture
+def mat(tmp_path):
+    test = [
+        picture("a.jpg", [person([1, 2, 30, 40], ["Peace"], head=[5, 5, 9, 9], combined=["Peace", "Doubt/Confusion"])]),
+        picture("b.jpg", [person([1, 2, 3, 4], [], combined=["Anger"]), person([-3, 0, 7.5, 8], [], combined=[])]),
+    ]
+    train = [picture("c.jpg", [person([0, 0, 5, 5], ["Disquietment"])])]
+    savemat(tmp_path / "Annotations.mat", {"train": train, "test": np.array(test, dtype=object)})
+    return tmp_path / "Annotations.mat"
+
+
+def test_emotic_mat(mat, tmp_path):
+    first, second = read_emotic(mat, tmp_path, "test")
+    assert first.image == tmp_path / "mscoco/images/a.jpg"
+    assert first.subjects == (Subject((1, 2, 30, 40), (5, 5, 9, 9), frozenset({"peace", "doubt / confusion"})),)
+    assert [subject.labels for subject in second.subjects] == [{"anger"}, set()]
+    assert second.subjects[1].body == (-3, 0, 7.5, 8)
+    assert second.subjects[0].head is None
+    (only,) = read_emotic(mat, tmp_path, "train")
+    assert only.subjects[0].labels == {"disquietment"}
+    with pytest.raises(DatasetError, match="no split 'val'; there are train, test"):
+        read_emotic(mat, tmp_path, "val")
+
+
+HEADER = "Index,Folder,Filename,Image Size,BBox,Categorical_Labels,Continuous_Labels,Gender,Age\n"
+ROWS = (
+    '0,emodb/images,a.jpg,"[9, 9]","[86, 58, 564, 628]","[\'Disconnection\', \'Doubt/Confusion\']","[5, 3]",Male,Adult\n'
+    '1,emodb/images,a.jpg,"[9, 9]","[6, 5, 64, 62]","[\'Peace\']","[5, 3]",Male,Adult\n'
+)
+
+
+def test_emotic_csv(tmp_path):
+    (tmp_path / "test.csv").write_text(HEADER + ROWS)
+    (only,) = read_emotic(tmp_path / "test.csv", tmp_path, "test")
+    assert only.image == tmp_path / "emodb/images/a.jpg"
+    assert [subject.body for subject in only.subjects] == [(86, 58, 564, 628), (6, 5, 64, 62)]
+    assert only.subjects[0].labels == {"disconnection", "doubt / confusion"}
+
+
+def test_csv_with_a_column_for_each_category(tmp_path):
+    (tmp_path / "x.csv").write_text(
+        "Folder,Filename,Width,Height,X_min,Y_min,X_max,Y_max,Valence,Age,Peace,Doubt/Confusion,Anger\n"
+        "f,a.jpg,640,1,1,2,30,40,1,1,1,1.0,0\n"
+    )
+    (only,) = read_emotic(tmp_path / "x.csv", tmp_path, "test")
+    assert only.subjects == (Subject((1, 2, 30, 40), None, frozenset({"peace", "doubt / confusion"})),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", "a,b\n1,2\n", "needs the columns Folder, Filename and BBox .*has a, b"),
+        ("x.csv", HEADER, "no annotated person"),
+        ("x.csv", HEADER + ROWS.replace("[6, 5, 64, 62]", "[6, 5"), "line 3"),
+        ("x.mat", "no matlab", "is not a MATLAB 5 to 7 file"),
+        ("absent.mat", None, "no such file"),
+    ],
+)
+def test_files_that_can_not_be_used_are_named(name, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        read_emotic(tmp_path / name, tmp_path, "test")
+
+
+def test_folders_of_classes(tmp_path):
+    for name in ("Anger/1.png", "Happy/2.jpg", "Neutral/3.png", "Anger/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    examples = read_caers(tmp_path, {"Happy": "happiness", "Neutral": ""})
+    assert [(example.image.name, *example.subjects[0].labels) for example in examples] == [
+        ("1.png", "anger"),
+        ("2.jpg", "happiness"),
+    ]
+    check_labels(examples, EMOTIC_LABELS)
+    with pytest.raises(DatasetError, match="no label 'happy', 'neutral'.*--map"):
+        check_labels(read_caers(tmp_path, {}), EMOTIC_LABELS)
+    with pytest.raises(DatasetError, match="no folders with pictures"):
+        read_caers(tmp_path / "Anger", {})
+
+
+def test_average_precision_by_hand():
+    """Ranked: yes no yes yes no: precision 1, 2/3, 3/4 where recall grows by a third each: 0.8056."""
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    truth = np.array([1, 0, 1, 1, 0])
+    expected = (1 + 2 / 3 + 3 / 4) / 3
+    columns = np.stack([truth, 1 - truth, 0 * truth], axis=1).astype(bool)
+    found = precision.average_precision(columns, np.stack([scores] * 3, axis=1))
+    assert found[0] == pytest.approx(expected)
+    assert found[1] == pytest.approx((1 / 2 + 2 / 5) / 2)
+    assert np.isnan(found[2])
+    assert precision.mean(found) == pytest.approx((found[0] + found[1]) / 2)
+
+
+def test_weights_are_repetitions(rng):
+    truth, scores = rng.random((40, 3)) < 0.3, rng.random((40, 3))
+    weights = precision.resamplings(np.repeat(np.arange(20), 2), repeats=1)[0]
+    assert weights.sum() == pytest.approx(40, abs=20)
+    assert np.array_equal(weights[::2], weights[1::2])  # persons of one picture stay together
+    times = weights.astype(int)
+    repeated = precision.average_precision(np.repeat(truth, times, axis=0), np.repeat(scores, times, axis=0))
+    np.testing.assert_allclose(precision.average_precision(truth, scores, weights), repeated, rtol=1e-12)
+
+
+def test_intervals_shrink_with_the_number_of_pictures(rng):
+    widths = []
+    for count in (50, 800):
+        truth = rng.random((count, 1)) < 0.4
+        scores = truth * 0.3 + rng.random((count, 1))
+        samples = precision.bootstrap_ap(truth, scores, precision.resamplings(np.arange(count), 200))
+        value = precision.average_precision(truth, scores)[0]
+        interval = precision.Interval.of(value, samples[:, 0])
+        assert interval.low < value < interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < 0.4 * widths[0]
+
+
+def made_up(rng, skill, missing=()):
+    """Predictions of a hundred persons in fifty pictures."""
+    truth = np.random.default_rng(1).random((100, 26)) < 0.2
+    truth[:, 7] = False
+    scores = skill * truth + rng.random((100, 26))
+    scores[list(missing)] = np.nan
+    return Predictions(MODEL, tuple(EMOTIC_LABELS), np.repeat(np.arange(50), 2), truth, scores, ["x.jpg: damaged"])
+
+
+def test_variants_are_compared_on_the_same_persons(rng, tmp_path):
+    good, bad = made_up(rng, 1.0, missing=(3,)), made_up(rng, 0.1, missing=(5, 6))
+    measured = compare([bad, good], repeats=100, with_top1=True)
+    assert [one.compared for one in measured] == [97, 97]
+    assert measured[0].gain is None
+    assert measured[1].gain.low > 0
+    assert measured[1].gain.value == pytest.approx(measured[1].mean_ap.value - measured[0].mean_ap.value)
+    assert measured[1].top1.value > measured[0].top1.value
+    report = write_report(measured, {"dataset": "emotic", "images": tmp_path}, tmp_path)
+    written = json.loads((tmp_path / "accuracy.json").read_text())
+    assert written["variants"][1]["mAP"]["value"] == pytest.approx(measured[1].mean_ap.value)
+    assert written["variants"][0]["AP"]["disconnection"]["value"] is None
+    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+    text = (tmp_path / "accuracy.md").read_text()
+    assert text == to_markdown(report)
+    assert "Synthetic weights" in text
+    assert "- x.jpg: damaged" in text
+    assert to_report(measured, {})["persons"] == {"annotated": 100, "compared": 97}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "x"], "needs --annotations"),
+        (["--images", "x", "--dataset", "caer-s", "--precisions", "int8"], "--cal"),
+    ],
+)
+def test_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        accuracy.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_pictures_that_are_not_there(tmp_path, capsys):
+    (tmp_path / "test.csv").write_text(HEADER + ROWS)
+    assert accuracy.main(["--annotations", str(tmp_path / "test.csv"), "--images", str(tmp_path)]) == 1
+    assert "1 of 1 pictures are not there, the first is" in capsys.readouterr().err
