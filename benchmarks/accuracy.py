@@ -51,7 +51,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--limit", type=int, metavar="N", help="the first N pictures only")
     add("--bootstrap", type=int, default=1000, metavar="N", help="resamplings for the intervals (default: 1000)")
-    add("--url", default="localhost:8001", help="the server's gRPC address (default: localhost:8001)")
+    add("--url", help="the server's gRPC address (default: $COCOER_URL, else localhost:8001)")
     add("--concurrency", type=int, default=4, metavar="N", help="pictures on their way at once (default: 4)")
     add("--channel-orders", nargs="+", choices=("bgr", "rgb"), metavar="ORDER", help="build and compare: bgr, rgb")
     add("--precisions", nargs="+", choices=("fp32", "fp16", "int8"), metavar="P", help="the same: fp32, fp16, int8")
@@ -79,7 +79,7 @@ def load(args: argparse.Namespace) -> list[Example]:
     return examples
 
 
-def measure(url: str, examples: Sequence[Example], args: argparse.Namespace) -> Predictions:
+def measure(url: str | None, examples: Sequence[Example], args: argparse.Namespace) -> Predictions:
     with CocoerClient(url, timeout=120) as client:
         client.check_ready()
         labels = client.infer(np.zeros((8, 8, 3), dtype=np.uint8), []).labels

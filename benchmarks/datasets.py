@@ -111,11 +111,10 @@ def _csv_rows(annotations: Path) -> Iterator[tuple[Path, Subject]]:
         names = {name.strip().lower(): name for name in reader.fieldnames or ()}
         missing = [name for name in ("folder", "filename") if name not in names]
         if missing or not ("bbox" in names or "x_min" in names):
-            wanted, there = (
-                "Folder, Filename and BBox (or X_min, Y_min, X_max, Y_max)",
-                ", ".join(reader.fieldnames or ()),
+            there = ", ".join(reader.fieldnames or ())
+            raise DatasetError(
+                f"{annotations}: needs the columns Folder, Filename, BBox (or X_min, Y_min, X_max, Y_max); has {there}"
             )
-            raise DatasetError(f"{annotations}: needs the columns {wanted}, has {there}")
         for number, raw in enumerate(reader, start=2):
             row = {key: raw[name] for key, name in names.items()}
             try:

@@ -30,14 +30,14 @@ class AsyncCocoerClient:
 
     def __init__(
         self,
-        url: str = "localhost:8001",
+        url: str | None = None,
         timeout: float = 30.0,
         retries: int = 4,
         tls: TLS | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.connection = Connection(url, timeout, retries, tls, headers)
-        self._client = grpcaio.InferenceServerClient(url, **self.connection.channel)
+        self._client = grpcaio.InferenceServerClient(self.connection.url, **self.connection.channel)
 
     async def __aenter__(self) -> AsyncCocoerClient:
         return self

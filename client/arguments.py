@@ -109,7 +109,7 @@ def _add_recognition(parser: argparse.ArgumentParser) -> None:
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
-    group.add_argument("--url", default="localhost:8001", help="its gRPC address (default: localhost:8001)")
+    group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
         "--concurrency", type=_whole, default=4, metavar="N", help="pictures on their way at once (default: 4)"
     )

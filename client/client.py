@@ -31,14 +31,14 @@ class CocoerClient:
 
     def __init__(
         self,
-        url: str = "localhost:8001",
+        url: str | None = None,
         timeout: float = 30.0,
         retries: int = 4,
         tls: TLS | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.connection = Connection(url, timeout, retries, tls, headers)
-        self._client = grpcclient.InferenceServerClient(url, **self.connection.channel)
+        self._client = grpcclient.InferenceServerClient(self.connection.url, **self.connection.channel)
 
     def __enter__(self) -> CocoerClient:
         return self

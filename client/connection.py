@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -53,11 +54,17 @@ class TLS:
         return {name: str(path) for name, path in given.items() if path is not None}
 
 
+def default_url() -> str:
+    """The server's address where none is given."""
+    return os.environ.get("COCOER_URL") or "localhost:8001"
+
+
 class Connection:
     """Options of a connection, and what becomes of a call's failure.
 
     Args:
-        url: host:port of Triton's gRPC endpoint.
+        url: host:port of Triton's gRPC endpoint; None: what the environment variable ``COCOER_URL`` says, else
+            localhost:8001.
         timeout: seconds to wait for each answer, all tries together.
         retries: times to ask again, with growing pauses, where the server was busy or could not be reached. Asking
             twice does no harm: an answer depends on its request alone. Anything else is not tried again.
@@ -67,13 +74,13 @@ class Connection:
 
     def __init__(
         self,
-        url: str = "localhost:8001",
+        url: str | None = None,
         timeout: float = 30.0,
         retries: int = 4,
         tls: TLS | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.url, self.timeout, self.retries = url, timeout, retries
+        self.url, self.timeout, self.retries = url or default_url(), timeout, retries
         # gRPC allows no capitals in their names.
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         self.channel = {

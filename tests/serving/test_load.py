@@ -15,6 +15,7 @@ from client import CocoerClient, InvalidRequest, RequestTimeout, ServerBusy
 from export.configs import MAX_QUEUE
 from tests import golden as gold
 from tests import hostile
+from tests.serving.test_metrics import key, scrape
 from tests.serving.test_served import (
     as_persons,
     assert_same_result,
@@ -106,14 +107,16 @@ def test_a_request_is_not_begun_after_its_time(server, one_person):
     assert len(statuses) == 2
 
 
-def settled(triton, model):
-    """Rows a model has run, once it runs no more."""
-    count = served_count(triton, model)
-    while True:
-        time.sleep(5)
-        if (now := served_count(triton, model)) == count:
-            return count
-        count = now
+def settled(server, triton, model):
+    """Rows a model has run, once nothing is queued or runs any more."""
+    while scrape(server)[key("cocoer_requests_running")] or pending(server):
+        time.sleep(0.2)
+    return served_count(triton, model)
+
+
+def pending(server):
+    """Requests that Triton has accepted and not begun."""
+    return sum(value for (name, _), value in scrape(server).items() if name == "nv_inference_pending_request_count")
 
 
 def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
@@ -122,7 +125,7 @@ def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
     crowd = Sender(server.url, image_inputs(sample_bytes, rows))
     queue = Sender(server.url, image_inputs(sample_bytes, rows[:, :6]))
     with grpcclient.InferenceServerClient(server.url) as triton:
-        before = settled(triton, "head_encoder")
+        before = settled(server, triton, "head_encoder")
         for _ in range(2):
             crowd.send()
         time.sleep(1)
@@ -132,7 +135,7 @@ def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
         for call in [*crowd.calls, *queue.calls]:
             call.cancel()
         assert {answer.status for answer in [*crowd.wait(), *queue.wait()]} == {"StatusCode.CANCELLED"}
-        ran = settled(triton, "head_encoder") - before
+        ran = settled(server, triton, "head_encoder") - before
     # 128 persons are recognised at a time; what was under way when the cancellation came is finished.
     assert 0 < ran <= 2 * 256
 

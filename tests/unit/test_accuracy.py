@@ -73,8 +73,8 @@ def test_emotic_mat(mat, tmp_path):
 
 HEADER = "Index,Folder,Filename,Image Size,BBox,Categorical_Labels,Continuous_Labels,Gender,Age\n"
 ROWS = (
-    '0,emodb/images,a.jpg,"[9, 9]","[86, 58, 564, 628]","[\'Disconnection\', \'Doubt/Confusion\']","[5, 3]",Male,Adult\n'
-    '1,emodb/images,a.jpg,"[9, 9]","[6, 5, 64, 62]","[\'Peace\']","[5, 3]",Male,Adult\n'
+    '0,emodb/images,a.jpg,[],"[86, 58, 564, 628]","[\'Disconnection\', \'Doubt/Confusion\']","[5, 3]",Male,Adult\n'
+    '1,emodb/images,a.jpg,[],"[6, 5, 64, 62]","[\'Peace\']","[5, 3]",Male,Adult\n'
 )
 
 
@@ -98,7 +98,7 @@ def test_csv_with_a_column_for_each_category(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", "a,b\n1,2\n", "needs the columns Folder, Filename and BBox .*has a, b"),
+        ("x.csv", "a,b\n1,2\n", "needs the columns Folder, Filename, BBox .*has a, b"),
         ("x.csv", HEADER, "no annotated person"),
         ("x.csv", HEADER + ROWS.replace("[6, 5, 64, 62]", "[6, 5"), "line 3"),
         ("x.mat", "no matlab", "is not a MATLAB 5 to 7 file"),
