@@ -175,6 +175,7 @@ def _figure(report: Mapping[str, Any]) -> Figure:
     axes.set(yticks=np.arange(len(shown)), yticklabels=shown, xlim=(0, 100), xlabel="average precision, %")
     synthetic = " (SYNTHETIC WEIGHTS)" if variants[0]["synthetic"] else ""
     axes.set_title(f"{report['settings'].get('dataset')}: {report['persons']['compared']} persons{synthetic}")
-    axes.legend(loc="lower right", fontsize=9)
+    axes.margins(y=0.01)
+    figure.legend(loc="outside lower center", fontsize=9, ncols=2)
     axes.grid(axis="x", alpha=0.3)
     return figure

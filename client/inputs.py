@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,3 +107,28 @@ def _tensor(name: str, array: np.ndarray, dtype: str) -> grpcclient.InferInput:
     tensor = grpcclient.InferInput(name, list(array.shape), dtype)
     tensor.set_data_from_numpy(array)
     return tensor
+
+
+def read_persons(path: Path) -> list[BoxPair]:
+    """Boxes from a JSON file; raises ``InvalidInput`` where it is not what ``--persons`` takes."""
+    try:
+        persons = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    if not isinstance(persons, list) or not all(map(_is_box_pair, persons)):
+        raise InvalidInput(
+            f'{path} must hold [{{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}}, ...] in pixels; '
+            'without "head", the server looks for it'
+        )
+    return persons
+
+
+def _is_box_pair(person: Any) -> bool:
+    return (
+        isinstance(person, dict) and _is_box(person.get("body")) and ("head" not in person or _is_box(person["head"]))
+    )
+
+
+def _is_box(box: Any) -> bool:
+    numbers = isinstance(box, list) and len(box) == 4
+    return numbers and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in box)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from client.report import warnings_of
+
 Record = dict[str, Any]
 """A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``; ``picture``, ``source``, ``options`` where there are
 any; then RESULT's keys, or ``error`` with ``kind`` and ``message``."""
@@ -111,7 +113,7 @@ class CsvFile(Stream):
 
     def _start(self, labels: Sequence[str]) -> None:
         boxes = [f"{part}_{corner}" for part in ("body", "head") for corner in CORNERS]
-        names = ["file", "frame", "person", *boxes, *LISTS, *(f"p({label})" for label in labels), "error"]
+        names = ["file", "frame", "person", *boxes, *LISTS, *(f"p({label})" for label in labels), "warnings", "error"]
         self.writer = csv.DictWriter(self.file, names, restval="", lineterminator="\n")
         self.writer.writeheader()
         self.writer.writerows(self.held)
@@ -126,6 +128,7 @@ def csv_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     common = {"file": record["file"], "frame": record.get("frame", "")}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]
+    common["warnings"] = "; ".join(warnings_of(record))
     rows = []
     for person in record["persons"]:
         row = {**common, "person": person["id"]}

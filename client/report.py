@@ -33,12 +33,20 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
         boxes_given: the boxes came with the request, so that the detector does not matter.
     """
     image, persons = result["image"], result["persons"]
-    noun = "person" if len(persons) == 1 else "persons"
-    lines = [f"{file}  {image['width']}x{image['height']}  {len(persons) or 'no'} {noun}"]
+    lines = [f"{file}  {image['width']}x{image['height']}  {counted(len(persons), 'person')}"]
     lines += [f"  !! {warning}" for warning in shown_warnings(result, boxes_given)]
     for person in persons:
         lines += ["", *_format_person(person, result["labels"])]
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(0, "person"), counted(1, "person"), counted(2, "person")
+    ('no persons', '1 person', '2 persons')
+    """
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def format_line(record: Mapping[str, Any]) -> str:

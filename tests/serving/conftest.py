@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+import client.aio
+import client.client
 from client import CocoerClient
+from client.connection import results_of
 from serving.server import TritonServer
-from tests.conftest import CACHE
+from tests.conftest import CACHE, PROJECT
+
+SCHEMA = json.loads((PROJECT / "docs" / "result.schema.json").read_text())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_result_fits_the_schema() -> Iterator[None]:
+    """Whatever the clients are told in these tests is held against docs/result.schema.json."""
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+
+    def checked(response: object) -> list[dict]:
+        results = results_of(response)
+        for result in results:
+            validator.validate(result)
+        return results
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (client.client, client.aio):
+            patch.setattr(module, "results_of", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -92,20 +92,6 @@ def test_folders_of_classes(opencv_server, emotic, tmp_path):
     assert "most probable label is right" in text
 
 
-def test_channel_orders_side_by_side(checkpoints, emotic, tmp_path):
-    """Builds and serves bgr and rgb, one after the other."""
-    common = [COMMAND, "--annotations", emotic / "Annotations.mat", "--images", emotic, "--bootstrap", "20"]
-    run = run_python(
-        *common, "--channel-orders", "bgr", "rgb", "--checkpoints", checkpoints(1), "--output-dir", tmp_path, "--json"
-    )
-    assert run.returncode == 0, run.stderr
-    report = json.loads(run.stdout)
-    assert [variant["name"] for variant in report["variants"]] == ["bgr fp32", "rgb fp32"]
-    first, second = report["variants"]
-    assert first["mAP"] != second["mAP"]
-    assert second["gain"]["value"] == pytest.approx(second["mAP"]["value"] - first["mAP"]["value"])
-
-
 def test_no_server(emotic, tmp_path):
     options = ["--annotations", emotic / "test.csv", "--images", emotic, "--url", "127.0.0.1:9"]
     run = run_python(COMMAND, *options, "--output-dir", tmp_path / "out")

@@ -83,7 +83,7 @@ def test_several_pictures_one_of_them_bad(opencv_server, tmp_path):
     assert [len(result["persons"]) for result in results] == [1, 0]
     lines = run.stderr.splitlines()
     assert re.match(
-        r"2 pictures, 1 persons in \d+\.\d s \(\d+\.\d pictures/s\); 2 failed; results: .*results.jsonl", lines[0]
+        r"2 pictures, 1 person in \d+\.\d s \(\d+\.\d pictures/s\); 2 failed; results: .*results.jsonl", lines[0]
     )
     assert lines[1:] == [
         f"error: {tmp_path}/bad.jpg: IMAGE is not a picture in JPEG, PNG, WebP or BMP format",

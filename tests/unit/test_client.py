@@ -1,6 +1,7 @@
 """The client without a server: what it sends, what it makes of results, files, text, usage."""
 
 import csv
+import doctest
 import io
 import json
 import subprocess
@@ -13,10 +14,11 @@ import pytest
 from PIL import Image
 
 import client.ordered
+import client.report
 from client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy, infer
 from client.arguments import make_parser
 from client.connection import MAX_BATCH, as_outcome, prepare_batch
-from client.inputs import encode_image, persons_rows
+from client.inputs import encode_image, persons_rows, read_persons
 from client.journal import Journal
 from client.ordered import in_order
 from client.outputs import CsvFile, JsonFile, csv_rows
@@ -132,8 +134,6 @@ class TestInOrder:
         assert len(taken) <= 7
 
     def test_doctest_module(self):
-        import doctest
-
         assert doctest.testmod(client.ordered).failed == 0
 
 
@@ -318,6 +318,9 @@ class TestFiles:
 
 
 class TestText:
+    def test_docstrings(self):
+        assert doctest.testmod(client.report).failed == 0
+
     def test_warnings(self):
         assert warnings_of(make_result((1, 1), [])) == []
         assert "SYNTHETIC WEIGHTS" in warnings_of(make_result((1, 1), [], synthetic=True))[0]
@@ -347,7 +350,7 @@ class TestUsage:
     def test_boxes_file(self, tmp_path):
         boxes = [{"body": [1, 2, 3, 4.5], "head": [1, 2, 3, 4]}, {"body": [1, 2, 3, 4]}]
         (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-        assert infer.read_persons(tmp_path / "boxes.json") == boxes
+        assert read_persons(tmp_path / "boxes.json") == boxes
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

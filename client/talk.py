@@ -1,0 +1,112 @@
+"""What ``infer.py`` says while it works, and its totals."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from client.errors import ServerUnavailable
+from client.journal import Journal
+from client.outputs import Record
+from client.report import counted, format_line, format_result, shown_warnings
+from client.run import Outcome
+from client.sources import Source
+
+MOST_FAILURES = 20
+"""Listed at the end."""
+
+
+@dataclass
+class Totals:
+    """What has become of it so far."""
+
+    pictures: int = 0
+    persons: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+    lost: ServerUnavailable | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def count(self, outcome: Outcome) -> None:
+        if not outcome.is_new:
+            self.skipped += len(outcome.records)
+            return
+        for record in outcome.records:
+            if "error" in record:
+                place = f" frame {record['frame']}" if "frame" in record else ""
+                self.failures.append(f"{record['file']}{place}: {record['error']['message']}")
+            else:
+                self.pictures += 1
+                self.persons += len(record["persons"])
+
+    def summary(self) -> str:
+        seconds = time.monotonic() - self.started
+        parts = [f"{counted(self.pictures, 'picture')}, {counted(self.persons, 'person')} in {seconds:.1f} s"]
+        if self.pictures:
+            parts[0] += f" ({self.pictures / seconds:.1f} pictures/s)"
+        if self.skipped:
+            parts.append(f"{self.skipped} done before")
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed")
+        return "; ".join(parts)
+
+
+class Talk:
+    """What is said while it runs: text on standard output, the bar, the summary and errors on standard error."""
+
+    def __init__(self, args: argparse.Namespace, sources: Sequence[Source]) -> None:
+        self.args = args
+        self.several = len(sources) > 1 or any(source.is_video for source in sources)
+        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv)
+        endless = any(source.kind == "camera" for source in sources)
+        # Without a terminal (None), or anything to wait for, no bar.
+        hidden = True if args.quiet or not self.several else None
+        total = None if endless else len(sources)
+        self.warned = False
+        self.bar = tqdm(total=total, unit="picture", disable=hidden, dynamic_ncols=True, smoothing=0.1)
+
+    def expect(self, frames: int | None) -> None:
+        """A video, counted as one, has this many frames."""
+        if self.bar.total is not None and frames is not None:
+            self.bar.total += frames - 1
+            self.bar.refresh()
+
+    def tell(self, outcome: Outcome, boxes_given: bool) -> None:
+        self.bar.update(len(outcome.records))
+        if not self.text or not outcome.is_new or outcome.error is not None:
+            return
+        for record in outcome.records:
+            if self.several and not self.args.verbose:
+                self._warn(record, boxes_given)
+                text = format_line(record)
+            else:
+                text = format_result(record["file"], record, boxes_given) + "\n"
+                if "picture" in record:
+                    text += f"\npicture: {record['picture']}"
+            tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def _warn(self, record: Record, boxes_given: bool) -> None:
+        """What must not be overlooked, once for all pictures."""
+        if not self.warned:
+            for warning in shown_warnings(record, boxes_given):
+                tqdm.write(f"!! {warning}", file=sys.stdout)
+        self.warned = True
+
+    def close(self, totals: Totals, journal: Journal | None) -> None:
+        self.bar.close()
+        if self.several and not self.args.quiet:
+            print(totals.summary() + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
+        for failure in totals.failures[:MOST_FAILURES]:
+            complain(failure)
+        if len(totals.failures) > MOST_FAILURES:
+            complain(f"... and {len(totals.failures) - MOST_FAILURES} more")
+
+
+def complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
