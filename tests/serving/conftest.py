@@ -9,9 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import client.aio
-import client.client
-from client import CocoerClient
+from client import CocoerClient, aio
+from client import client as synchronous
 from client.connection import results_of
 from serving.server import TritonServer
 from tests.conftest import CACHE, PROJECT
@@ -31,7 +30,7 @@ def every_result_fits_the_schema() -> Iterator[None]:
         return results
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (client.client, client.aio):
+        for module in (synchronous, aio):
             patch.setattr(module, "results_of", checked)
         yield
 
