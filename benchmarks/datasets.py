@@ -12,8 +12,9 @@ from typing import Any
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from client.sources import IMAGE_SUFFIXES
+
 Box = tuple[float, float, float, float]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SPELLINGS = {"disquitement": "disquietment", "doubt/confusion": "doubt / confusion"}
 """How EMOTIC's files write what the network's labels write otherwise, in small letters."""
 

@@ -139,6 +139,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("standard input (-) can be read once")
     if [args.json, args.jsonl, args.csv].count("-") > 1:
         parser.error("only one of --json, --jsonl and --csv can go to standard output")
+    if args.resume and args.explain:
+        parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
     if bool(args.tls_cert) != bool(args.tls_key):

@@ -132,7 +132,8 @@ def backoff(retries: int) -> list[float]:
 
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Request parameters of those options that are given."""
-    return {name: value for name, value in options.items() if value not in (None, False)}
+    # Not "in (None, False)": a threshold of 0 equals False.
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def results_of(response: Any) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ BESIDE = (MOST_LABELS, 4, 3)
 """Labels per panel, tried until all panels find a place beside their faces."""
 FIXED = (*BESIDE, 2, 1)
 """The same where there may be no margin."""
+MOST_BESIDE, MOST_PANELS = 24, 60
+"""Persons with a panel beside their face, and with a panel at all; larger crowds get their numbers only."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ def annotate(
     figures = _figures(result["persons"], canvas.width // image.width)
     text = _text_size(canvas)
     badges = _draw_figures(canvas, figures)
-    placed = _beside(figures, result["labels"], canvas.size, text, badges, FIXED if fixed_size else BESIDE)
+    details = () if len(figures) > MOST_BESIDE else FIXED if fixed_size else BESIDE
+    placed = _beside(figures, result["labels"], canvas.size, text, badges, details)
     if placed is not None:
         for panel, place_of_it in placed:
             panel.draw(canvas, place_of_it)
-    elif not fixed_size:
+    elif not fixed_size and len(figures) <= MOST_PANELS:
         canvas = _with_margin(canvas, figures, result["labels"], text)
     return with_banner(canvas, warnings) if warnings else canvas
 

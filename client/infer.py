@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             interrupted = True
         talk.close(totals, journal)
-    return status(totals, interrupted, sources, journal)
+    return status(totals, interrupted, journal)
 
 
 def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
@@ -101,9 +101,9 @@ def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
     return list(dict.fromkeys(sources)), problems
 
 
-def until_lost(outcomes: Iterator[Outcome], totals: Totals) -> Iterator[Outcome]:
+def until_lost(outcomes: Generator[Outcome, None, None], totals: Totals) -> Iterator[Outcome]:
     """Outcomes, until one tells that the server is gone: the rest would fail the same way."""
-    with contextlib.closing(outcomes) as open_outcomes:  # type: ignore[type-var]
+    with contextlib.closing(outcomes) as open_outcomes:
         for outcome in open_outcomes:
             yield outcome
             if isinstance(outcome.error, ServerUnavailable) and not isinstance(outcome.error, ServerBusy):
@@ -118,7 +118,7 @@ def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> No
             print(f"explanation: {args.explain}", file=sys.stderr)
 
 
-def status(totals: Totals, interrupted: bool, sources: Sequence[Source], journal: Journal | None) -> int:
+def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
     """The exit status; says what to do where not all was done."""
     if not interrupted and totals.lost is None:
         return SOME_FAILED if totals.failures else DONE

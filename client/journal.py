@@ -50,7 +50,7 @@ class Journal:
             records = [self._at(file, place) for place in places]
         picture = records[-1].get("picture")
         current = source.fingerprint()
-        if current is None or any(record.get("source") != current for record in records):
+        if current is None or any(record.get("source") != current or "error" in record for record in records):
             return None
         if self.wants_pictures and (picture is None or not Path(picture).exists()):
             return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Run:
         self.journal, self.names, self.expect = journal, names, expect
         self.video: VideoFile | None = None
 
-    def outcomes(self, sources: Sequence[Source]) -> Iterator[Outcome]:
+    def outcomes(self, sources: Sequence[Source]) -> Generator[Outcome, None, None]:
         """In the order of the sources, each written (picture, video, journal) before it is handed out."""
         try:
             for outcome in in_order(self._ask, self._tasks(sources), self.args.concurrency):
@@ -123,7 +123,8 @@ class Run:
         except (CocoerError, OSError) as error:
             failure = {"kind": type(error).__name__, "message": _message(error)}
             plain = None if task.frame is None else open_upright(task.frame.pixels)
-            return Outcome(task, [{**self._facts(task), "error": failure}], error, plain)
+            facts = self._facts(task if task.frame is not None else replace(task, picture=None))
+            return Outcome(task, [{**facts, "error": failure}], error, plain)
 
     def _recognise(self, task: Task) -> Outcome:
         if task.problem is not None:
@@ -168,4 +169,5 @@ class Run:
 
 
 def _message(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    """Reading has errors of its own; what remains of the system's is about writing."""
+    return f"can't write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

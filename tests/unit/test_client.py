@@ -278,6 +278,8 @@ class TestJournal:
         assert self.reopened(tmp_path / "j").done(source) is None
         self.written(tmp_path / "j", *frames[:2], *frames)
         assert self.reopened(tmp_path / "j").done(source) == frames
+        self.written(tmp_path / "j", frames[0], {**frames[1], "error": {"message": "busy"}}, frames[2])
+        assert self.reopened(tmp_path / "j").done(source) is None
 
 
 class TestFiles:
@@ -363,6 +365,7 @@ class TestUsage:
             (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl and --csv"),
             (["-", "-"], "standard input"),
             (["-", "--resume"], "--resume can't tell"),
+            (["a.png", "--resume", "--explain", "x.html"], "--explain needs a new answer"),
             (["a.png", "--tls-key", "x"], "go together"),
             ([], "the following arguments are required: INPUT"),
         ],

@@ -23,10 +23,11 @@ class FakeTriton:
     """Answers with what it is given, one after the other."""
 
     def __init__(self, *answers):
-        self.answers, self.timeouts = list(answers), []
+        self.answers, self.timeouts, self.parameters = list(answers), [], []
 
     def infer(self, model, inputs, *, parameters, headers, client_timeout, timeout):
         self.timeouts.append((client_timeout, timeout))
+        self.parameters.append(parameters)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -64,6 +65,13 @@ def test_gives_up_after_as_many_tries_as_it_may(pauses):
     with pytest.raises(ServerBusy, match="nowhere:1 is busy: Exceeds maximum queue size"):
         client.infer_raw(b"")
     assert len(client._client.timeouts) == 4
+
+
+def test_options_that_are_given_are_sent(pauses):
+    """Zero is a threshold; what is not given is the server's."""
+    client = client_of(Answer())
+    client.infer_raw(b"", final_threshold=0.0, level_threshold=None, timing=False)
+    assert client._client.parameters == [{"final_threshold": 0.0}]
 
 
 def test_gives_up_when_the_time_is_over():

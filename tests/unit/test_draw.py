@@ -107,6 +107,14 @@ def test_panels_cover_no_face_nor_each_other_nor_leave_the_frame(size, count, fi
             assert not any(shared_area(rect, other) for other in [*heads, *badges, *panels[:index]])
 
 
+@pytest.mark.parametrize(("count", "panels"), [(24, 24), (25, 25), (60, 60), (61, 0), (512, 0)])
+def test_crowds(count, panels, seen, rng):
+    """Up to sixty panels; then numbers only."""
+    annotate(Image.new("RGB", (1280, 720), GROUND), make_result((1280, 720), crowd((1280, 720), count, rng)))
+    assert [kind for kind, _, _ in seen].count("panel") == panels
+    assert [kind for kind, _, _ in seen].count("badge") == count
+
+
 def test_one_person_has_the_panel_beside_the_face(seen):
     person = make_person(1, [100, 100, 400, 480], [200, 150, 300, 280], LABELS)
     annotate(Image.new("RGB", (640, 480), GROUND), make_result((640, 480), [person]))
