@@ -142,10 +142,10 @@ def test_detection_end_to_end(client, checkpoints, sample_bytes, sample_bgr):
 
 def test_min_score_and_thresholds(client, sample_bytes):
     assert client.infer_raw(sample_bytes, min_score=1.0)["persons"] == []
-    everything = client.infer_raw(sample_bytes, final_threshold=0.0, level_threshold=1.0)
-    for person in everything["persons"]:
-        assert person["pred"] == list(EMOTIC_LABELS)
-        assert person["head"] == person["VI"] == []
+    boxes = [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}]
+    (person,) = client.infer_raw(sample_bytes, boxes, final_threshold=0.0, level_threshold=1.0)["persons"]
+    assert person["pred"] == list(EMOTIC_LABELS)
+    assert person["head"] == person["VI"] == []
 
 
 def results_of(answer):

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +26,7 @@ from client.outputs import CsvFile, JsonFile, csv_rows
 from client.pictures import Names, save_png
 from client.report import format_line, format_result, shown_warnings, warnings_of
 from client.sources import Source, find_sources
+from client.video import Video
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
@@ -280,6 +282,45 @@ class TestJournal:
         assert self.reopened(tmp_path / "j").done(source) == frames
         self.written(tmp_path / "j", frames[0], {**frames[1], "error": {"message": "busy"}}, frames[2])
         assert self.reopened(tmp_path / "j").done(source) is None
+
+
+class FakeCamera:
+    """Stands for OpenCV's: a camera that gives a grey frame whenever asked, and never ends."""
+
+    opened = None
+
+    def __init__(self, index):
+        FakeCamera.opened, self.frame = index, 0
+
+    def isOpened(self):
+        return True
+
+    def get(self, what):
+        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}[what]
+
+    def grab(self):
+        self.frame += 1
+        return True
+
+    def retrieve(self):
+        return True, np.full((4, 6, 3), (0, 0, self.frame), dtype=np.uint8)
+
+    def release(self):
+        FakeCamera.opened = None
+
+
+def test_a_camera(monkeypatch):
+    """Every third frame, five of them, as RGB; released afterwards. There is no camera where this is tested."""
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    video = Video(Source("camera:2", "camera", Path("camera-2")), step=3, most=5)
+    assert FakeCamera.opened == 2
+    assert video.expected() == 5
+    frames = list(video.frames())
+    assert [frame.index for frame in frames] == [0, 3, 6, 9, 12]
+    assert [frame.time_s for frame in frames] == [0, 0.1, 0.2, 0.3, 0.4]
+    assert [frame.last for frame in frames] == [False] * 4 + [True]
+    assert frames[1].pixels[0, 0].tolist() == [4, 0, 0]
+    assert FakeCamera.opened is None
 
 
 class TestFiles:
