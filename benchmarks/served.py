@@ -118,7 +118,7 @@ def break_down(client: CocoerClient, workload: Workload, repeats: int) -> dict[s
         ``client_ms``; ``stages``: stage -> ms; ``models``: model -> its requests per picture, ``queue``,
         ``compute_input``, ``compute_infer``, ``compute_output``, ms per picture.
     """
-    triton = grpcclient.InferenceServerClient(client.connection.url)
+    triton = grpcclient.InferenceServerClient(client.url)
     ask(client, workload)
     before = _statistics(triton)
     stages: dict[str, float] = {}

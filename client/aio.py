@@ -16,28 +16,19 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as grpcaio
 from tritonclient.utils import InferenceServerException
 
-from client.connection import TLS, Attempts, Connection, as_outcome, given_parameters, prepare_batch, results_of
+from client.connection import Attempts, BaseClient, as_outcome, given_parameters, prepare_batch, results_of
 from client.errors import MODEL, CocoerError, InvalidRequest
 from client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
 from client.results import Result
 
 
-class AsyncCocoerClient:
+class AsyncCocoerClient(BaseClient):
     """One connection to a server, for one event loop; arguments and errors are ``CocoerClient``'s.
 
     A cancelled call is cancelled on the server too. Files are read, and arrays encoded, in a thread.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 4,
-        tls: TLS | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.connection = Connection(url, timeout, retries, tls, headers)
-        self._client = grpcaio.InferenceServerClient(self.connection.url, **self.connection.channel)
+    transport = grpcaio.InferenceServerClient
 
     async def __aenter__(self) -> AsyncCocoerClient:
         return self
@@ -53,15 +44,12 @@ class AsyncCocoerClient:
 
     async def check_ready(self) -> None:
         """As ``CocoerClient.check_ready``."""
-        connection = self.connection
         try:
-            ready = await self._client.is_model_ready(
-                MODEL, headers=connection.headers, client_timeout=connection.timeout
-            )
+            ready = await self._client.is_model_ready(MODEL, headers=self.headers, client_timeout=self.timeout)
         except InferenceServerException as error:
-            raise connection.translate(error) from error
+            raise self.translate(error) from error
         if not ready:
-            raise connection.not_ready()
+            raise self.not_ready()
 
     async def infer(self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Any) -> Result:
         """As ``CocoerClient.infer``, with the same options."""
@@ -121,13 +109,12 @@ class AsyncCocoerClient:
 
     async def _ask(self, inputs: list[grpcclient.InferInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """As ``CocoerClient._ask``."""
-        connection = self.connection
         parameters = given_parameters(options)
-        attempts = Attempts(connection.timeout, connection.retries)
+        attempts = Attempts(self.timeout, self.retries)
         while True:
             try:
-                response = await self._client.infer(MODEL, inputs, **connection.call(attempts.left, parameters))
+                response = await self._client.infer(MODEL, inputs, **self.call(attempts.left, parameters))
                 return results_of(response)
             except InferenceServerException as error:
-                pause = attempts.pause_after(connection.translate(error))
+                pause = attempts.pause_after(self.translate(error))
             await asyncio.sleep(pause)

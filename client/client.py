@@ -15,30 +15,21 @@ from typing import Any
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from client.connection import TLS, Attempts, Connection, as_outcome, given_parameters, prepare_batch, results_of
+from client.connection import Attempts, BaseClient, as_outcome, given_parameters, prepare_batch, results_of
 from client.errors import MODEL, CocoerError, InvalidRequest
 from client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
 from client.ordered import in_order
 from client.results import Result
 
 
-class CocoerClient:
+class CocoerClient(BaseClient):
     """One connection to a server; use it as a context manager, or ``close`` it. Threads may share it.
 
     Args:
-        url, timeout, retries, tls, headers: see ``Connection``.
+        url, timeout, retries, tls, headers: see ``BaseClient``.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 4,
-        tls: TLS | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.connection = Connection(url, timeout, retries, tls, headers)
-        self._client = grpcclient.InferenceServerClient(self.connection.url, **self.connection.channel)
+    transport = grpcclient.InferenceServerClient
 
     def __enter__(self) -> CocoerClient:
         return self
@@ -54,13 +45,12 @@ class CocoerClient:
 
     def check_ready(self) -> None:
         """Raise ``ServerUnavailable`` unless the server is there and its model is ready."""
-        connection = self.connection
         try:
-            ready = self._client.is_model_ready(MODEL, headers=connection.headers, client_timeout=connection.timeout)
+            ready = self._client.is_model_ready(MODEL, headers=self.headers, client_timeout=self.timeout)
         except InferenceServerException as error:
-            raise connection.translate(error) from error
+            raise self.translate(error) from error
         if not ready:
-            raise connection.not_ready()
+            raise self.not_ready()
 
     def infer(
         self,
@@ -151,13 +141,12 @@ class CocoerClient:
 
     def _ask(self, inputs: list[grpcclient.InferInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """RESULT of each picture; asks again where that is safe, until the time is over."""
-        connection = self.connection
         parameters = given_parameters(options)
-        attempts = Attempts(connection.timeout, connection.retries)
+        attempts = Attempts(self.timeout, self.retries)
         while True:
             try:
-                response = self._client.infer(MODEL, inputs, **connection.call(attempts.left, parameters))
+                response = self._client.infer(MODEL, inputs, **self.call(attempts.left, parameters))
                 return results_of(response)
             except InferenceServerException as error:
-                pause = attempts.pause_after(connection.translate(error))
+                pause = attempts.pause_after(self.translate(error))
             time.sleep(pause)

@@ -6,10 +6,10 @@ import json
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tritonclient.grpc as grpcclient
@@ -59,7 +59,7 @@ def default_url() -> str:
     return os.environ.get("COCOER_URL") or "localhost:8001"
 
 
-class Connection:
+class BaseClient:
     """Options of a connection, and what becomes of a call's failure.
 
     Args:
@@ -72,6 +72,9 @@ class Connection:
         headers: gRPC metadata of every call, for instance ``{"authorization": "Bearer ..."}`` for a gateway.
     """
 
+    transport: ClassVar[Callable[..., Any]]
+    """Triton's client."""
+
     def __init__(
         self,
         url: str | None = None,
@@ -83,11 +86,8 @@ class Connection:
         self.url, self.timeout, self.retries = url or default_url(), timeout, retries
         # gRPC allows no capitals in their names.
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
-        self.channel = {
-            "ssl": tls is not None,
-            "channel_args": CHANNEL,
-            **(tls.arguments() if tls else {}),
-        }
+        secure = tls.arguments() if tls else {}
+        self._client = self.transport(self.url, ssl=tls is not None, channel_args=CHANNEL, **secure)
 
     def translate(self, error: InferenceServerException) -> CocoerError:
         return translate_error(error, self.url, self.timeout)

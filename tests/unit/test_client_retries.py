@@ -116,7 +116,7 @@ def test_everything_else_is_told_at_once(status, message, error, pauses):
     ],
 )
 def test_busy_is_what_a_working_server_says(status, message):
-    translated = client_of().connection.translate(InferenceServerException(message, f"StatusCode.{status}"))
+    translated = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
     assert isinstance(translated, ServerBusy)
     assert isinstance(translated, ServerUnavailable)
 
@@ -125,7 +125,7 @@ def test_handshakes_are_told_from_absent_servers():
     failure = InferenceServerException(
         "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED\nmore", "StatusCode.UNAVAILABLE"
     )
-    message = str(client_of().connection.translate(failure))
+    message = str(client_of().translate(failure))
     assert message.startswith("no secure connection to nowhere:1: does the server use TLS")
     assert "more" not in message
 
