@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -45,10 +47,17 @@ def encode_image(image: ImageLike) -> bytes:
         return _as_png(_from_array(image))
     if isinstance(image, Image.Image):
         try:
-            return _as_png(ImageOps.exif_transpose(image))
+            return _as_png(upright(image))
         except OSError as error:
             raise InvalidInput(f"the image can't be read: {error}") from error
     raise InvalidInput(f"a picture is bytes, a path, a NumPy array or a Pillow image, not {type(image).__name__}")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation, as the server turns it; where the EXIF data is damaged, as it is."""
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from client.draw import annotate
 from client.errors import InvalidInput
+from client.inputs import upright
 from client.outputs import replace_file
 from client.release_style import annotate_as_release
 from client.report import shown_warnings
@@ -50,7 +51,11 @@ def open_upright(picture: bytes | np.ndarray) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     with Image.open(io.BytesIO(picture)) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        image.load()
+        turned = upright(image)
+    if turned.mode.startswith("I"):  # 16 bits, which Pillow would clip
+        turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+    return turned.convert("RGB")
 
 
 def draw(

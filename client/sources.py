@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
@@ -29,13 +29,11 @@ class Source:
         name: as the user knows it; ``file`` in the results.
         kind: ``file``, ``stdin``, ``url``, ``video`` or ``camera``.
         target: where its annotated picture goes, relative to the output directory, without suffix.
-        problem: why it can't be read, where that is known already.
     """
 
     name: str
     kind: str
     target: PurePath
-    problem: str | None = field(default=None, compare=False)
 
     @property
     def is_video(self) -> bool:
@@ -57,8 +55,6 @@ class Source:
         Raises:
             InvalidInput: can't be read; the message does not repeat the name.
         """
-        if self.problem:
-            raise InvalidInput(self.problem)
         try:
             if self.kind == "stdin":
                 return sys.stdin.buffer.read()

@@ -83,7 +83,7 @@ def test_recipe_of_the_documentation(repositories, certificates, tmp_path):
         assert good.returncode == 0, good.stderr
         assert json.loads(good.stdout)["persons"]
         bad = run_python("client/infer.py", SAMPLE, "--url", url, *options, "--tls-ca", certificates / "stranger.pem")
-        assert bad.returncode == 1
+        assert bad.returncode == 3
         (line,) = bad.stderr.splitlines()
         assert line.startswith(f"error: no secure connection to {url}: does the server use TLS")
 

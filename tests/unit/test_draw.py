@@ -1,10 +1,14 @@
 """Annotated pictures without a server: sizes, crowds, edges, colours, the page."""
 
+import io
+import itertools
 import json
 import math
 
 import numpy as np
 import pytest
+from cocoer_bls.errors import InputError
+from cocoer_bls.images import DecodeLimits, decode
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -13,6 +17,7 @@ from client.draw import COLOURS, SMALLEST_SIDE, annotate, draw_boxes
 from client.explain import page
 from client.pictures import open_upright
 from client.release_style import annotate_as_release
+from tests import hostile
 from tests.results import make_person, make_result
 
 LABELS = (
@@ -225,6 +230,29 @@ def test_orientation_is_the_servers(tmp_path):
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
     assert open_upright((tmp_path / "x.jpg").read_bytes()).size == (20, 30)
+
+
+def accepted(data):
+    """What the server makes of a picture, as RGB; None where it refuses it."""
+    try:
+        return decode(data, DecodeLimits(1 << 22, 1 << 22))[..., ::-1]
+    except InputError:
+        return None
+
+
+def test_pictures_are_shown_as_the_server_takes_them():
+    """Sixteen bits, CMYK, orientation, damaged EXIF, mutated files: whatever the server accepts can be drawn on."""
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    stream = io.BytesIO()
+    Image.fromarray(grey).save(stream, "PNG")
+    samples = [stream.getvalue(), *(sample.data for sample in hostile.good_samples())]
+    samples += itertools.islice(hostile.mutations(seed=3), 1000)
+    taken = 0
+    for data in samples:
+        if (pixels := accepted(data)) is not None:
+            taken += 1
+            assert np.array_equal(np.asarray(open_upright(data)), pixels)
+    assert taken > 100
 
 
 def test_page_escapes_what_it_shows():
