@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from client.outputs import Record
 from client.pictures import Names, draw, open_upright, save_png
 from client.sources import Source
 from client.video import Frame, Video, VideoFile
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Outcome:
 
     task: Task
     records: list[Record]
-    error: CocoerError | OSError | None = None
+    error: Exception | None = None
     frame_image: Image.Image | None = None
     """Annotated; as it was, if it failed."""
     data: bytes = field(default=b"", repr=False)
@@ -120,7 +123,9 @@ class Run:
             return Outcome(task, task.done)
         try:
             return self._recognise(task)
-        except (CocoerError, OSError) as error:
+        except Exception as error:  # one picture's, whatever it is; the others go on
+            if not isinstance(error, (CocoerError, OSError)):
+                logger.exception("unexpected failure of %s", task.source.name)
             failure = {"kind": type(error).__name__, "message": _message(error)}
             plain = None if task.frame is None else open_upright(task.frame.pixels)
             facts = self._facts(task if task.frame is not None else replace(task, picture=None))

@@ -17,7 +17,7 @@ from PIL import Image
 import client.ordered
 import client.report
 from client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy, infer
-from client.arguments import make_parser
+from client.arguments import make_parser, parse_args
 from client.connection import MAX_BATCH, as_outcome, prepare_batch
 from client.inputs import encode_image, persons_rows, read_persons
 from client.journal import Journal
@@ -25,6 +25,7 @@ from client.ordered import in_order
 from client.outputs import CsvFile, JsonFile, csv_rows
 from client.pictures import Names, save_png
 from client.report import format_line, format_result, shown_warnings, warnings_of
+from client.run import Run
 from client.sources import Source, find_sources
 from client.video import Video
 from tests.results import make_person, make_result
@@ -222,6 +223,26 @@ class TestSources:
         names = Names(tmp_path / "a", map(str, inputs), {})
         sources = find_sources([str(path) for path in inputs], False, tmp_path / "a")
         assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]
+
+
+class BrokenClient:
+    """Answers; but has a fault that shows with one picture."""
+
+    def infer_raw(self, image, persons, **options):
+        if image == b"fatal":
+            raise ZeroDivisionError("a fault of ours")
+        return make_result((9, 9), [])
+
+
+def test_a_fault_of_ours_is_one_pictures(tmp_path, caplog):
+    for name, content in (("a.png", b"x"), ("b.png", b"fatal"), ("c.png", b"x")):
+        (tmp_path / name).write_bytes(content)
+    args = parse_args([str(tmp_path), "--no-pictures", "--concurrency", "2"])
+    sources = find_sources(args.inputs, False, args.output_dir)
+    outcomes = list(Run(BrokenClient(), args, None, {}, None, Names(tmp_path, [], {})).outcomes(sources))
+    assert ["error" in record for outcome in outcomes for record in outcome.records] == [False, True, False]
+    assert outcomes[1].records[0]["error"] == {"kind": "ZeroDivisionError", "message": "a fault of ours"}
+    assert "unexpected failure" in caplog.text
 
 
 def record_of(source, **more):
