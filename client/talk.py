@@ -46,6 +46,8 @@ class Totals:
 
     def summary(self) -> str:
         seconds = time.monotonic() - self.started
+        if self.skipped and not (self.pictures or self.failures):
+            return f"nothing left to do; {self.skipped} done before"
         parts = [f"{counted(self.pictures, 'picture')}, {counted(self.persons, 'person')} in {seconds:.1f} s"]
         if self.pictures:
             parts[0] += f" ({self.pictures / seconds:.1f} pictures/s)"
