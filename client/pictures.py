@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,5 +82,4 @@ def draw(
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Write atomically."""
-    save: Callable[[Path], object] = lambda temporary: image.save(temporary, format="PNG")  # noqa: E731
-    replace_file(path, save)
+    replace_file(path, lambda temporary: image.save(temporary, format="PNG"))
