@@ -9,12 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.datasets import Box, Example, Subject
-from client import CocoerClient, CocoerError, ModelInfo, Person, ServerBusy, ServerUnavailable
+from client import CocoerClient, CocoerError, ModelInfo, Person
+from client.errors import is_gone
 from client.inputs import BoxPair
 from client.ordered import in_order
 
 
-@dataclass
+@dataclass(frozen=True)
 class Predictions:
     """Rows are annotated persons, in the data set's order."""
 
@@ -59,24 +60,24 @@ def predict(
             guessed = _guess(client, example, persons) if guess_heads else 0
             return persons, model, guessed, None
         except CocoerError as error:
-            if isinstance(error, ServerUnavailable) and not isinstance(error, ServerBusy):
+            if is_gone(error):
                 raise
             return [None] * len(example.subjects), None, 0, f"{example.image}: {error}"
 
-    truth, scores, pictures = [], [], []
-    found = Predictions(None, tuple(labels), np.empty(0), np.empty(0), np.empty(0))
+    truth, scores, pictures, failures = [], [], [], []
+    answered_by, guessed_heads = None, 0
     answers = in_order(ask, examples, concurrency)
     bar = tqdm(zip(examples, answers), total=len(examples), unit="picture", disable=None)
     for index, (example, (persons, model, guessed, failure)) in enumerate(bar):
-        found.model = found.model or model
-        found.guessed += guessed
-        found.failures += [failure] if failure else []
+        answered_by = answered_by or model
+        guessed_heads += guessed
+        failures += [failure] if failure else []
         for subject, person in zip(example.subjects, persons):
             pictures.append(index)
             truth.append([label in subject.labels for label in labels])
             scores.append([np.nan] * len(labels) if person is None else list(person.scores["pred"].values()))
-    found.pictures, found.truth, found.scores = np.array(pictures), np.array(truth), np.array(scores, dtype=np.float64)
-    return found
+    arrays = np.array(pictures), np.array(truth), np.array(scores, dtype=np.float64)
+    return Predictions(answered_by, tuple(labels), *arrays, failures, guessed_heads)
 
 
 def _persons(client: CocoerClient, example: Example) -> tuple[list[Person | None], ModelInfo]:

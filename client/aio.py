@@ -16,7 +16,15 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as grpcaio
 from tritonclient.utils import InferenceServerException
 
-from client.connection import Attempts, BaseClient, as_outcome, given_parameters, prepare_batch, results_of
+from client.connection import (
+    Attempts,
+    BaseClient,
+    as_outcome,
+    batch_inputs,
+    given_parameters,
+    prepare_batch,
+    results_of,
+)
 from client.errors import MODEL, CocoerError, InvalidRequest
 from client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
 from client.results import Result
@@ -74,9 +82,8 @@ class AsyncCocoerClient(BaseClient):
         outcomes: dict[int, Result | CocoerError] = dict(failed)
 
         async def ask(request: list[Any]) -> None:
-            rows = [one.persons for one in request if one.persons is not None]
             try:
-                raws = await self._ask(request_inputs([one.image for one in request], rows or None), options)
+                raws = await self._ask(batch_inputs(request), options)
                 outcomes.update({one.index: as_outcome(raw) for one, raw in zip(request, raws)})
             except InvalidRequest as error:
                 outcomes.update({one.index: error for one in request})

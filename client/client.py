@@ -15,7 +15,15 @@ from typing import Any
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from client.connection import Attempts, BaseClient, as_outcome, given_parameters, prepare_batch, results_of
+from client.connection import (
+    Attempts,
+    BaseClient,
+    as_outcome,
+    batch_inputs,
+    given_parameters,
+    prepare_batch,
+    results_of,
+)
 from client.errors import MODEL, CocoerError, InvalidRequest
 from client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
 from client.ordered import in_order
@@ -111,9 +119,8 @@ class CocoerClient(BaseClient):
         requests, failed = prepare_batch(images, persons)
         outcomes: dict[int, Result | CocoerError] = dict(failed)
         for request in requests:
-            rows = [one.persons for one in request if one.persons is not None]
             try:
-                raws = self._ask(request_inputs([one.image for one in request], rows or None), options)
+                raws = self._ask(batch_inputs(request), options)
                 outcomes |= {one.index: as_outcome(raw) for one, raw in zip(request, raws)}
             except InvalidRequest as error:
                 # The only picture's error, or that of an option, which is everyone's.

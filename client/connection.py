@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from client.errors import MODEL, CocoerError, InvalidInput, InvalidRequest, ServerBusy, ServerError, ServerUnavailable
 from client.errors import translate as translate_error
-from client.inputs import BoxPair, ImageLike, encode_image, persons_rows
+from client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
 from client.results import Result
 
 CHANNEL = [
@@ -162,6 +162,12 @@ class Prepared:
     def rows(self) -> int | None:
         """Number of boxes; None: to be detected. Pictures of one request have the same."""
         return None if self.persons is None else len(self.persons)
+
+
+def batch_inputs(request: Sequence[Prepared]) -> list[grpcclient.InferInput]:
+    """The tensors of one of ``prepare_batch``'s requests."""
+    rows = [one.persons for one in request if one.persons is not None]
+    return request_inputs([one.image for one in request], rows or None)
 
 
 def prepare_batch(

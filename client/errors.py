@@ -41,6 +41,11 @@ class ServerError(CocoerError):
     """The server failed."""
 
 
+def is_gone(error: Exception | None) -> bool:
+    """Whether the server is gone, so that all other requests would fail the same way."""
+    return isinstance(error, ServerUnavailable) and not isinstance(error, ServerBusy)
+
+
 def translate(error: InferenceServerException, url: str, timeout: float) -> CocoerError:
     """A failed call as this package's error.
 

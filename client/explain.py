@@ -15,6 +15,7 @@ from PIL import Image
 from client.draw import COLOURS, draw_boxes
 from client.outputs import replace_file
 from client.pictures import open_upright
+from client.report import ranked
 
 PSEUDO_THRESHOLD = 0.3
 """A label is in the pseudo-label above this V-I probability (CocoER, section 3; a constant of the network)."""
@@ -79,13 +80,12 @@ def _template() -> jinja2.Template:
 
 def _person(image: Image.Image, person: Mapping[str, Any], index: int, labels: Sequence[str]) -> dict[str, Any]:
     losses = person["losses"]
-    scores = person["scores"]
     rows = [_row(person, number, label) for number, label in enumerate(labels)]
     boxes = {"head": person["head_box"], "body": person["body_box"], "context": (0, 0, *image.size)}
     return {
         "id": person["id"],
         "colour": COLOURS[index % len(COLOURS)],
-        "pred": sorted(person["pred"], key=lambda label: -scores["pred"][labels.index(label)]),
+        "pred": [label for label, _ in ranked(person, "pred", labels)],
         "windows": [
             {"level": level, "image": _data_uri(_window(image, boxes[level])), "labels": person[key]}
             for level, key in LEVELS.items()

@@ -18,7 +18,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from client.arguments import parse_args  # noqa: E402
 from client.client import CocoerClient  # noqa: E402
 from client.connection import TLS  # noqa: E402
-from client.errors import CocoerError, InvalidInput, ServerBusy, ServerUnavailable  # noqa: E402
+from client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone  # noqa: E402
 from client.explain import write_page  # noqa: E402
 from client.inputs import read_persons  # noqa: E402
 from client.journal import Journal  # noqa: E402
@@ -106,8 +106,8 @@ def until_lost(outcomes: Generator[Outcome, None, None], totals: Totals) -> Iter
     with contextlib.closing(outcomes) as open_outcomes:
         for outcome in open_outcomes:
             yield outcome
-            if isinstance(outcome.error, ServerUnavailable) and not isinstance(outcome.error, ServerBusy):
-                totals.lost = outcome.error
+            if is_gone(outcome.error):
+                totals.lost = True
                 return
 
 
@@ -120,7 +120,7 @@ def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> No
 
 def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
     """The exit status; says what to do where not all was done."""
-    if not interrupted and totals.lost is None:
+    if not (interrupted or totals.lost):
         return SOME_FAILED if totals.failures else DONE
     if journal:
         what = "interrupted" if interrupted else "stopped, since the server is gone"

@@ -20,10 +20,15 @@ LISTS = ("pred", "VI", "head", "body", "ctx", "emo_process")
 CORNERS = ("x1", "y1", "x2", "y2")
 
 
+def temporary_name(path: Path) -> Path:
+    """Beside ``path``, for what is not complete yet."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: an interrupted run leaves no half file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_name(path)
     try:
         write(temporary)
         temporary.replace(path)
@@ -39,7 +44,7 @@ class Stream:
         self.file: IO[str] = sys.stdout
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+            self.temporary = temporary_name(self.path)
             self.file = self.temporary.open("w", newline="")
 
     def __enter__(self) -> Stream:
@@ -103,12 +108,11 @@ class CsvFile(Stream):
     def add(self, record: Record) -> None:
         rows = csv_rows(record)
         if self.writer is None:
-            labels = record.get("labels")
-            if labels is None and "error" in record:
+            if "error" in record:
                 # The labels are the server's; wait for its first answer.
                 self.held += rows
                 return
-            self._start(labels or [])
+            self._start(record["labels"])
         self.writer.writerows(rows)
 
     def _start(self, labels: Sequence[str]) -> None:

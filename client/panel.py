@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
+from client.report import ranked
 from client.shapes import fill, font_of, ink_on, rounded, shorten, text_height, write
 
 GROUND, TRACK, MUTED = "#14161A", "#4A4F59", "#AEB4BE"
-CHIP_NAMES = {"head-level": "head", "body-level": "body", "context-level": "context"}
 
 
 class Panel:
@@ -33,12 +33,11 @@ class Panel:
         self.pad = max(4, round(text * 0.5))
         self.row = round(text_height(self.font) * 1.45)
         self.badge = badge_size(self.number, text)[0]
-        probability = dict(zip(labels, person["scores"]["pred"]))
-        chosen = sorted(person["pred"], key=lambda label: -probability[label])
-        self.rows = [(label, probability[label]) for label in chosen[:most]]
+        chosen = ranked(person, "pred", labels)
+        self.rows = chosen[:most]
         rest = len(chosen) - len(self.rows)
         self.remark = f"+{rest} more" if rest else "" if chosen else "no label"
-        self.order = [CHIP_NAMES[name] for name in person["emo_process"]]
+        self.order = [name.removesuffix("-level") for name in person["emo_process"]]
 
         self.bar = 4 * text
         self.value_width = round(self.font.getlength("0.00"))

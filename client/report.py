@@ -40,6 +40,16 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
     return "\n".join(lines)
 
 
+def ranked(person: Mapping[str, Any], key: str, labels: Sequence[str]) -> list[tuple[str, float]]:
+    """The labels chosen for a key of ``scores``, the most probable first, with their probabilities.
+
+    >>> ranked({"pred": ["a", "c"], "scores": {"pred": [0.5, 0.1, 0.9]}}, "pred", ["a", "b", "c"])
+    [('c', 0.9), ('a', 0.5)]
+    """
+    probability = dict(zip(labels, person["scores"][key]))
+    return sorted(((label, probability[label]) for label in person[key]), key=lambda pair: -pair[1])
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things.
 
@@ -57,9 +67,8 @@ def format_line(record: Mapping[str, Any]) -> str:
 
 
 def _top(person: Mapping[str, Any], labels: Sequence[str], most: int = 3) -> str:
-    probability = dict(zip(labels, person["scores"]["pred"]))
-    chosen = sorted(person["pred"], key=lambda label: -probability[label])
-    shown = ", ".join(f"{label} {probability[label]:.2f}" for label in chosen[:most])
+    chosen = ranked(person, "pred", labels)
+    shown = ", ".join(f"{label} {probability:.2f}" for label, probability in chosen[:most])
     return f"{shown}, ..." if len(chosen) > most else shown or "no label"
 
 
@@ -71,10 +80,9 @@ def shown_warnings(result: Mapping[str, Any], boxes_given: bool) -> list[str]:
 def _format_person(person: Mapping[str, Any], labels: list[str]) -> list[str]:
     lines = [f"person {person['id']}  body {_box(person['body_box'])}  head {_box(person['head_box'])}"]
     for title, key in ROWS:
-        probability = dict(zip(labels, person["scores"][key]))
-        chosen = sorted(person[key], key=lambda label: -probability[label])
         # A label and its probability stay on one line.
-        text = ", ".join(f"{label} {probability[label]:.2f}".replace(" ", NBSP) for label in chosen) or "-"
+        pairs = [f"{label} {probability:.2f}".replace(" ", NBSP) for label, probability in ranked(person, key, labels)]
+        text = ", ".join(pairs) or "-"
         wrapped = textwrap.wrap(text, WIDTH, initial_indent=f"  {title:<9}", subsequent_indent=" " * 11)
         lines += [line.replace(NBSP, " ") for line in wrapped]
     lines.append(f"  excluded {' > '.join(person['emo_process'])}")

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-LEVELS = ("head", "body", "context")
-"""Keys of ``losses`` and of the coordination weights; in ``scores`` and ``refined`` context is ``ctx``."""
-
 
 class Box(NamedTuple):
     """x1, y1, x2, y2 in pixels of the upright picture; x2 and y2 are one past the last pixel."""
@@ -57,7 +54,7 @@ class Person:
     refined: Mapping[str, Mapping[str, float]]
     """``head``, ``body``, ``ctx`` -> label -> probability after coordination."""
     losses: Mapping[str, float]
-    """Level -> disagreement with the pseudo-label."""
+    """``head``, ``body``, ``context`` -> disagreement with the pseudo-label."""
     coordination: Coordination
 
     def to_dict(self) -> dict[str, list[str]]:

@@ -120,8 +120,6 @@ def _walk(folder: Path, output_dir: Path) -> Iterator[Path]:
         below[:] = sorted(
             name for name in below if not name.startswith(".") and (Path(directory) / name).resolve() != output_dir
         )
-        if Path(directory).resolve() == output_dir and Path(directory) != folder:
-            continue
         for name in sorted(names):
             if not name.startswith(".") and PurePath(name).suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
                 yield Path(directory) / name

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from client.errors import ServerUnavailable
 from client.journal import Journal
 from client.outputs import Record
 from client.report import counted, format_line, format_result, shown_warnings
@@ -29,7 +28,8 @@ class Totals:
     persons: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
-    lost: ServerUnavailable | None = None
+    lost: bool = False
+    """The server is gone; the rest was not asked."""
     started: float = field(default_factory=time.monotonic)
 
     def count(self, outcome: Outcome) -> None:

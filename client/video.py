@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Video:
                     break
             if previous is None:
                 raise InvalidInput("the video has no frame")
-            yield Frame(previous.index, previous.time_s, previous.pixels, last=True)
+            yield replace(previous, last=True)
         finally:
             self.capture.release()
 
