@@ -15,12 +15,13 @@ class CrossAttention(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(channels, channels) for _ in range(4))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """FP32 [N, T, C] each (N may be 1 for key and value) to FP32 [N, T, C]."""
+        """[N, T, C] each (N may be 1 for key and value) to [N, T, C], of the weights' precision (softmax: FP32)."""
         q, k, v = (
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in zip(self.linears, (query, key, value))
         )
-        weights = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
+        scores = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).float()
+        weights = torch.softmax(scores, dim=-1).to(v.dtype)
         return self.linears[3]((weights @ v).transpose(1, 2).flatten(2))
 
 

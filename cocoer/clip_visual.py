@@ -9,7 +9,6 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class AntialiasedBottleneck(nn.Module):
@@ -66,12 +65,13 @@ class AttentionPool(nn.Module):
         self.c_proj = nn.Linear(width, out_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """FP32 [N, width, 7, 7] to FP32 [N, out_features]."""
+        """[N, width, 7, 7] to [N, out_features], in the precision of the weights (softmax: FP32)."""
         tokens = x.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.positional_embedding
         query = self.q_proj(tokens[:, 0]).unflatten(-1, (self.heads, -1)).transpose(0, 1)
         asked = (query @ self._by_head(self.k_proj.weight)).transpose(0, 1)
-        weights = torch.softmax(asked @ tokens.transpose(-2, -1) * query.shape[-1] ** -0.5, dim=-1)
+        scores = (asked @ tokens.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
+        weights = torch.softmax(scores, dim=-1).to(tokens.dtype)
         answers = (weights @ tokens).transpose(0, 1) @ self._by_head(self.v_proj.weight).transpose(-2, -1)
         return self.c_proj(answers.transpose(0, 1).flatten(1) + self.v_proj.bias)
 
@@ -106,9 +106,11 @@ class ClipVisual(nn.Module):
         self.attnpool = AttentionPool(cells=49, width=2048, heads=32, out_features=1024)
 
     def forward(self, image: Tensor) -> Tensor:
-        """FP32 [N, 3, 224, 224] (normalised) to unit vectors FP32 [N, 1024]."""
+        """[N, 3, 224, 224] (normalised), in the precision of the weights, to unit vectors FP32 [N, 1024]."""
         x = self.relu(self.bn1(self.conv1(image)))
         x = self.relu(self.bn2(self.conv2(x)))
         x = self.avgpool(self.relu(self.bn3(self.conv3(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return F.normalize(self.attnpool(x), dim=-1)
+        feature = self.attnpool(x).float()
+        # Not F.normalize: its export reads the batch's size off the pixels, which TensorRT can't.
+        return feature / feature.norm(dim=-1, keepdim=True).clamp_min(1e-12)

@@ -32,7 +32,8 @@ class Normalise(nn.Module):
         self.register_buffer("scale", (1 / (255 * torch.tensor(std, dtype=torch.float64))).float()[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.permute(0, 3, 1, 2).float()
+        # Cast first: TensorRT takes UINT8 for a network's inputs, and can do nothing with it but that.
+        x = pixels.float().permute(0, 3, 1, 2)
         if self.reverse_channels:
             x = x.flip(1)
         return (x - self.offset) * self.scale

@@ -32,7 +32,9 @@ def simplex_qp(gram: Tensor, losses: Tensor) -> Tensor:
     if levels != 3:
         raise ValueError(f"simplex_qp solves 2 or 3 variables, got {levels}")
     # Scale-free: x does not change when Q and L are divided by one number, and float32 stays in range.
-    scale = gram.diagonal(dim1=-2, dim2=-1).amax(dim=-1).clamp_min(torch.finfo(gram.dtype).tiny)
+    # Not gram.diagonal(): its export is an EyeLike of dynamic size, which TensorRT does not take.
+    diagonal = torch.stack([gram[..., i, i] for i in range(levels)], dim=-1)
+    scale = diagonal.amax(dim=-1).clamp_min(torch.finfo(gram.dtype).tiny)
     gram, losses = gram / scale[..., None, None], losses / scale[..., None]
 
     candidates = torch.stack([_edge(gram, losses, i, j) for i, j in _EDGES], dim=-2)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,15 +26,14 @@ from cocoer import __version__  # noqa: E402
 from cocoer.synthetic import NOTICE, write_checkpoints  # noqa: E402
 from cocoer.weights import CLIP_FILE, GWT_FILE, CheckpointError  # noqa: E402
 from export import drift  # noqa: E402
+from export.arguments import UsageError, check_usage, parse_args, plan_options, serving_of  # noqa: E402
 from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult  # noqa: E402
 from export.calibration import CalibrationError  # noqa: E402
+from export.plans import PlanBuilder, PlanResult  # noqa: E402
 from export.repository import REPORT_FILE, write_json, write_repository  # noqa: E402
 from export.specs import ENGINES  # noqa: E402
+from export.tensorrt_builder import TensorRTMissing, load_tensorrt  # noqa: E402
 
-NO_TENSORRT = (
-    "The tensorrt backend is not built yet: building plans needs TensorRT inside the serving container; "
-    "use --backend onnxruntime."
-)
 WHERE_WEIGHTS_COME_FROM = """\
 No checkpoint: {missing} not found.
 
@@ -44,54 +45,6 @@ CocoER's weights come from its authors' release, CLIP's RN50.pt from OpenAI. Pla
   {directory}/insightface/det_10g.onnx            (optional: face detector, of insightface's pack buffalo_l)
 checkpoints/README.md says more.
 To try the deployment without them, pass --synthetic: random weights, meaningless predictions."""
-
-
-class UsageError(Exception):
-    """Something the user can put right; the message says how."""
-
-
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Build a servable model repository from CocoER's checkpoints.")
-    add = parser.add_argument
-    add("--checkpoints", type=Path, default=Path("checkpoints"), help="directory of the weights (default: checkpoints)")
-    add(
-        "--repository",
-        type=Path,
-        default=Path("model_repository"),
-        help="directory to complete (default: model_repository)",
-    )
-    add("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="auto is onnxruntime today")
-    add(
-        "--precision",
-        choices=("fp32", "fp16", "int8"),
-        default="fp32",
-        help="fp16: trunks in half precision; int8: trunks and detectors quantised, for CPUs, needs --calibration",
-    )
-    add("--calibration", type=Path, metavar="FOLDER", help="pictures like those you will send, for --precision int8")
-    add(
-        "--channel-order",
-        choices=("bgr", "rgb"),
-        default="bgr",
-        help="what the network is fed (default: bgr, as the release)",
-    )
-    add(
-        "--detectors",
-        choices=("auto", "scrfd", "opencv"),
-        default="auto",
-        help="auto: SCRFD where both files are, else OpenCV",
-    )
-    names = [spec.name for spec in ENGINES]
-    add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
-    add("--force", action="store_true", help="rebuild what is up to date too")
-    add("--synthetic", action="store_true", help="write random weights where there is no checkpoint")
-    add(
-        "--trust-checkpoint",
-        action="store_true",
-        help="load files that can run code (pickled objects, unknown TorchScript)",
-    )
-    add("--json", action="store_true", help="print the report as JSON")
-    add("--verbose", action="store_true", help="log what is being done")
-    return parser.parse_args(argv)
 
 
 def find_detectors(checkpoints: Path, choice: str) -> tuple[bool, str]:
@@ -139,7 +92,7 @@ def detector_name(options: BuildOptions) -> str:
     return "scrfd (synthetic)" if synthetic else "scrfd"
 
 
-def format_table(results: list[EngineResult]) -> str:
+def format_table(results: Sequence[EngineResult]) -> str:
     """The report for people."""
     rows = [("model", "status", "MB", "build s", "max error", "tolerance", "")]
     for result in results:
@@ -154,13 +107,33 @@ def format_table(results: list[EngineResult]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def run(args: argparse.Namespace) -> int:
+def plan_builder(args: argparse.Namespace, builder: Builder, command: str) -> PlanBuilder:
+    """Builds the plans of what ``builder`` has built.
+
+    Raises:
+        TensorRTMissing: there is no TensorRT here.
+    """
+    tolerances = {spec.name: builder.tolerance(spec) for spec in ENGINES}
+    return PlanBuilder(
+        args.repository,
+        args.precision,
+        plan_options(args),
+        builder,
+        tolerances,
+        command,
+        args.force,
+        progress,
+        trt=load_tensorrt(),
+    )
+
+
+def run(args: argparse.Namespace, command: str) -> int:
+    check_usage(args)
     if args.backend == "tensorrt":
-        raise UsageError(NO_TENSORRT)
-    if (args.precision == "int8") != (args.calibration is not None):
-        raise UsageError("--precision int8 and --calibration FOLDER (pictures like those you will send) go together")
+        load_tensorrt()  # before anything that takes long
     ensure_checkpoint(args.checkpoints, args.synthetic)
     scrfd, notice = find_detectors(args.checkpoints, args.detectors)
+    serving = serving_of(args, scrfd)
     options = BuildOptions(
         args.checkpoints,
         args.repository,
@@ -174,6 +147,15 @@ def run(args: argparse.Namespace) -> int:
     )
     builder = Builder(options, progress)
     results = builder.build()
+    stale = [spec.name for spec in ENGINES if builder.current_record(spec) is None]
+    plans: list[PlanResult] = []
+    planned = [spec for spec in ENGINES if serving.runs_plan(spec)]
+    if planned and not any(result.status == "failed" for result in results):
+        planner = plan_builder(args, builder, command)
+        ready = [spec for spec in planned if spec.name not in stale and (not args.only or spec.name in args.only)]
+        plans = planner.build(ready)
+        stale += [spec.name for spec in planned if spec.name not in stale and planner.current(spec) is None]
+    failed = [result for result in (*results, *plans) if result.status == "failed"]
     build = {
         "version": __version__,
         "weights": builder.weights,
@@ -181,31 +163,31 @@ def run(args: argparse.Namespace) -> int:
         "detector": detector_name(options),
         "channel_order": args.channel_order,
         "precision": args.precision,
-        "backend": "onnxruntime",
+        "backend": serving.backend,
+        "plans": [spec.name for spec in planned],
     }
-    failed = [result for result in results if result.status == "failed"]
-    stale = [spec.name for spec in ENGINES if builder.current_record(spec) is None]
     report = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **build,
         "engines": [result.to_dict() for result in results],
+        "plans": [result.to_dict() for result in plans],
     }
     if not failed and not stale:
         report["drift"] = builder.drift()
     if not failed:
-        write_repository(args.repository, args.precision, None if stale else build)
+        write_repository(args.repository, serving, None if stale else build)
         write_json(args.repository / REPORT_FILE, report)
     if args.json:
         print(json.dumps(report, indent=2))
     else:
-        print(format_table(results))
+        print(format_table([*results, *plans]))
         if report.get("drift"):
             print("\n".join(drift.describe(report["drift"])))
     return _closing_words(args, builder, notice, failed, stale)
 
 
 def _closing_words(
-    args: argparse.Namespace, builder: Builder, notice: str, failed: list[EngineResult], stale: list[str]
+    args: argparse.Namespace, builder: Builder, notice: str, failed: Sequence[EngineResult], stale: list[str]
 ) -> int:
     """Say on standard error what the table does not; the exit code."""
     if notice:
@@ -223,8 +205,9 @@ def _closing_words(
             "Run again without --only.",
             file=sys.stderr,
         )
-    else:
-        print(f"Ready: tritonserver --model-repository {args.repository}", file=sys.stderr)
+        return 0
+    more = " --backend-config=tensorrt,version-compatible=true" if args.version_compatible else ""
+    print(f"Ready: tritonserver --model-repository {args.repository}{more}", file=sys.stderr)
     return 0
 
 
@@ -234,8 +217,8 @@ def main(argv: list[str] | None = None) -> int:
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     try:
-        return run(args)
-    except (UsageError, CalibrationError, CheckpointError, OSError) as error:
+        return run(args, shlex.join(["python", "export/build_engines.py", *(sys.argv[1:] if argv is None else argv)]))
+    except (UsageError, TensorRTMissing, CalibrationError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

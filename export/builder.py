@@ -233,7 +233,9 @@ class Builder:
             return
         source = self.detector_source(spec.name)
         model = (
-            wrap_detector(source, spec.name, {"source": source.name}) if source else absent_detector({"source": "none"})
+            wrap_detector(source, spec.name, {"source": source.name}, self.options.precision)
+            if source
+            else absent_detector({"source": "none"})
         )
         onnx.save(model, path)
 
@@ -251,16 +253,17 @@ class Builder:
         if not spec.is_detector:
             module = build_graph(spec.name, self.model, self.options.channel_order, "fp32")
             compare = torch_comparison(path, spec, module, self.options.precision)
-            return verify(spec, compare, self.samples, self._tolerance(spec))
+            return verify(spec, compare, self.samples, self.tolerance(spec))
         source = self.detector_source(spec.name)
         if source is None:
             return Parity(0.0, "no detector in this build", spec.tolerance)
         reference = DetectorReference(source, path, IOU_THRESHOLDS[spec.name])
         # An INT8 network has raw outputs of its own, for the drift report to judge; what is made of them is exact.
         compare = reference.compare_decoding if self.options.precision == "int8" else reference.compare
-        return verify(spec, compare, SampleInputs(None, "bgr"), self._tolerance(spec))
+        return verify(spec, compare, SampleInputs(None, "bgr"), self.tolerance(spec))
 
-    def _tolerance(self, spec: EngineSpec) -> float:
+    def tolerance(self, spec: EngineSpec) -> float:
+        """Largest error that an engine of this precision may have."""
         if self.options.precision == "int8":
             return spec.int8_tolerance or spec.tolerance
         return spec.fp16_tolerance if self.options.precision == "fp16" else spec.tolerance

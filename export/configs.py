@@ -5,7 +5,9 @@ from __future__ import annotations
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from export.specs import ENGINES, ENSEMBLES, MAX_IMAGES, EngineSpec, EnsembleSpec, TensorSpec
+from export.profiles import as_text, profile
+from export.serving_options import DEFAULT, Serving
+from export.specs import ENGINES, ENSEMBLES, MAX_IMAGES, USUAL_PERSONS, EngineSpec, EnsembleSpec, TensorSpec
 
 LABELS_FILE = "labels.txt"
 
@@ -24,12 +26,18 @@ MAX_WAIT_MICROSECONDS = 20_000_000
 COCOER_INSTANCES = 2
 """An instance is busy while its recognition runs; a second one decodes the next picture meanwhile."""
 
+GPU_INSTANCES, GPU_MAX_QUEUE = 16, 512
+"""The same where a GPU recognises: decoding and cutting out windows, on the CPU, are then what takes time."""
 
-def all_configs(precision: str = "fp32") -> dict[str, pb.ModelConfig]:
+GPU_WORKSPACE_BYTES = 4 << 30
+"""Of ONNX Runtime's TensorRT provider; as ``PlanOptions.workspace_gib``."""
+
+
+def all_configs(serving: Serving = DEFAULT) -> dict[str, pb.ModelConfig]:
     """Model name -> configuration, for every model of the repository."""
-    configs = {spec.name: engine_config(spec, precision) for spec in ENGINES}
+    configs = {spec.name: engine_config(spec, serving) for spec in ENGINES}
     configs |= {spec.name: ensemble_config(spec) for spec in ENSEMBLES}
-    return {**configs, "cocoer": cocoer_config()}
+    return {**configs, "cocoer": cocoer_config(serving)}
 
 
 def to_text(config: pb.ModelConfig) -> str:
@@ -39,24 +47,78 @@ def to_text(config: pb.ModelConfig) -> str:
     )
 
 
-def engine_config(spec: EngineSpec, precision: str = "fp32") -> pb.ModelConfig:
-    """Configuration of a model that runs an ONNX graph."""
-    config = pb.ModelConfig(name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size)
+def engine_config(spec: EngineSpec, serving: Serving = DEFAULT) -> pb.ModelConfig:
+    """Configuration of a model that runs an ONNX graph, or the TensorRT plan made of it."""
+    plan = serving.runs_plan(spec)
+    backend = "tensorrt" if plan else "onnxruntime"
+    config = pb.ModelConfig(name=spec.name, backend=backend, max_batch_size=spec.max_batch_size)
     batched = spec.max_batch_size > 0
     config.input.extend(_input(tensor, batched) for tensor in spec.inputs)
     config.output.extend(_output(tensor, batched, label=spec.name == "fusion") for tensor in spec.outputs)
     # KIND_AUTO: the GPU where there is one. The count is written out because the server's default differs by backend.
-    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_AUTO)
+    absent = spec.is_detector and not serving.scrfd
+    on_gpu = serving.on_gpu and not absent
+    kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_AUTO
+    config.instance_group.add(count=1, kind=kind)
     if batched:
         config.dynamic_batching.SetInParent()
-    if spec.run_batch:
-        config.parameters["cpu_run_batch"].string_value = str(spec.run_batch)
-    config.parameters["cpu_thread_share"].string_value = f"{spec.cpu_share:g}"
-    if precision == "fp16":
+    if plan:
+        _cuda_graphs(config, spec)
+    elif on_gpu:
+        _accelerate(config, spec, serving)
+    else:
+        _share_cpu(config, spec)
+    if serving.precision == "fp16" and not plan:
         # ONNX Runtime's CPU provider crashes on FP16 transformer graphs at its highest level.
         config.optimization.graph.level = 1
     _warm_up(config, batched)
     return config
+
+
+def _share_cpu(config: pb.ModelConfig, spec: EngineSpec) -> None:
+    if spec.run_batch:
+        config.parameters["cpu_run_batch"].string_value = str(spec.run_batch)
+    config.parameters["cpu_thread_share"].string_value = f"{spec.cpu_share:g}"
+
+
+def _cuda_graphs(config: pb.ModelConfig, spec: EngineSpec) -> None:
+    """Record an engine's launches once for small batches, where launching takes longer than computing.
+
+    Not for detectors: what NMS selects differs in size, and such an engine can't be recorded. Nor for engines without
+    batching, where images and persons vary apart.
+    """
+    if spec.is_detector or not spec.max_batch_size:
+        return
+    cuda = config.optimization.cuda
+    cuda.graphs = True
+    smallest = 1
+    size = 1
+    while size <= min(spec.max_batch_size, USUAL_PERSONS):
+        graph = cuda.graph_spec.add(batch_size=size)
+        # Batches between two sizes take the larger one's graph.
+        graph.graph_lower_bound.batch_size = smallest
+        for tensor in spec.inputs:
+            graph.input[tensor.name].dim.extend(tensor.dims)
+            graph.graph_lower_bound.input[tensor.name].dim.extend(tensor.dims)
+        smallest, size = size + 1, size * 2
+
+
+def _accelerate(config: pb.ModelConfig, spec: EngineSpec, serving: Serving) -> None:
+    """ONNX Runtime's providers, by the names of Triton's native backend (its README lists them)."""
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    if serving.accelerator == "tensorrt" and spec.max_batch_size:
+        ranges = profile(spec)
+        parameters = {
+            "precision_mode": "FP32",  # FP16 would let it put LayerNorms and energies there as well
+            "max_workspace_size_bytes": str(GPU_WORKSPACE_BYTES),
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(serving.engine_cache / spec.name),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(serving.engine_cache),
+            **{f"trt_profile_{bound}_shapes": as_text(ranges, i) for i, bound in enumerate(("min", "opt", "max"))},
+        }
+        accelerators.add(name="tensorrt", parameters=parameters)
+    accelerators.add(name="cuda", parameters={"cudnn_conv_use_max_workspace": "1", "use_ep_level_unified_stream": "1"})
 
 
 def _warm_up(config: pb.ModelConfig, batched: bool) -> None:
@@ -81,16 +143,17 @@ def ensemble_config(spec: EnsembleSpec) -> pb.ModelConfig:
     return config
 
 
-def cocoer_config() -> pb.ModelConfig:
+def cocoer_config(serving: Serving = DEFAULT) -> pb.ModelConfig:
     """Configuration of the Python model that clients call."""
     config = pb.ModelConfig(name="cocoer", backend="python", max_batch_size=MAX_IMAGES)
     config.input.add(name="IMAGE", data_type=pb.TYPE_STRING, dims=[1])
     config.input.add(name="PERSONS", data_type=pb.TYPE_FP32, dims=[-1, 8], optional=True, allow_ragged_batch=True)
     config.output.add(name="RESULT", data_type=pb.TYPE_STRING, dims=[1])
-    config.instance_group.add(count=COCOER_INSTANCES, kind=pb.ModelInstanceGroup.KIND_CPU)
+    instances = GPU_INSTANCES if serving.on_gpu else COCOER_INSTANCES
+    config.instance_group.add(count=instances, kind=pb.ModelInstanceGroup.KIND_CPU)
     # Here alone: what this model has accepted, the models behind it never refuse.
     policy = config.dynamic_batching.default_queue_policy
-    policy.max_queue_size = MAX_QUEUE
+    policy.max_queue_size = GPU_MAX_QUEUE if serving.on_gpu else MAX_QUEUE
     policy.default_timeout_microseconds = MAX_WAIT_MICROSECONDS
     policy.timeout_action = pb.ModelQueuePolicy.REJECT
     policy.allow_timeout_override = True

@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, compose, helper, numpy_helper, parser, version_converter
+from onnxruntime.transformers import float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from export.specs import DETECTOR_INPUT, MAX_CANDIDATES, MAX_DETECTIONS, OPSET
 
@@ -71,8 +73,14 @@ def scrfd_layout(outputs: int) -> ScrfdLayout:
     raise DetectorError(f"an SCRFD detector has 6, 9, 10 or 15 outputs, this one has {outputs}")
 
 
-def wrap_detector(source: Path, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
+def wrap_detector(source: Path, name: str, metadata: dict[str, str], precision: str = "fp32") -> onnx.ModelProto:
     """Build the engine ``name`` ("person_detector" or "face_detector") from an insightface file.
+
+    Args:
+        source: the file.
+        name: of the engine.
+        metadata: to store in it.
+        precision: "fp16" puts the file's network in half precision; decoding and NMS stay FP32.
 
     Returns:
         a model with inputs image UINT8 [N, 640, 640, 3] (BGR letterbox), scale FP32 [N, 1] (letterbox pixels per
@@ -84,6 +92,9 @@ def wrap_detector(source: Path, name: str, metadata: dict[str, str]) -> onnx.Mod
     """
     network, layout, order = load_network(source)
     logger.info("%s: %d strides, %d anchors, rows %s", source.name, len(layout.strides), layout.anchors, order)
+    if precision == "fp16" and order != ONE_BY_ONE:  # a network in a loop stays as it is
+        network = float16.convert_float_to_float16(network, keep_io_types=True)
+        OnnxModel(network).topological_sort()  # it appends the casts
     before = _onnx_graph(
         _PREPROCESS,
         {

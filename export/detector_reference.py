@@ -92,5 +92,6 @@ def greedy_nms(boxes: np.ndarray, iou_threshold: float) -> list[int]:
         low = np.maximum(boxes[index, :2], boxes[:, :2])
         high = np.minimum(boxes[index, 2:], boxes[:, 2:])
         overlap = np.clip(high - low + 1, 0, None).prod(axis=1)
-        alive &= overlap / (areas[index] + areas - overlap) <= iou_threshold
+        with np.errstate(invalid="ignore"):  # two boxes without area
+            alive &= overlap / (areas[index] + areas - overlap) <= iou_threshold
     return kept

@@ -10,20 +10,42 @@ import copy
 from torch import Tensor, nn
 
 from cocoer.fusion import Fusion
-from cocoer.levels import ContextEncoder, LevelState, PersonEncoder
+from cocoer.levels import ContextEncoder, LevelEncoder, LevelState, PersonEncoder
 from cocoer.model import CocoER, Normalise, imagenet_normalise
 from cocoer.vi_head import VIHead
 
 
 class Half(nn.Module):
-    """A trunk in FP16 between FP32 neighbours; takes the module over."""
+    """A part in FP16 between FP32 neighbours; takes the module over."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, part: nn.Module) -> None:
         super().__init__()
-        self.trunk = trunk.half()
+        self.part = part.half()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.trunk(x.half()).float()
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        return self.part(*(x.half() for x in inputs), **{name: x.half() for name, x in named.items()}).float()
+
+
+def halve(part: LevelEncoder | VIHead) -> None:
+    """Put what a part's time goes into in FP16, in place: trunk, attention, the wide Linear layers of its head.
+
+    What the graph says is what TensorRT does (strong typing). FP32 stay the residual stream with its LayerNorms,
+    softmax, CLIP's norm, the last layers (a few thousand multiplications), and ``energy``: |a|^2 + 1 of 12,544 numbers
+    can pass FP16's 65,504, and coordination multiplies with it.
+    """
+    if isinstance(part, VIHead):
+        part.clip = Half(part.clip)  # type: ignore[assignment]
+        layers = [1, 3]
+        head = part.ffn
+    else:
+        part.trunk, part.proj = Half(nn.Sequential(part.trunk, part.proj)), nn.Identity()  # type: ignore[assignment]
+        for block in part.blocks:
+            for name in ("cross_attn", "feed_forward"):
+                setattr(block, name, Half(getattr(block, name)))
+        layers = [1]
+        head = part.classifier
+    for layer in layers:
+        head[layer] = Half(head[layer])
 
 
 class ContextEncoderGraph(nn.Module):
@@ -106,7 +128,7 @@ def build_graph(name: str, model: CocoER, channel_order: str, precision: str) ->
         name: its name in the repository.
         model: the network.
         channel_order: "bgr" or "rgb", see ``imagenet_normalise``.
-        precision: "fp32", or "fp16": the trunks and CLIP's tower (where the time goes) in FP16, all else FP32.
+        precision: "fp32", or "fp16" (see ``halve``); of INT8, the FP32 graph that is quantised.
     """
     normalise = imagenet_normalise(channel_order)
     if name == "context_gather":
@@ -116,7 +138,6 @@ def build_graph(name: str, model: CocoER, channel_order: str, precision: str) ->
     part = getattr(model, name)
     if precision == "fp16":
         part = copy.deepcopy(part)
-        trunk = "clip" if name == "vi_head" else "trunk"
-        setattr(part, trunk, Half(getattr(part, trunk)))
+        halve(part)
     graphs = {"context_encoder": ContextEncoderGraph, "vi_head": VIHeadGraph}
     return graphs.get(name, PersonEncoderGraph)(part, normalise).eval()

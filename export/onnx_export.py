@@ -20,11 +20,8 @@ def example_inputs(spec: EngineSpec, images: int, persons: int, seed: int = 0) -
         images, persons: sizes of the leading dimensions of those names; ``batch`` takes ``persons``.
     """
     rng = np.random.default_rng(seed)
-    return {t.name: _example(t, images if _leading(spec, t) == "images" else persons, images, rng) for t in spec.inputs}
-
-
-def _leading(spec: EngineSpec, tensor: TensorSpec) -> str:
-    return spec.leading.get(tensor.name, "persons" if spec.leading else "batch")
+    rows = {"images": images, "persons": persons, "batch": persons}
+    return {t.name: _example(t, rows[spec.leading_name(t)], images, rng) for t in spec.inputs}
 
 
 def _example(tensor: TensorSpec, rows: int, images: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,7 +46,7 @@ def export_onnx(module: nn.Module, spec: EngineSpec, path: Path, metadata: dict[
     """
     inputs = example_inputs(spec, images=3, persons=4)
     dims = {name: torch.export.Dim(name, min=1, max=1024) for name in ("batch", "images", "persons")}
-    shapes = tuple({0: dims[_leading(spec, tensor)]} for tensor in spec.inputs)
+    shapes = tuple({0: dims[spec.leading_name(tensor)]} for tensor in spec.inputs)
     with quiet_exporter():
         program = torch.onnx.export(
             module,

@@ -6,23 +6,19 @@ import hashlib
 import json
 import logging
 import shutil
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cocoer_bls.manifest import digest_of
+from cocoer_bls.plans import PLAN_FILE, SIDECAR_FILE
 from tritonclient.grpc import model_config_pb2 as pb
 
 from cocoer.files import replace_file
 from cocoer.labels import EMOTIC_LABELS
+from export import MODEL_CODE, PROJECT
 from export.configs import LABELS_FILE, all_configs, to_text
-
-PROJECT = Path(__file__).resolve().parent.parent
-MODEL_CODE = PROJECT / "model_repository" / "cocoer" / "1"
-"""The BLS; its own repository is where it is developed."""
-sys.path.append(str(MODEL_CODE))
-
-from cocoer_bls.manifest import digest_of  # noqa: E402
+from export.serving_options import Serving
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +26,7 @@ REPORT_FILE = "build_report.json"
 ENGINE_FILE = "model.onnx"
 RECORD_FILE = "engine.json"
 BUILD_FILE = "build.json"
+PLAN_FILES = (PLAN_FILE, SIDECAR_FILE)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -74,7 +71,7 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def write_repository(repository: Path, precision: str, build: dict[str, object] | None) -> None:
+def write_repository(repository: Path, serving: Serving, build: dict[str, object] | None) -> None:
     """Write everything but the engines: configurations, labels, the BLS and what it should know of this build.
 
     With ``build`` None (engines are missing, or of different builds) the BLS is left without its build file, and
@@ -83,14 +80,13 @@ def write_repository(repository: Path, precision: str, build: dict[str, object] 
     Other versions and stray files in our models' directories are removed, for Triton would load them; directories of
     other models are left alone.
     """
-    configs = all_configs(precision)
+    configs = all_configs(serving)
     for name, config in configs.items():
         files = _files(name, config)
         for relative, text in files.items():
             write_text(repository / name / relative, text)
-        _remove_others(
-            repository / name, keep={*files, *(f"1/{own}" for own in (ENGINE_FILE, RECORD_FILE, BUILD_FILE))}
-        )
+        made = (ENGINE_FILE, RECORD_FILE, BUILD_FILE, *(PLAN_FILES if config.backend == "tensorrt" else ()))
+        _remove_others(repository / name, keep={*files, *(f"1/{own}" for own in made)})
     # Last: its presence says that the rest is there, and belongs together.
     if build is None:
         build_path(repository).unlink(missing_ok=True)
@@ -103,7 +99,7 @@ def write_repository(repository: Path, precision: str, build: dict[str, object] 
 
 def manifest(repository: Path) -> dict[str, str]:
     """Path -> digest of all that must fit together: engines, configurations, labels (``cocoer_bls.manifest``)."""
-    names = (f"1/{ENGINE_FILE}", "config.pbtxt", LABELS_FILE, f"1/{LABELS_FILE}")
+    names = (f"1/{ENGINE_FILE}", *(f"1/{own}" for own in PLAN_FILES), "config.pbtxt", LABELS_FILE, f"1/{LABELS_FILE}")
     paths = [repository / model / name for model in all_configs() for name in names]
     return {path.relative_to(repository).as_posix(): known_digest(path) for path in paths if path.is_file()}
 
