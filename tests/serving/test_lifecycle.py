@@ -1,5 +1,6 @@
 """Stopping, dying and being damaged: what is lost, what readiness says, and what brings the server back."""
 
+import json
 import os
 import shutil
 import signal
@@ -195,6 +196,15 @@ def damaged_manifest(repository):
     build.write_text("{")
 
 
+def plan_of_another_machine(repository):
+    """As after a build with --backend tensorrt, where there is a TensorRT of another version or none."""
+    build = repository / "cocoer" / "1" / "build.json"
+    rewrite(build, {'"plans": []': '"plans": ["fusion"]'})
+    sidecar = {"tensorrt": "10.13.3.9", "version_compatible": False, "compute_capability": "9.0"}
+    sidecar |= {"hardware_compatibility": "none", "gpu": "NVIDIA H100"}
+    (repository / "fusion" / "1" / "model.plan.json").write_text(json.dumps(sidecar))
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -205,6 +215,7 @@ def damaged_manifest(repository):
         (wrong_labels, "cocoer/1/labels.txt is not the file of this build"),
         (senseless_limit, "max_pixels must be a whole number above 0, got 'unlimited'"),
         (damaged_manifest, "cocoer/1/build.json"),
+        (plan_of_another_machine, "Build them here: python export/build_engines.py --backend tensorrt"),
     ],
 )
 def test_a_damaged_repository_is_not_served(damage, told, repositories, tmp_path):

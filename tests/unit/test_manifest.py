@@ -10,6 +10,7 @@ from cocoer_bls.manifest import ManifestError, check, contract_digest
 from export.configs import all_configs, to_text
 from export.repository import manifest as manifest_of
 from export.repository import write_repository
+from export.serving_options import Serving
 from export.specs import ENGINES
 from tests.conftest import PROJECT
 
@@ -63,7 +64,7 @@ def repository(tmp_path):
         engine = tmp_path / spec.name / "1" / "model.onnx"
         engine.parent.mkdir(parents=True)
         engine.write_text(spec.name)
-    write_repository(tmp_path, "fp32", {"version": "1"})
+    write_repository(tmp_path, Serving(), {"version": "1", "plans": []})
     return tmp_path
 
 
@@ -134,3 +135,20 @@ def test_committed_code_needs_no_package_of_the_project():
     for path in (PROJECT / "model_repository").rglob("*.py"):
         for line in path.read_text().splitlines():
             assert not line.startswith(("from export", "from cocoer ", "from cocoer.", "import cocoer\n")), path
+
+
+def test_plans_and_their_sidecars_belong_to_the_build(tmp_path):
+    for spec in ENGINES:
+        for name in ("model.onnx", "model.plan", "model.plan.json"):
+            path = tmp_path / spec.name / "1" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(spec.name)
+    write_repository(tmp_path, Serving(backend="tensorrt"), {"version": "1", "plans": []})
+    files = manifest_of(tmp_path)
+    assert check(tmp_path, files)
+    assert {f"fusion/1/{name}" for name in ("model.onnx", "model.plan", "model.plan.json")} <= set(files)
+    (tmp_path / "fusion" / "1" / "model.plan").write_text("another")
+    with pytest.raises(ManifestError, match=r"fusion/1/model.plan is not the file of this build"):
+        check(tmp_path, files)
+    write_repository(tmp_path, Serving(), {"version": "1", "plans": []})  # back to ONNX Runtime
+    assert not list(tmp_path.rglob("model.plan*"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from cocoer_bls import manifest
+from cocoer_bls import manifest, plans
 from cocoer_bls.errors import InferenceError, InputError, ModelUnavailable, describe
 from cocoer_bls.metrics import Metrics
 from cocoer_bls.options import Limits, Options
@@ -70,7 +70,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(
                 f"cocoer can't be served: config.pbtxt lacks parameter {error}"
             ) from None
-        except (manifest.ManifestError, ValueError) as error:
+        except (manifest.ManifestError, plans.PlanError, ValueError) as error:
             raise pb_utils.TritonModelException(f"cocoer can't be served: {error}") from None
         labels = (directory / "labels.txt").read_text().splitlines()
         self.metrics = Metrics(pb_utils.MetricFamily)
@@ -81,11 +81,15 @@ class TritonPythonModel:
 
     @staticmethod
     def _check_files(args: dict[str, str], build: dict[str, Any]) -> None:
-        """Refuse a repository that is not the one built; the first instance looks for all."""
+        """Refuse a repository that is not the one built, or not built for this machine; the first instance looks."""
         if not args["model_instance_name"].endswith("_0"):
             return
-        if not manifest.check(Path(args["model_repository"]).parent, build["files"]):
+        repository = Path(args["model_repository"]).parent
+        if not manifest.check(repository, build["files"]):
             pb_utils.Logger.log_warn("cocoer: the engines are not beside this model, so they were not checked")
+            return
+        for warning in plans.check(repository, build["plans"]):
+            pb_utils.Logger.log_warn(f"cocoer: {warning}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch; requests share one detection and one recognition call."""

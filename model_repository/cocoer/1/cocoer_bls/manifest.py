@@ -79,8 +79,8 @@ def read(path: Path) -> dict[str, Any]:
         build = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} can't be read ({error}). {REMEDY}") from None
-    if not isinstance(build, dict) or not isinstance(build.get("files"), dict):
-        raise ManifestError(f"{path} lists no files, so it is of an earlier version. {REMEDY}")
+    if not isinstance(build, dict) or not isinstance(build.get("files"), dict) or "plans" not in build:
+        raise ManifestError(f"{path} lists no files or plans, so it is of an earlier version. {REMEDY}")
     return build
 
 

@@ -1,0 +1,80 @@
+"""The FP16 engines: what is in half precision and what is not, that TensorRT could take them, and what it costs."""
+
+from collections import defaultdict
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from export.in_process import InProcessEnsemble
+from export.repository import engine_path
+from export.specs import ENGINES, RECOGNITION
+from export.tensorrt_rules import violations
+from tests import golden as gold
+from tests.conftest import CACHE, must_run
+
+ENCODERS = ("context_encoder", "head_encoder", "body_encoder")
+
+
+@pytest.fixture(scope="module")
+def repository(checkpoints):
+    """All engines, seed 0, SCRFD."""
+    target = CACHE / "repository-fp16"
+    build = ["export/build_engines.py", "--checkpoints", checkpoints(0), "--repository", target, "--detectors", "scrfd"]
+    must_run(*build, "--precision", "fp16")
+    return target
+
+
+@pytest.mark.parametrize("spec", ENGINES, ids=lambda spec: spec.name)
+def test_tensorrt_could_take_them(spec, repository, repositories):
+    for place in (repository, repositories(0), repositories(1)):
+        assert violations(onnx.load(engine_path(place, spec.name))) == []
+
+
+def precisions(path):
+    """Operator -> types of its first input."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    found = defaultdict(set)
+    for node in graph.node:
+        found[node.op_type].add(onnx.TensorProto.DataType.Name(types[node.input[0]]) if node.input else "")
+    return found
+
+
+@pytest.mark.parametrize("name", [*ENCODERS, "vi_head"])
+def test_what_is_in_half_precision(name, repository):
+    found = precisions(engine_path(repository, name))
+    assert found["Conv"] == found["MatMul"] == {"FLOAT16"}
+    assert "FLOAT16" in found["Gemm"]  # the wide layers; the last one stays
+    assert found["Softmax"] == {"FLOAT"}
+    if name == "vi_head":
+        assert found["ReduceL2"] == {"FLOAT"}
+    else:
+        assert found["LayerNormalization"] == found["ReduceSum"] == found["Pow"] == {"FLOAT"}
+
+
+def test_fusion_and_nms_are_not(repository):
+    assert "FLOAT16" not in set().union(*precisions(engine_path(repository, "fusion")).values())
+    for name in ("person_detector", "face_detector"):
+        found = precisions(engine_path(repository, name))
+        assert found["Conv"] == {"FLOAT16"}
+        assert found["NonMaxSuppression"] == found["TopK"] == found["Div"] == {"FLOAT"}
+
+
+def test_energy_would_not_fit():
+    """Why energies stay FP32: 12,544 activations of 2.3 are enough."""
+    activation = np.full(12544, 2.3, dtype=np.float16)
+    assert np.isinf((activation * activation).sum(dtype=np.float16))
+
+
+def test_drift_from_golden(repository, golden, sample_bgr):
+    """The official code's outputs, FP16 all the way: labels and order the same, but next to a threshold."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    found = InProcessEnsemble(RECOGNITION, repository, options).run(gold.inputs(sample_bgr, golden(0)))
+    errors = {key: error for key, error in gold.max_errors(found, golden(0)).items() if key in gold.LOGITS}
+    print("golden drift of FP16, logits:", ", ".join(f"{key} {value:.1e}" for key, value in errors.items()))
+    assert max(errors.values()) < 5e-2
+    assert found["order"].tolist() == golden(0)["order"].tolist()

@@ -1,0 +1,252 @@
+"""ONNX -> plan, with the names of two real TensorRTs: what is asked of it, what is refused, what is left behind."""
+
+import ast
+import json
+import os
+import signal
+import sys
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from cocoer_bls.plans import Gpu, Machine
+from onnx import parser
+
+from cocoer.model import CocoER
+from export.graphs import build_graph
+from export.onnx_export import example_inputs, export_onnx
+from export.plans import PlanBuilder, plan_path, sidecar_path
+from export.profiles import profile
+from export.repository import build_path, engine_path
+from export.specs import ENGINES, MAX_IMAGES, MAX_PERSONS, engine
+from export.tensorrt_builder import PlanBuildError, PlanOptions, TensorRTMissing, build_plan, load_tensorrt
+from tests.conftest import PROJECT
+from tests.fake_tensorrt import FakeTensorRT
+from tests.tensorrt_api import VERSIONS, api
+
+H100 = Machine((10, 16, 0), (Gpu("NVIDIA H100", "9.0"),))
+GATHER = engine("context_gather")
+
+
+@pytest.fixture(scope="module")
+def gather(tmp_path_factory):
+    """The smallest of the engines, which has no weights."""
+    path = tmp_path_factory.mktemp("gather") / "model.onnx"
+    export_onnx(build_graph("context_gather", CocoER.__new__(CocoER), "bgr", "fp32"), GATHER, path, {})
+    return path
+
+
+@pytest.fixture(params=VERSIONS)
+def trt(request):
+    return FakeTensorRT(request.param)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_name_is_there(version):
+    """Each ``trt.X`` and ``trt.X.Y`` in the source, which no path of a test may reach."""
+    real = api(version)
+    used = set()
+    for node in ast.walk(ast.parse((PROJECT / "export" / "tensorrt_builder.py").read_text())):
+        names = []
+        while isinstance(node, ast.Attribute):
+            names.insert(0, node.attr)
+            node = node.value
+        if names and isinstance(node, ast.Name) and node.id == "trt":
+            used.add(tuple(names[:2]))
+    assert len(used) > 15
+    for name, *rest in used - {("__version__",)}:
+        assert name in real
+        assert not rest or rest[0] in real[name], (name, rest)
+
+
+def test_the_versions_differ_where_it_matters():
+    """The test above can fail: 11 has lost what the older way of choosing precision needs."""
+    old, new = (api(version) for version in VERSIONS)
+    assert {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"} <= set(old["BuilderFlag"]) - set(new["BuilderFlag"])
+    assert "EXPLICIT_BATCH" not in new["NetworkDefinitionCreationFlag"]
+    with pytest.raises(AttributeError, match="has no platform_has_fast_fp16"):
+        _ = FakeTensorRT(VERSIONS[1]).Builder(_logger(FakeTensorRT(VERSIONS[1]))).platform_has_fast_fp16
+
+
+def _logger(trt):
+    return type("Log", (trt.ILogger,), {"log": lambda *_: None})()
+
+
+def test_defaults(trt, gather):
+    told = []
+    plan = build_plan(trt, gather, GATHER, PlanOptions(), progress=told.append)
+    (settings,) = trt.built
+    assert settings["strongly_typed"]
+    assert settings["flags"] == []  # no TF32, nothing that chooses a precision
+    assert settings["level"] == "NONE"
+    assert settings["workspace"] == 4 << 30
+    assert plan.precisions == {"Half": 2, "Float": 1}
+    assert told == ["context_gather: Building Engine"]
+
+
+def test_options(trt, gather):
+    options = PlanOptions(0.5, "ampere+", True, 5, exact_fp32=False)
+    plan = build_plan(trt, gather, GATHER, options, timing_cache=b"earlier")
+    (settings,) = trt.built
+    assert settings["flags"] == ["TF32", "VERSION_COMPATIBLE"]
+    assert settings["level"] == "AMPERE_PLUS"
+    assert settings["optimization_level"] == 5
+    assert settings["workspace"] == 1 << 29
+    assert settings["timing_cache"] == "earlier"
+    assert plan.timing_cache == b"earlier+"
+
+
+def test_what_tensorrt_says_is_told(trt, gather, tmp_path):
+    with pytest.raises(PlanBuildError, match="can't build context_gather: .*insufficient workspace"):
+        build_plan(trt, gather, GATHER, PlanOptions(workspace_gib=1e-6))
+    with pytest.raises(PlanBuildError, match="can't build head_encoder: .*optimization profile is missing"):
+        build_plan(trt, gather, engine("head_encoder"), PlanOptions())
+    text = '<ir_version: 10, opset_import: ["": 20]> g (uint8[n, 4] pixels) => (float[4, n] y) {'
+    turned = parser.parse_model(text + "turned = Transpose (pixels) y = Cast <to = 1> (turned) }")
+    onnx.save(turned, tmp_path / "turned.onnx")
+    with pytest.raises(PlanBuildError, match=r"can't read turned.onnx: Transpose .*UINT8"):
+        build_plan(trt, tmp_path / "turned.onnx", GATHER, PlanOptions())
+
+
+def test_ctrl_c_ends_a_build(trt, gather):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(trt, gather, GATHER, PlanOptions(), progress=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_tensorrt(monkeypatch):
+    for name in ("tensorrt", "tensorrt_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(TensorRTMissing, match="docker compose -f serving/compose.yaml run --rm engines"):
+        load_tensorrt()
+
+
+def test_bindings_alone_go_by_the_usual_name(monkeypatch):
+    bindings = ModuleType("tensorrt_bindings")
+    monkeypatch.setitem(sys.modules, "tensorrt_bindings", bindings)
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("to be restored"))
+    monkeypatch.delitem(sys.modules, "tensorrt")
+    assert load_tensorrt() is bindings is sys.modules["tensorrt"]
+
+
+@pytest.mark.parametrize("spec", ENGINES, ids=lambda spec: spec.name)
+def test_profiles_reach_as_far_as_the_server_does(spec):
+    ranges = profile(spec)
+    assert list(ranges) == [tensor.name for tensor in spec.inputs]
+    for tensor in spec.inputs:
+        low, usual, high = ranges[tensor.name]
+        assert low == (1, *tensor.dims)
+        assert usual[1:] == high[1:] == tensor.dims
+        assert 1 <= usual[0] <= high[0] == (spec.max_batch_size or high[0])
+    if not spec.max_batch_size:
+        tops = {ranges[t.name].maximum[0] for t in spec.inputs}
+        assert tops == {MAX_IMAGES, MAX_PERSONS}
+
+
+class Samples:
+    """Inputs of the small engine."""
+
+    @property
+    def samples(self):
+        return self
+
+    def random(self, spec, batch):
+        return example_inputs(spec, images=batch, persons=batch + 1, seed=batch)
+
+    real = random
+
+
+class Builds:
+    """``PlanBuilder`` on a repository with one engine."""
+
+    def __init__(self, trt, repository):
+        self.trt, self.repository, self.error = trt, repository, 0.0
+
+    def __call__(self, options=None, machine=H100, force=False):
+        builder = PlanBuilder(
+            self.repository,
+            "fp32",
+            options or PlanOptions(),
+            Samples(),
+            {GATHER.name: 0.0},
+            "python export/build_engines.py --backend tensorrt",
+            force,
+            machine=Machine(tuple(map(int, self.trt.__version__.split(".")[:3])), machine.gpus),
+            runner=self.run,
+            trt=self.trt,
+        )
+        (result,) = builder.build([GATHER])
+        return result
+
+    def run(self, plan):
+        session = ort.InferenceSession(json.loads(plan)["onnx"])
+        return lambda inputs: {"person_tokens": session.run(None, inputs)[0] + np.float32(self.error)}
+
+
+@pytest.fixture
+def builds(trt, gather, tmp_path):
+    target = engine_path(tmp_path, GATHER.name)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(gather.read_bytes())
+    return Builds(trt, tmp_path)
+
+
+def test_sidecar(builds):
+    result = builds()
+    assert (result.status, result.problem) == ("built", "")
+    sidecar = json.loads(sidecar_path(builds.repository, GATHER.name).read_text())
+    assert sidecar["tensorrt"] == builds.trt.__version__
+    assert (sidecar["gpu"], sidecar["compute_capability"]) == ("NVIDIA H100", "9.0")
+    assert sidecar["profile"]["image_index"] == [[1], [32], [128]]
+    assert sidecar["layer_precisions"] == {"Half": 2, "Float": 1}
+    assert sidecar["parity"]["max_error"] == 0
+    assert sidecar["command"].endswith("--backend tensorrt")
+    assert sidecar["bytes"] == plan_path(builds.repository, GATHER.name).stat().st_size
+    assert (builds.repository / "tensorrt_timing.cache").read_bytes() == b"timing+"
+
+
+def test_current_plans_are_kept(builds):
+    builds()
+    assert builds().status == "kept"
+    assert builds(force=True).status == "built"
+    assert builds(PlanOptions(workspace_gib=8)).status == "built"
+    assert builds(PlanOptions(workspace_gib=8)).status == "kept"
+    other = Machine(None, (Gpu("NVIDIA L4", "8.9"),))
+    assert builds(PlanOptions(workspace_gib=8), other).status == "built"
+
+
+@pytest.mark.parametrize("damage", ["plan", "sidecar", "onnx"])
+def test_damaged_plans_are_built_again(builds, damage):
+    builds()
+    model = onnx.load(engine_path(builds.repository, GATHER.name))
+    onnx.helper.set_model_props(model, {"changed": "1"})
+    paths = {"plan": plan_path, "sidecar": sidecar_path, "onnx": engine_path}
+    content = {"plan": b"short", "sidecar": b"{}", "onnx": model.SerializeToString()}
+    paths[damage](builds.repository, GATHER.name).write_bytes(content[damage])
+    assert builds().status == "built"
+    assert builds().status == "kept"
+
+
+def test_a_wrong_plan_does_not_replace_a_right_one(builds):
+    builds()
+    build_path(builds.repository).parent.mkdir(parents=True)
+    build_path(builds.repository).write_text("{}")
+    before = {path: path.read_bytes() for path in builds.repository.rglob("*") if path.name.startswith("model")}
+    builds.error = 0.25
+    result = builds(force=True)
+    assert result.status == "failed"
+    assert "error 0.25 against ONNX Runtime in person_tokens" in result.problem
+    after = {path: path.read_bytes() for path in builds.repository.rglob("*") if path.name.startswith("model")}
+    assert after == before
+    assert build_path(builds.repository).exists()
+    assert not list(builds.repository.rglob("*.part"))
+
+
+def test_installing_makes_the_repository_unservable_until_it_is_whole(builds):
+    build_path(builds.repository).parent.mkdir(parents=True)
+    build_path(builds.repository).write_text("{}")
+    builds()
+    assert not build_path(builds.repository).exists()
