@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from client.errors import InvalidInput
@@ -14,3 +15,12 @@ def opencv(wanted_by: str) -> Any:
     except ImportError as error:
         raise InvalidInput(f"{wanted_by} needs OpenCV: pip install opencv-python-headless") from error
     return cv2
+
+
+def needs(wanted_by: str, *modules: str, extra: str) -> None:
+    """Raise ``InvalidInput`` unless packages are installed; ``extra`` is this package's that brings them."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InvalidInput(
+            f"{wanted_by} needs {', '.join(missing)}: make setup-{extra}, or pip install '.[{extra}]' in the checkout"
+        )

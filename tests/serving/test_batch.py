@@ -1,0 +1,151 @@
+"""cocoer-batch on Ray, several workers, against the real server; what is killed midway, and what that costs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.conftest import PROJECT, SAMPLE
+from tests.serving.test_metrics import key, scrape
+
+BATCH = [sys.executable, str(PROJECT / "client" / "batch.py")]
+WORKERS, SHARD = 2, 4
+PICTURES = 80
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures without anybody, one with somebody, one that is none."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    for index in range(PICTURES - 2):
+        Image.new("RGB", (500 + index, 400), (index, 90, 120)).save(pictures / f"{index:03d}.png")
+    (pictures / "bad.jpg").write_text("no picture")
+    (pictures / "somebody.png").write_bytes(SAMPLE.read_bytes())
+    return pictures
+
+
+@pytest.fixture
+def start(opencv_server, tmp_path):
+    """Start the command; it is ended with the test, whatever happens."""
+    started = []
+
+    def run(*inputs):
+        command = [*BATCH, *map(str, inputs), "--output", str(tmp_path / "out"), "--url", opencv_server.url]
+        command += ["--workers", str(WORKERS), "--shard-size", str(SHARD), "--concurrency", "2", "--json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for_shards(out, count, process):
+    deadline = time.monotonic() + 120
+    while len(found := list(out.glob("shard=*/part.parquet"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def ray_workers():
+    """Pids of the processes of our workers' class."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if command.startswith(b"ray::") and b"Recogniser" in command:
+                found.append(int(entry.name))
+    return found
+
+
+def asked(server):
+    return scrape(server)[key("cocoer_images_total")] + scrape(server)[key("cocoer_rejected_total", reason="format")]
+
+
+def check_all_there(out, paths):
+    """Every picture once; the bad one with its error, the one with somebody recognised."""
+    table = pq.read_table(out)
+    rows = {row["path"]: row for row in table.to_pylist()}
+    assert table.num_rows == len(rows) == len(paths)
+    assert set(rows) == {f"file://{path}" for path in paths}
+    failed = [path for path, row in rows.items() if row["error"]]
+    assert [Path(path).name for path in failed] == ["bad.jpg"]
+    assert "IMAGE is not a picture" in rows[failed[0]]["error"]
+    (somebody,) = [row for path, row in rows.items() if path.endswith("somebody.png")]
+    assert len(somebody["persons"]) == 1
+    assert len(somebody["persons"][0]["scores"]["pred"]) == 26
+    assert not list(out.rglob("*.part"))
+
+
+def test_a_worker_is_killed(start, folder, opencv_server, tmp_path):
+    before = asked(opencv_server)
+    process = start(folder)
+    wait_for_shards(tmp_path / "out", 2, process)
+    victims = ray_workers()
+    assert victims, "no worker found to kill"
+    os.kill(victims[0], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=180)
+    assert process.returncode == 1, stderr  # one picture is none
+    statistics = json.loads(stdout)
+    assert {key: statistics[key] for key in ("total", "done_before", "pictures", "failed", "persons")} == {
+        "total": PICTURES,
+        "done_before": 0,
+        "pictures": PICTURES,
+        "failed": 1,
+        "persons": 1,
+    }
+    check_all_there(tmp_path / "out", sorted(folder.iterdir()))
+    assert PICTURES <= asked(opencv_server) - before <= PICTURES + SHARD  # but for the shard that was lost
+    assert "Traceback" not in stderr
+
+
+def test_all_is_killed_and_begun_again(start, folder, opencv_server, tmp_path):
+    """From a Parquet file of names; one more has been added when it is begun again."""
+    before = asked(opencv_server)
+    out, names = tmp_path / "out", tmp_path / "names.parquet"
+    paths = sorted(folder.iterdir())
+    pq.write_table(pa.table({"path": [f"file://{path}" for path in paths[:-1]]}), names)
+    process = start(names)
+    kept = wait_for_shards(out, 3, process)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while ray_workers() and time.monotonic() < deadline:  # Ray ends what has lost its driver
+        time.sleep(0.1)
+    assert not ray_workers()
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("shard=*/part.parquet")}
+    pq.write_table(pa.table({"path": [f"file://{path}" for path in paths]}), names)
+    process = start(names)
+    stdout, stderr = process.communicate(timeout=180)
+    assert process.returncode in (0, 1), stderr
+    statistics = json.loads(stdout)
+    assert statistics["done_before"] == SHARD * len(kept) >= 12
+    assert statistics["total"] == PICTURES == statistics["done_before"] + statistics["pictures"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    check_all_there(out, paths)
+    assert PICTURES <= asked(opencv_server) - before <= PICTURES + WORKERS * SHARD
+    stdout, _ = start(names).communicate(timeout=60)
+    assert json.loads(stdout)["pictures"] == 0
+
+
+def test_no_server(folder, tmp_path):
+    command = [*BATCH, str(folder), "--output", str(tmp_path / "out"), "--url", "127.0.0.1:1", "--patience", "1"]
+    result = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 3
+    assert result.stderr.startswith("error: no server has answered for 1 s; the last said: no server at 127.0.0.1:1")
+    assert "Traceback" not in result.stderr
