@@ -10,7 +10,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test fuzz soak lint bench lock audit clean
+.PHONY: help setup setup-batch setup-dev demo engines serve test fuzz soak lint bench gpu-report lock audit clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,11 +75,14 @@ soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real s
 bench: setup  ## Measure this machine (about 15 minutes); writes benchmarks/results
 	$(RUN) benchmarks/run.py
 
+gpu-report: setup  ## Measure a GPU (under 8 minutes); DEVICE=cpu proves the script without one
+	$(RUN) benchmarks/run.py --gpu --device $(or $(DEVICE),cuda)
+
 lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in
 	$(TOOLS)/bin/python tools/lock.py
 
 audit: $(TOOLS)/.setup  ## Look up known vulnerabilities of everything that is locked (asks pypi.org)
-	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-tensorrt.lock requirements-dev.lock requirements-tools.lock; do \
+	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-tensorrt.lock requirements-serve.lock requirements-dev.lock requirements-tools.lock; do \
 		echo "$$lock:"; $(TOOLS)/bin/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner=off -r $$lock || exit 1; done
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)

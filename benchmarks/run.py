@@ -22,7 +22,8 @@ import cv2  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 from tritonclient.grpc.model_config_pb2 import ModelConfig  # noqa: E402
 
-from benchmarks import machine, perf_analyzer, served  # noqa: E402
+from benchmarks import gpu, gpu_report, machine, perf_analyzer, served  # noqa: E402
+from benchmarks.device import Device, NoDevice  # noqa: E402
 from benchmarks.inprocess import ceiling, gflop, release_ms, trunk_ms  # noqa: E402
 from benchmarks.release import ReleaseInference  # noqa: E402
 from benchmarks.release_detection import ReleaseDetection  # noqa: E402
@@ -43,13 +44,19 @@ FULL = served.Plan(repeats=15, requests=24, concurrencies=(1, 2, 4, 8), memory_r
 
 def prepare() -> tuple[Path, Path]:
     """Synthetic weights with detectors, and their engines; kept in the cache."""
-    checkpoints, repository = CACHE / "checkpoints", CACHE / "repository"
-    if not (checkpoints / "insightface" / "det_10g.onnx").is_file():
-        progress("writing synthetic weights")
-        _python("-m", "cocoer.synthetic", "--out", checkpoints, "--detectors", "--force")
+    checkpoints, repository = prepare_checkpoints(), CACHE / "repository"
     progress("building engines")
     _python("export/build_engines.py", "--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd")
     return checkpoints, repository
+
+
+def prepare_checkpoints() -> Path:
+    """Synthetic weights with detectors, made once."""
+    checkpoints = CACHE / "checkpoints"
+    if not (checkpoints / "insightface" / "det_10g.onnx").is_file():
+        progress("writing synthetic weights")
+        _python("-m", "cocoer.synthetic", "--out", checkpoints, "--detectors", "--force")
+    return checkpoints
 
 
 def _python(*arguments: str | Path) -> None:
@@ -125,11 +132,34 @@ def measure_int8(checkpoints: Path, plan: served.Plan) -> dict[str, Any]:
     return {"served": served.loads(repository, CACHE / "server.log", binary, BOXES_GIVEN[0], plan), "drift": drift}
 
 
+def measure_device(args: argparse.Namespace) -> int:
+    """``--gpu``."""
+    try:
+        device = Device(args.device)
+    except NoDevice as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    report = gpu.report(device, args.checkpoints or prepare_checkpoints(), args.cache)
+    directory = args.output_dir or RESULTS / gpu_report.slug(report)
+    gpu_report.write(report, directory)
+    print(gpu_report.to_markdown(report))
+    print(f"Written to {directory}")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the deployment on this machine.")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and concurrencies: a look, not a report")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
+    parser.add_argument("--gpu", action="store_true", help="measure the engines on a GPU instead; needs no server")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="of --gpu; cpu proves the script")
+    parser.add_argument("--checkpoints", type=Path, help="of --gpu (default: synthetic weights, made once)")
+    parser.add_argument(
+        "--cache", type=Path, default=CACHE, help="of --gpu: where its engines are built (.cache/benchmarks)"
+    )
     args = parser.parse_args()
+    if args.gpu:
+        return measure_device(args)
     plan = QUICK if args.quick else FULL
     checkpoints, repository = prepare()
     progress("describing the machine")

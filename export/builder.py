@@ -182,12 +182,15 @@ class Builder:
         content = {
             "sources": self._digest,
             "versions": [torch.__version__, onnx.__version__, onnxruntime.__version__],
-            "precision": self.options.precision,
+            "precision": self._precision(spec),
             "channel_order": self.options.channel_order,
             "calibration": self.pictures.identity() if self.pictures and spec.int8_tolerance else None,
             "weights": (file_sha256(source) if source else "none") if spec.is_detector else self.weights,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _precision(self, spec: EngineSpec) -> str:
+        return self.options.precision if spec.has_network else "fp32"
 
     def current_record(self, spec: EngineSpec) -> dict[str, Any] | None:
         """The record of the engine in the repository, if it is the one these options would build."""
@@ -226,7 +229,7 @@ class Builder:
         return result
 
     def _write_engine(self, spec: EngineSpec, path: Path) -> None:
-        metadata = {"precision": self.options.precision, "channel_order": self.options.channel_order}
+        metadata = {"precision": self._precision(spec), "channel_order": self.options.channel_order}
         if not spec.is_detector:
             module = build_graph(spec.name, self.model, self.options.channel_order, self.options.precision)
             export_onnx(module, spec, path, {**metadata, "weights": self.weights})

@@ -72,6 +72,11 @@ class EngineSpec:
     def is_detector(self) -> bool:
         return self.name.endswith("_detector")
 
+    @property
+    def has_network(self) -> bool:
+        """Whether there is a part of the network in it that FP16 and INT8 change; else it is the same in all builds."""
+        return self.max_batch_size > 0
+
     def leading_name(self, tensor: TensorSpec) -> str:
         """What a tensor's leading dimension counts: ``batch``, ``images`` or ``persons``."""
         return self.leading.get(tensor.name, "persons" if self.leading else "batch")

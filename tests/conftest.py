@@ -99,6 +99,21 @@ def repositories(checkpoints: Callable[[int], Path]) -> Callable[[int], Path]:
 
 
 @pytest.fixture(scope="session")
+def fp16_repository(checkpoints: Callable[[int], Path], repositories: Callable[[int], Path]) -> Path:
+    """A repository of seed 0 in FP16, with SCRFD; what is the same in FP32 is not built again."""
+    target = CACHE / "repository-fp16"
+    for name in ("context_gather", "fusion"):
+        for file in ("model.onnx", "engine.json"):
+            link = target / name / "1" / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            os.link(repositories(0) / name / "1" / file, link)
+    build = ["export/build_engines.py", "--checkpoints", checkpoints(0), "--repository", target, "--detectors", "scrfd"]
+    must_run(*build, "--precision", "fp16")
+    return target
+
+
+@pytest.fixture(scope="session")
 def golden() -> Callable[[int], Golden]:
     """Seed -> the official code's outputs on the sample."""
     return lambda seed: dict(np.load(DATA / f"astronaut_seed{seed}.npz"))

@@ -5,28 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from cocoer_bls.boxes import given_persons, with_heads
-from cocoer_bls.options import Options
-from cocoer_bls.pipeline import Job, recognition_inputs
 from torch import Tensor
 
+from benchmarks.golden import inputs, person_rows
 from cocoer.labels import EMOTIC_LABELS
+
+__all__ = ["check", "check_labels", "inputs", "max_errors", "person_rows", "refined_logits"]
 
 FINAL, LEVEL = 0.26, 0.6
 LOGITS = {"pred": "logits", "vi": "vi_logits", "head": "head_logits", "body": "body_logits", "ctx": "context_logits"}
 """Golden array -> tensor of ``recognition``."""
-
-
-def person_rows(golden: dict[str, np.ndarray]) -> np.ndarray:
-    """``PERSONS`` of the golden picture: FP32 [6, 8]."""
-    return np.hstack([golden["body_box"], golden["head_box"]]).astype(np.float32)
-
-
-def inputs(image: np.ndarray, golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """``recognition``'s inputs for the golden picture (BGR) and its six persons."""
-    job = Job(b"", Options(FINAL, LEVEL, 0.5), image=image)
-    persons = with_heads(given_persons(person_rows(golden), *job.size, max_persons=10), faces=[])
-    return recognition_inputs([(job, list(persons.values()))])
 
 
 def max_errors(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray]) -> dict[str, float]:

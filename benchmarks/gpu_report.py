@@ -1,0 +1,106 @@
+"""The GPU report as Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cocoer.files import replace_file
+from export.specs import engine
+
+Report = Mapping[str, Any]
+TRUNKS = ("context_encoder", "head_encoder", "body_encoder")
+TRUNK_BATCH = 32
+IMAGES_TARGET, SHARE_TARGET = 1000, 0.6
+
+
+def trunk_share(report: Report, precision: str) -> tuple[float, int]:
+    """The best of the person encoders' FLOP/s, as a share of the measured matrix product's; and its batch size.
+
+    At batch 32, or at the largest that was measured where that is less.
+    """
+    best, at = 0.0, 0
+    for runner in report["precisions"][precision]["runners"].values():
+        for name in ("head_encoder", "body_encoder"):
+            row = [row for row in runner["engines"][name] if row["batch"] <= TRUNK_BATCH][-1]
+            rate = report["gflop"][name] * row["per_second"] / 1000
+            share = rate / report["ceilings"][f"{precision}_tflops"]
+            best, at = max((best, at), (share, row["batch"]))
+    return best, at
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report."""
+    machine, ceilings = report["machine"], report["ceilings"]
+    lines = [
+        f"# {machine['name']}",
+        "",
+        f"{report['time']}, `python benchmarks/run.py --gpu --device {machine['device']}`, {report['seconds']:.0f} s; "
+        f"{machine['cpu']}, {machine['cores']} cores; synthetic weights.",
+    ]
+    if machine["device"] == "cpu":
+        lines += ["", "**Not a GPU.** This proves the script; its figures are of no use."]
+    lines += ["", *_targets(report), ""]
+    half, full, copy = (ceilings[key] for key in ("fp16_tflops", "fp32_tflops", "copy_gb_per_second"))
+    one, every = (report["decode"][key] for key in ("one core", "all cores"))
+    lines += [
+        f"Ceilings, measured: {half:.3g} TFLOP/s FP16 and {full:.3g} FP32 (matrix product), {copy:.0f} GB/s (copy). "
+        f"The CPU decodes and cuts out windows of {one:.0f} pictures per second on a core, {every:.0f} on all.",
+        "",
+    ]
+    for precision, found in report["precisions"].items():
+        lines += [f"## {precision.upper()}", "", *_parity(found), "", *_end_to_end(found), ""]
+        for name, runner in found["runners"].items():
+            lines += [f"{name}, rows per second (latency, ms):", "", *_engines(runner["engines"]), ""]
+    return "\n".join(lines)
+
+
+def _targets(report: Report) -> Iterator[str]:
+    images = max(found["end_to_end"]["images_per_second"] for found in report["precisions"].values())
+    share, batch = trunk_share(report, "fp16")
+    yield "| what | measured | target | |"
+    yield "| --- | --- | --- | --- |"
+    met = "met" if images >= IMAGES_TARGET else "missed"
+    yield f"| images/s end to end, two persons each | {images:.1f} | >= {IMAGES_TARGET} | {met} |"
+    met = "met" if share >= SHARE_TARGET and batch == TRUNK_BATCH else "missed"
+    yield f"| encoders' FLOP/s at batch {batch}, share of the FP16 ceiling | {share:.2f} | >= {SHARE_TARGET} | {met} |"
+
+
+def _parity(found: Report) -> Iterator[str]:
+    yield "| parity with the official code | largest error on logits | allowed | exclusion order | |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, runner in found["runners"].items():
+        p = runner["parity"]
+        order, verdict = "same" if p["same_order"] else "differs", "pass" if p["passed"] else "FAIL"
+        yield f"| {name} | {max(p['errors'].values()):.1e} | {p['tolerance']:.0e} | {order} | {verdict} |"
+
+
+def _end_to_end(found: Report) -> Iterator[str]:
+    e = found["end_to_end"]
+    yield (
+        f"End to end in one process (PyTorch; JPEG 640x480, two persons given): {e['images_per_second']:.1f} images/s, "
+        f"{e['persons_per_second']:.1f} persons/s, over {e['pictures']:.0f} pictures."
+    )
+
+
+def _engines(engines: Mapping[str, list[Mapping[str, float]]]) -> Iterator[str]:
+    batches = sorted({int(row["batch"]) for rows in engines.values() for row in rows})
+    yield f"| batch | {' | '.join(map(str, batches))} |"
+    yield f"| --- |{' --- |' * len(batches)}"
+    for name, rows in engines.items():
+        cells = {int(row["batch"]): f"{row['per_second']:.0f} ({row['ms']:.2f})" for row in rows}
+        yield f"| {engine(name).name} | {' | '.join(cells.get(batch, '') for batch in batches)} |"
+
+
+def slug(report: Report) -> str:
+    """A name for the report's directory."""
+    return "gpu-" + re.sub(r"[^a-z0-9]+", "-", str(report["machine"]["name"]).lower()).strip("-")
+
+
+def write(report: Report, directory: Path) -> None:
+    """report.json and report.md."""
+    replace_file(directory / "report.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+    replace_file(directory / "report.md", lambda path: path.write_text(to_markdown(report)))

@@ -1,0 +1,126 @@
+"""Ways to run an engine on a device, inputs and outputs staying there: PyTorch, ONNX Runtime, TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from benchmarks.device import Device
+from cocoer.model import CocoER
+from export.graphs import build_graph
+from export.plans import plan_path
+from export.repository import engine_path
+from export.specs import EngineSpec
+
+Arrays = dict[str, np.ndarray]
+Run = Callable[[], Arrays]
+"""Runs a prepared batch; outputs are fetched only where somebody reads them."""
+
+
+class Runner:
+    """A way to run engines.
+
+    Args:
+        device: where.
+        repository: of built engines.
+        precision: they were built with.
+    """
+
+    name = ""
+
+    def __init__(self, device: Device, repository: Path, precision: str) -> None:
+        self.device, self.repository, self.precision = device, repository, precision
+
+    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
+        """A call that runs one batch, whose inputs are on the device already."""
+        raise NotImplementedError
+
+    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
+        """Outputs of one batch, by name."""
+        raise NotImplementedError
+
+
+class TorchRunner(Runner):
+    """The modules that are exported, in PyTorch."""
+
+    name = "PyTorch"
+
+    def __init__(self, device: Device, repository: Path, precision: str, model: CocoER) -> None:
+        super().__init__(device, repository, precision)
+        self.model = model
+
+    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
+        # One copy at a time on the device; the network itself stays where it is.
+        module = build_graph(spec.name, self.model, "bgr", self.precision).to(self.device.torch)
+        tensors = [torch.from_numpy(array).to(self.device.torch) for array in inputs.values()]
+
+        @torch.inference_mode()
+        def run() -> Any:
+            return module(*tensors)
+
+        return run
+
+    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
+        found = self.prepare(spec, inputs)()
+        found = found if isinstance(found, tuple) else (found,)
+        return {tensor.name: value.cpu().numpy() for tensor, value in zip(spec.outputs, found)}
+
+
+class OnnxRunner(Runner):
+    """ONNX Runtime, with CUDA on a GPU."""
+
+    name = "ONNX Runtime"
+
+    @staticmethod
+    def available(device: Device) -> bool:
+        return not device.is_gpu or "CUDAExecutionProvider" in ort.get_available_providers()
+
+    def _binding(self, spec: EngineSpec, inputs: Arrays) -> tuple[ort.InferenceSession, Any]:
+        options = ort.SessionOptions()
+        if self.precision == "fp16":
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        providers = ["CUDAExecutionProvider"] if self.device.is_gpu else []
+        session = ort.InferenceSession(
+            str(engine_path(self.repository, spec.name)), options, providers=[*providers, "CPUExecutionProvider"]
+        )
+        binding = session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self.device.torch.type, 0))
+        for tensor in spec.outputs:
+            binding.bind_output(tensor.name, self.device.torch.type)
+        return session, binding
+
+    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
+        session, binding = self._binding(spec, inputs)
+        return lambda: session.run_with_iobinding(binding)
+
+    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
+        session, binding = self._binding(spec, inputs)
+        session.run_with_iobinding(binding)
+        return dict(zip([tensor.name for tensor in spec.outputs], binding.copy_outputs_to_cpu()))
+
+
+class TensorRTRunner(Runner):
+    """Plans beside the engines, by Polygraphy."""
+
+    name = "TensorRT"
+
+    def _polygraphy(self, spec: EngineSpec) -> Any:
+        from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+
+        runner = TrtRunner(EngineFromBytes(plan_path(self.repository, spec.name).read_bytes()))
+        runner.activate()
+        return runner
+
+    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
+        runner = self._polygraphy(spec)
+        tensors = {name: torch.from_numpy(array).to(self.device.torch) for name, array in inputs.items()}
+        return lambda: runner.infer(tensors, copy_outputs_to_host=False, check_inputs=False)
+
+    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
+        return {name: np.array(value) for name, value in self._polygraphy(spec).infer(inputs).items()}

@@ -1,0 +1,74 @@
+"""benchmarks/run.py --gpu, proved on the CPU: what it measures, and what it makes of it."""
+
+import json
+
+import pytest
+
+from benchmarks import gpu_report
+from tests.conftest import run_python
+
+
+@pytest.fixture(scope="module")
+def reported(checkpoints, repositories, fp16_repository, tmp_path_factory):
+    """The report of a run, and what it printed; engines that are there are not built again."""
+    home = tmp_path_factory.mktemp("gpu")
+    for precision, repository in (("fp32", repositories(0)), ("fp16", fp16_repository)):
+        (home / f"repository-gpu-{precision}").symlink_to(repository)
+    command = ["benchmarks/run.py", "--gpu", "--device", "cpu", "--checkpoints", checkpoints(0), "--cache", home]
+    result = run_python(*command, "--output-dir", home / "report")
+    assert result.returncode == 0, result.stderr
+    return json.loads((home / "report" / "report.json").read_text()), result.stdout
+
+
+def test_parity_on_the_device(reported):
+    report, _ = reported
+    assert set(report["precisions"]) == {"fp32", "fp16"}
+    for precision in report["precisions"].values():
+        assert set(precision["runners"]) == {"PyTorch", "ONNX Runtime"}
+        for runner in precision["runners"].values():
+            assert runner["parity"]["passed"]
+            assert 0 < max(runner["parity"]["errors"].values()) < runner["parity"]["tolerance"]
+    fp32, fp16 = (
+        max(report["precisions"][p]["runners"]["ONNX Runtime"]["parity"]["errors"].values()) for p in ("fp32", "fp16")
+    )
+    assert fp16 > 10 * fp32  # it is another precision that was measured
+
+
+def test_figures_fit_each_other(reported):
+    report, _ = reported
+    # A ResNet-50 of 224 x 224 is 8.2 GFLOP; attention and classifier come on top.
+    assert 8.2 < report["gflop"]["head_encoder"] == pytest.approx(report["gflop"]["body_encoder"]) < 10
+    assert all(value > 0 for value in report["ceilings"].values())
+    assert report["decode"]["all cores"] > 0
+    for precision in report["precisions"].values():
+        e = precision["end_to_end"]
+        assert e["persons_per_second"] == pytest.approx(2 * e["images_per_second"])
+        for runner in precision["runners"].values():
+            for rows in runner["engines"].values():
+                assert [row["batch"] for row in rows] == [1, 2]
+                assert all(row["per_second"] == pytest.approx(1000 * row["batch"] / row["ms"]) for row in rows)
+    share, batch = gpu_report.trunk_share(report, "fp32")
+    assert batch == 2
+    assert 0.01 < share < 3  # of PyTorch's own matrix product, which has the same cores
+
+
+def test_report_for_people(reported):
+    report, printed = reported
+    text = gpu_report.to_markdown(report)
+    assert text in printed
+    for told in (
+        "**Not a GPU.**",
+        "images/s end to end, two persons each",
+        "| head_encoder |",
+        "| PyTorch |",
+        "missed",
+    ):
+        assert told in text
+    assert "FAIL" not in text
+    assert gpu_report.slug(report).startswith("gpu-")
+
+
+def test_without_a_gpu():
+    result = run_python("benchmarks/run.py", "--gpu")
+    assert result.returncode == 2
+    assert "error: PyTorch sees no GPU here; --device cpu proves the script without one" in result.stderr
