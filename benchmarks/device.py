@@ -51,6 +51,8 @@ class Device:
         self.torch = torch.device(name)
         self.is_gpu = name == "cuda"
         self.budget = GPU if self.is_gpu else CPU
+        # FP32 is FP32: convolutions would be TF32 otherwise, and neither parity nor ceilings what they say.
+        torch.backends.cudnn.allow_tf32 = False
 
     def synchronise(self) -> None:
         """Wait for what the device has been told to do."""

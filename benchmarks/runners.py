@@ -84,7 +84,7 @@ class OnnxRunner(Runner):
         options = ort.SessionOptions()
         if self.precision == "fp16":
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        providers = ["CUDAExecutionProvider"] if self.device.is_gpu else []
+        providers: list[Any] = [("CUDAExecutionProvider", {"use_tf32": "0"})] if self.device.is_gpu else []
         session = ort.InferenceSession(
             str(engine_path(self.repository, spec.name)), options, providers=[*providers, "CPUExecutionProvider"]
         )

@@ -101,7 +101,7 @@ def format_table(results: Sequence[EngineResult]) -> str:
         tolerance = f"{parity.tolerance:.0e}" if parity else "-"
         verdict = "pass" if parity and parity.passed else "fail"
         size, seconds = f"{result.megabytes:.1f}", f"{result.seconds:.1f}"
-        rows.append((result.name, result.status, size, seconds, error, tolerance, verdict))
+        rows.append((result.label, result.status, size, seconds, error, tolerance, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
@@ -111,7 +111,7 @@ def plan_builder(args: argparse.Namespace, builder: Builder, command: str) -> Pl
     """Builds the plans of what ``builder`` has built.
 
     Raises:
-        TensorRTMissing: there is no TensorRT here.
+        TensorRTMissing: there is no TensorRT here, or its bindings are of another version than its libraries.
     """
     tolerances = {spec.name: builder.tolerance(spec) for spec in ENGINES}
     return PlanBuilder(
@@ -123,7 +123,6 @@ def plan_builder(args: argparse.Namespace, builder: Builder, command: str) -> Pl
         command,
         args.force,
         progress,
-        trt=load_tensorrt(),
     )
 
 
@@ -195,9 +194,12 @@ def _closing_words(
     if builder.synthetic:
         print(f"WARNING: {NOTICE}.", file=sys.stderr)
     for result in failed:
-        print(f"error: {result.name}: {result.problem}", file=sys.stderr)
+        print(f"error: {result.label}: {result.problem}", file=sys.stderr)
     if failed:
-        print(f"{args.repository} was left as it was.", file=sys.stderr)
+        half = " but for its ONNX engines, and can't be served until plans of them are built" if stale else ""
+        print(
+            f"{args.repository} was left as it was{half if isinstance(failed[0], PlanResult) else ''}.", file=sys.stderr
+        )
         return 1
     if stale:
         print(

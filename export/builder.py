@@ -79,6 +79,11 @@ class EngineResult:
     parity: Parity | None = None
     problem: str = ""
 
+    @property
+    def label(self) -> str:
+        """What tables and messages call it."""
+        return self.name
+
     def to_dict(self) -> dict[str, Any]:
         parity = self.parity.to_dict() if self.parity else None
         return {**vars(self), "parity": parity}

@@ -21,7 +21,7 @@ from export.builder import EngineResult
 from export.profiles import profile
 from export.repository import build_path, engine_path, known_digest, read_json, write_json
 from export.specs import EngineSpec
-from export.tensorrt_builder import PlanOptions, build_plan, load_tensorrt
+from export.tensorrt_builder import PlanOptions, build_plan, check_library, load_tensorrt
 from export.tensorrt_run import Run, plan_comparison, polygraphy_runner
 from export.verify import Parity, SampleInputs, verify
 
@@ -51,6 +51,10 @@ class PlanResult(EngineResult):
 
     sidecar: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        return f"{self.name}, plan"
+
 
 @dataclass
 class PlanBuilder:
@@ -65,6 +69,9 @@ class PlanBuilder:
         command: the command line that rebuilds the plans; for the sidecar.
         force: build what is up to date too.
         machine, runner, trt: this machine, Polygraphy and TensorRT, but in tests.
+
+    Raises:
+        TensorRTMissing: there is none, or its bindings are of another version than its libraries.
     """
 
     repository: Path
@@ -78,6 +85,9 @@ class PlanBuilder:
     machine: Machine = field(default_factory=this_machine)
     runner: Callable[[bytes], Run] = polygraphy_runner
     trt: Any = field(default_factory=load_tensorrt)
+
+    def __post_init__(self) -> None:
+        check_library(self.trt, self.machine.tensorrt)
 
     def build(self, specs: Sequence[EngineSpec]) -> list[PlanResult]:
         """Bring the plans of these engines up to date, all of them or none; failures are rows, not exceptions."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cocoer_bls.plans import ANY_AMPERE, NONE, SAME_CAPABILITY
+from cocoer_bls.plans import ANY_AMPERE, NONE, SAME_CAPABILITY, Version, parse_version
 
 from export.profiles import profile
 from export.specs import EngineSpec
@@ -92,6 +92,16 @@ def load_tensorrt() -> Any:
         # The bindings' wheel alone goes by another name; Polygraphy knows only this one.
         return sys.modules.setdefault("tensorrt", module)
     raise TensorRTMissing(NO_TENSORRT)
+
+
+def check_library(trt: Any, library: Version | None) -> None:
+    """Raise ``TensorRTMissing`` where the Python bindings are of another version than the library that plans run on."""
+    if library is not None and parse_version(trt.__version__) != library:
+        version = ".".join(map(str, library))
+        raise TensorRTMissing(
+            f"TensorRT's library is {version}, its Python bindings are {trt.__version__}: install "
+            f"tensorrt-cu13-bindings of {version} (requirements-tensorrt.in)"
+        )
 
 
 def build_plan(

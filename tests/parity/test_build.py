@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+import sys
+from types import ModuleType
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from cocoer_bls import plans
 
 from cocoer.labels import EMOTIC_LABELS
 from export import build_engines, builder
@@ -17,6 +20,7 @@ from export.repository import engine_path
 from export.specs import ENGINES, OPSET, engine
 from export.verify import Parity
 from tests.conftest import run_python
+from tests.fake_tensorrt import FakeTensorRT
 
 BUILD = "export/build_engines.py"
 
@@ -165,6 +169,72 @@ def test_fp16_and_rgb(checkpoints, repositories, tmp_path):
     half = ort.InferenceSession(str(path), level).run(["logits"], {"image": pixels})[0]
     full = ort.InferenceSession(str(plain)).run(["logits"], {"image": np.ascontiguousarray(pixels[..., ::-1])})[0]
     assert 0 < np.abs(half - full).max() < engine("context_encoder").fp16_tolerance
+
+
+class FakeRunner:
+    """Polygraphy's, for plans of the stand-in: runs what they were built from, a little wrong where asked to."""
+
+    wrong = 0.0
+
+    def __init__(self, plan):
+        self.session = ort.InferenceSession(json.loads(plan)["onnx"])
+
+    def activate(self):
+        pass
+
+    def infer(self, inputs):
+        names = [output.name for output in self.session.get_outputs()]
+        return {name: x + type(self).wrong for name, x in zip(names, self.session.run(names, inputs))}
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch):
+    """A machine with a GPU, TensorRT and Polygraphy, as far as the command can tell."""
+    trt = FakeTensorRT("11.4.0.106")
+    polygraphy = {name: ModuleType(name) for name in ("polygraphy", "polygraphy.backend", "polygraphy.backend.trt")}
+    polygraphy["polygraphy.backend.trt"].EngineFromBytes = lambda plan: plan
+    polygraphy["polygraphy.backend.trt"].TrtRunner = FakeRunner
+    for name, module in {"tensorrt": trt, **polygraphy}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(plans, "_tensorrt_version", lambda: (11, 4, 0))
+    monkeypatch.setattr(plans, "_gpus", lambda: [plans.Gpu("NVIDIA H200", "9.0")])
+    monkeypatch.setattr(FakeRunner, "wrong", 0.0)
+    return trt
+
+
+def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
+    """Built, verified, installed with their configurations; kept; refused elsewhere; not replaced by wrong ones."""
+    build = [*common, "--backend", "tensorrt", "--json"]
+    assert build_engines.main(build) == 0
+    report = json.loads(capsys.readouterr().out)
+    planned = [spec.name for spec in ENGINES if not spec.is_detector]  # this repository has no SCRFD
+    assert {row["name"]: row["status"] for row in report["plans"]} == dict.fromkeys(planned, "built")
+    assert all(row["parity"]["passed"] for row in report["plans"])
+    manifest = json.loads((repository / "cocoer" / "1" / "build.json").read_text())
+    assert (manifest["backend"], manifest["plans"]) == ("tensorrt", planned)
+    for name in planned:
+        assert f"{name}/1/model.plan" in manifest["files"]
+        assert 'backend: "tensorrt"' in (repository / name / "config.pbtxt").read_text()
+    assert plans.check(repository, planned) == []
+    elsewhere = plans.Machine((10, 16, 0), (plans.Gpu("NVIDIA L4", "8.9"),))
+    with pytest.raises(plans.PlanError, match=r"Build them here: python export/build_engines.py .*--backend tensorrt"):
+        plans.check(repository, planned, elsewhere)
+
+    assert build_engines.main(build) == 0
+    assert {row["status"] for row in json.loads(capsys.readouterr().out)["plans"]} == {"kept"}
+    assert len(gpu_machine.built) == len(planned)
+
+    before = {path: path.read_bytes() for path in repository.rglob("*.plan*")}
+    FakeRunner.wrong = np.float32(0.5)
+    assert build_engines.main([*common, "--backend", "tensorrt", "--workspace", "8"]) == 1
+    captured = capsys.readouterr()
+    assert "error: context_gather, plan: ValueError: error 0.5 against ONNX Runtime" in captured.err
+    assert "was left as it was." in captured.err
+    assert {path: path.read_bytes() for path in repository.rglob("*.plan*")} == before
+    assert (repository / "cocoer" / "1" / "build.json").exists()
+
+    assert build_engines.main([*common, "--json"]) == 0  # back to ONNX Runtime
+    assert not list(repository.rglob("*.plan*"))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ def test_accelerators_of_onnx_runtime():
             assert "cpu_run_batch" not in config.parameters
     accelerator = configs["head_encoder"].optimization.execution_accelerators.gpu_execution_accelerator[0]
     assert accelerator.parameters["precision_mode"] == "FP32"
-    assert accelerator.parameters["trt_engine_cache_path"] == "/cache/head_encoder"
+    assert accelerator.parameters["trt_engine_cache_path"] == "/cache"
+    assert accelerator.parameters["trt_engine_cache_prefix"] == "head_encoder"
     assert accelerator.parameters["trt_profile_min_shapes"] == "crop:1x224x224x3,box:1x4,context_tokens:1x49x256"
 
 

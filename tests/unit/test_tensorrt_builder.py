@@ -21,7 +21,14 @@ from export.plans import PlanBuilder, plan_path, sidecar_path
 from export.profiles import profile
 from export.repository import build_path, engine_path
 from export.specs import ENGINES, MAX_IMAGES, MAX_PERSONS, engine
-from export.tensorrt_builder import PlanBuildError, PlanOptions, TensorRTMissing, build_plan, load_tensorrt
+from export.tensorrt_builder import (
+    PlanBuildError,
+    PlanOptions,
+    TensorRTMissing,
+    build_plan,
+    check_library,
+    load_tensorrt,
+)
 from tests.conftest import PROJECT
 from tests.fake_tensorrt import FakeTensorRT
 from tests.tensorrt_api import VERSIONS, api
@@ -122,6 +129,14 @@ def test_without_tensorrt(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(TensorRTMissing, match="docker compose -f serving/compose.yaml run --rm engines"):
         load_tensorrt()
+
+
+def test_bindings_of_another_version_than_the_library(trt):
+    version = tuple(map(int, trt.__version__.split(".")[:3]))
+    check_library(trt, version)
+    check_library(trt, None)
+    with pytest.raises(TensorRTMissing, match=r"library is 10.1.0, its Python bindings are .*install tensorrt-cu13"):
+        check_library(trt, (10, 1, 0))
 
 
 def test_bindings_alone_go_by_the_usual_name(monkeypatch):

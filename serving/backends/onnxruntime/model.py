@@ -51,7 +51,8 @@ def providers(kind: str, device: str) -> list[Any]:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         pb_utils.Logger.log_warn("this onnxruntime has no CUDA: serving on the CPU; onnxruntime-gpu would use the GPU")
         return ["CPUExecutionProvider"]
-    return [("CUDAExecutionProvider", {"device_id": device}), "CPUExecutionProvider"]
+    # TF32, which it takes for FP32 unless told not to, has 10 bits of mantissa.
+    return [("CUDAExecutionProvider", {"device_id": device, "use_tf32": "0"}), "CPUExecutionProvider"]
 
 
 class TritonPythonModel:
