@@ -13,6 +13,8 @@ from onnx import TensorProto, numpy_helper
 
 OPSETS = range(9, 25)
 MAX_TOPK = 3840
+LARGE = 4096
+"""Bytes of a weight that no shape depends on."""
 
 _FLOAT = frozenset(("FLOAT", "FLOAT16", "BFLOAT16"))
 _NUMBER = _FLOAT | {"INT32", "INT64"}
@@ -112,8 +114,17 @@ def violations(model: onnx.ModelProto) -> list[str]:
             found.append(f"domain {entry.domain!r} is not ONNX's: its operators would be plugins")
         elif entry.version not in OPSETS:
             found.append(f"opset {entry.version} is not one of {OPSETS.start} to {OPSETS.stop - 1}")
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return found + list(_of_graph(graph, {}))
+    return found + list(_of_graph(with_types(model), {}))
+
+
+def with_types(model: onnx.ModelProto) -> onnx.GraphProto:
+    """The graph with the type of every tensor; large weights are left out, for inference copies what it is given."""
+    light = onnx.ModelProto()
+    light.CopyFrom(model)
+    for tensor in light.graph.initializer:
+        if len(tensor.raw_data) > LARGE:
+            tensor.ClearField("raw_data")
+    return onnx.shape_inference.infer_shapes(light, data_prop=True).graph
 
 
 def _of_graph(graph: onnx.GraphProto, outer: dict[str, onnx.TypeProto.Tensor]) -> Iterator[str]:

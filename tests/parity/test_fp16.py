@@ -12,7 +12,7 @@ from export.graphs import build_graph
 from export.in_process import InProcessEnsemble
 from export.repository import engine_path
 from export.specs import ENGINES, RECOGNITION
-from export.tensorrt_rules import violations
+from export.tensorrt_rules import violations, with_types
 from tests import golden as gold
 
 ENCODERS = ("context_encoder", "head_encoder", "body_encoder")
@@ -29,7 +29,7 @@ def test_tensorrt_could_take_them(spec, fp16_repository, repositories):
 
 def precisions(path):
     """Operator -> types of its first input."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    graph = with_types(onnx.load(path))
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
     types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     found = defaultdict(set)
