@@ -22,6 +22,7 @@ class Budget:
     Args:
         seconds: of one of them.
         most: repeats of one of them.
+        warm_up: calls before.
         batches: batch sizes to measure engines at.
         matrix: side of the matrices whose product is the ceiling.
         pictures: of the end-to-end measurement.
@@ -29,13 +30,14 @@ class Budget:
 
     seconds: float
     most: int
+    warm_up: int
     batches: tuple[int, ...]
     matrix: int
     pictures: int
 
 
-GPU = Budget(seconds=1.0, most=200, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096)
-CPU = Budget(seconds=0.5, most=3, batches=(1, 2), matrix=1024, pictures=12)
+GPU = Budget(seconds=1.0, most=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096)
+CPU = Budget(seconds=0.1, most=2, warm_up=1, batches=(1, 2), matrix=512, pictures=8)
 
 
 class NoDevice(Exception):
@@ -61,7 +63,7 @@ class Device:
 
     def median_ms(self, run: Callable[[], object]) -> float:
         """Median time of a call, all of it done, in milliseconds; warmed up, within the budget."""
-        for _ in range(2):
+        for _ in range(self.budget.warm_up):
             run()
         self.synchronise()
         times: list[float] = []

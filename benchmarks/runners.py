@@ -18,12 +18,10 @@ from export.repository import engine_path
 from export.specs import EngineSpec
 
 Arrays = dict[str, np.ndarray]
-Run = Callable[[], Arrays]
-"""Runs a prepared batch; outputs are fetched only where somebody reads them."""
 
 
 class Runner:
-    """A way to run engines.
+    """A way to run engines; keeps the one it ran last.
 
     Args:
         device: where.
@@ -35,6 +33,18 @@ class Runner:
 
     def __init__(self, device: Device, repository: Path, precision: str) -> None:
         self.device, self.repository, self.precision = device, repository, precision
+        self._kept: tuple[str, Any] = ("", None)
+
+    def engine(self, spec: EngineSpec) -> Any:
+        """An engine, loaded."""
+        if self._kept[0] != spec.name:
+            self._kept = ("", None)  # its memory first
+            self._kept = (spec.name, self.load(spec))
+        return self._kept[1]
+
+    def load(self, spec: EngineSpec) -> Any:
+        """Load an engine onto the device."""
+        raise NotImplementedError
 
     def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
         """A call that runs one batch, whose inputs are on the device already."""
@@ -54,9 +64,11 @@ class TorchRunner(Runner):
         super().__init__(device, repository, precision)
         self.model = model
 
+    def load(self, spec: EngineSpec) -> torch.nn.Module:
+        return build_graph(spec.name, self.model, "bgr", self.precision).to(self.device.torch)
+
     def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
-        # One copy at a time on the device; the network itself stays where it is.
-        module = build_graph(spec.name, self.model, "bgr", self.precision).to(self.device.torch)
+        module = self.engine(spec)
         tensors = [torch.from_numpy(array).to(self.device.torch) for array in inputs.values()]
 
         @torch.inference_mode()
@@ -80,28 +92,29 @@ class OnnxRunner(Runner):
     def available(device: Device) -> bool:
         return not device.is_gpu or "CUDAExecutionProvider" in ort.get_available_providers()
 
-    def _binding(self, spec: EngineSpec, inputs: Arrays) -> tuple[ort.InferenceSession, Any]:
+    def load(self, spec: EngineSpec) -> ort.InferenceSession:
         options = ort.SessionOptions()
         if self.precision == "fp16":
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         providers: list[Any] = [("CUDAExecutionProvider", {"use_tf32": "0"})] if self.device.is_gpu else []
-        session = ort.InferenceSession(
-            str(engine_path(self.repository, spec.name)), options, providers=[*providers, "CPUExecutionProvider"]
-        )
-        binding = session.io_binding()
+        path = engine_path(self.repository, spec.name)
+        return ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+
+    def _binding(self, spec: EngineSpec, inputs: Arrays) -> Any:
+        binding = self.engine(spec).io_binding()
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self.device.torch.type, 0))
         for tensor in spec.outputs:
             binding.bind_output(tensor.name, self.device.torch.type)
-        return session, binding
+        return binding
 
     def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
-        session, binding = self._binding(spec, inputs)
-        return lambda: session.run_with_iobinding(binding)
+        binding = self._binding(spec, inputs)
+        return lambda: self.engine(spec).run_with_iobinding(binding)
 
     def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
-        session, binding = self._binding(spec, inputs)
-        session.run_with_iobinding(binding)
+        binding = self._binding(spec, inputs)
+        self.engine(spec).run_with_iobinding(binding)
         return dict(zip([tensor.name for tensor in spec.outputs], binding.copy_outputs_to_cpu()))
 
 
@@ -110,7 +123,7 @@ class TensorRTRunner(Runner):
 
     name = "TensorRT"
 
-    def _polygraphy(self, spec: EngineSpec) -> Any:
+    def load(self, spec: EngineSpec) -> Any:
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
 
         runner = TrtRunner(EngineFromBytes(plan_path(self.repository, spec.name).read_bytes()))
@@ -118,9 +131,8 @@ class TensorRTRunner(Runner):
         return runner
 
     def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
-        runner = self._polygraphy(spec)
         tensors = {name: torch.from_numpy(array).to(self.device.torch) for name, array in inputs.items()}
-        return lambda: runner.infer(tensors, copy_outputs_to_host=False, check_inputs=False)
+        return lambda: self.engine(spec).infer(tensors, copy_outputs_to_host=False, check_inputs=False)
 
     def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
-        return {name: np.array(value) for name, value in self._polygraphy(spec).infer(inputs).items()}
+        return {name: np.array(value) for name, value in self.engine(spec).infer(inputs).items()}
