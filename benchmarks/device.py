@@ -26,6 +26,7 @@ class Budget:
         batches: batch sizes to measure engines at.
         matrix: side of the matrices whose product is the ceiling.
         pictures: of the end-to-end measurement.
+        together: pictures recognised at once there; on a GPU as many as the model that clients ask takes.
     """
 
     seconds: float
@@ -34,10 +35,13 @@ class Budget:
     batches: tuple[int, ...]
     matrix: int
     pictures: int
+    together: int
 
 
-GPU = Budget(seconds=1.0, most=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096)
-CPU = Budget(seconds=0.1, most=2, warm_up=1, batches=(1, 2), matrix=512, pictures=8)
+GPU = Budget(
+    seconds=1.0, most=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096, together=8
+)
+CPU = Budget(seconds=0.1, most=2, warm_up=1, batches=(1, 2), matrix=512, pictures=4, together=2)
 
 
 class NoDevice(Exception):

@@ -51,8 +51,6 @@ GOLDEN_LOGITS = {
 }
 TWO = BOXES_GIVEN[1]
 """A picture with two persons."""
-LOAD_BATCH = 8
-"""Pictures that are recognised together: ``max_batch_size`` of the model that clients ask."""
 
 
 def build(checkpoints: Path, repository: Path, precision: str, plans: bool) -> None:
@@ -177,14 +175,14 @@ def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float
 
     cores = device.describe()["cores"]
     assert isinstance(cores, int)
-    count = device.budget.pictures // LOAD_BATCH * LOAD_BATCH or LOAD_BATCH
-    recognised(joined([windows_of(0)] * LOAD_BATCH))  # warm
+    count, together = device.budget.pictures, device.budget.together
+    recognised(joined([windows_of(0)] * together))  # warm
     started = time.perf_counter()
     with ThreadPoolExecutor(cores) as pool:
         waiting: list[Arrays] = []
         for windows in pool.map(windows_of, range(count)):
             waiting.append(windows)
-            if len(waiting) == LOAD_BATCH:
+            if len(waiting) == together:
                 recognised(joined(waiting))
                 waiting = []
     elapsed = time.perf_counter() - started
