@@ -75,7 +75,7 @@ soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real s
 bench: setup  ## Measure this machine (about 15 minutes); writes benchmarks/results
 	$(RUN) benchmarks/run.py
 
-gpu-report: setup  ## Measure a GPU (under 8 minutes); DEVICE=cpu proves the script without one
+gpu-report: setup  ## Measure a GPU (8 minutes and its engines' build); DEVICE=cpu proves the script without one
 	$(RUN) benchmarks/run.py --gpu --device $(or $(DEVICE),cuda)
 
 lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in

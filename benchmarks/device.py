@@ -39,7 +39,7 @@ class Budget:
 
 
 GPU = Budget(
-    seconds=1.0, most=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096, together=8
+    seconds=0.4, most=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096, together=8
 )
 CPU = Budget(seconds=0.1, most=2, warm_up=1, batches=(1, 2), matrix=512, pictures=4, together=2)
 
@@ -119,9 +119,6 @@ class Ceilings:
     fp32_tflops: float
     fp16_tflops: float
     copy_gb_per_second: float
-
-    def tflops(self, precision: str) -> float:
-        return self.fp16_tflops if precision == "fp16" else self.fp32_tflops
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)

@@ -38,7 +38,8 @@ def to_markdown(report: Report) -> str:
     lines = [
         f"# {machine['name']}",
         "",
-        f"{report['time']}, `python benchmarks/run.py --gpu --device {machine['device']}`, {report['seconds']:.0f} s; "
+        f"{report['time']}, `python benchmarks/run.py --gpu --device {machine['device']}`, {report['seconds']:.0f} s "
+        f"and {report['build_seconds']:.0f} s of building engines; "
         f"{machine['cpu']}, {machine['cores']} cores; synthetic weights.",
     ]
     if machine["device"] == "cpu":
