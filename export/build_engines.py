@@ -182,11 +182,16 @@ def run(args: argparse.Namespace, command: str) -> int:
         print(format_table([*results, *plans]))
         if report.get("drift"):
             print("\n".join(drift.describe(report["drift"])))
-    return _closing_words(args, builder, notice, failed, stale)
+    return _closing_words(args, builder, notice, results, failed, stale)
 
 
 def _closing_words(
-    args: argparse.Namespace, builder: Builder, notice: str, failed: Sequence[EngineResult], stale: list[str]
+    args: argparse.Namespace,
+    builder: Builder,
+    notice: str,
+    engines: Sequence[EngineResult],
+    failed: Sequence[EngineResult],
+    stale: list[str],
 ) -> int:
     """Say on standard error what the table does not; the exit code."""
     if notice:
@@ -196,10 +201,10 @@ def _closing_words(
     for result in failed:
         print(f"error: {result.label}: {result.problem}", file=sys.stderr)
     if failed:
-        half = " but for its ONNX engines, and can't be served until plans of them are built" if stale else ""
-        print(
-            f"{args.repository} was left as it was{half if isinstance(failed[0], PlanResult) else ''}.", file=sys.stderr
-        )
+        # Engines are installed before plans of them are built.
+        half = isinstance(failed[0], PlanResult) and any(result.status == "built" for result in engines)
+        but = ", but for its ONNX engines: it can't be served until their plans are built" if half else ""
+        print(f"{args.repository} was left as it was{but}.", file=sys.stderr)
         return 1
     if stale:
         print(

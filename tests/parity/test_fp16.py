@@ -39,10 +39,12 @@ def precisions(path):
 
 
 @pytest.mark.parametrize("name", [*ENCODERS, "vi_head"])
-def test_what_is_in_half_precision(name, fp16_repository):
+def test_what_is_in_half_precision(name, fp16_repository, repositories):
     found = precisions(engine_path(fp16_repository, name))
     assert found["Conv"] == found["MatMul"] == {"FLOAT16"}
     assert "FLOAT16" in found["Gemm"]  # the wide layers; the last one stays
+    half, full = (engine_path(place, name).stat().st_size for place in (fp16_repository, repositories(0)))
+    assert half < 0.6 * full
     assert found["Softmax"] == {"FLOAT"}
     if name == "vi_head":
         assert found["ReduceL2"] == {"FLOAT"}

@@ -23,8 +23,8 @@ def reported(checkpoints, repositories, fp16_repository, tmp_path_factory):
 def test_parity_on_the_device(reported):
     report, _ = reported
     assert set(report["precisions"]) == {"fp32", "fp16"}
-    for precision in report["precisions"].values():
-        assert set(precision["runners"]) == {"PyTorch", "ONNX Runtime"}
+    for name, precision in report["precisions"].items():
+        assert set(precision["runners"]) == {"ONNX Runtime", *(["PyTorch"] if name == "fp32" else [])}
         for runner in precision["runners"].values():
             assert runner["parity"]["passed"]
             assert 0 < max(runner["parity"]["errors"].values()) < runner["parity"]["tolerance"]
@@ -37,12 +37,13 @@ def test_parity_on_the_device(reported):
 def test_figures_fit_each_other(reported):
     report, _ = reported
     # A ResNet-50 of 224 x 224 is 8.2 GFLOP; attention and classifier come on top.
-    assert 8.2 < report["gflop"]["head_encoder"] == pytest.approx(report["gflop"]["body_encoder"]) < 10
+    assert report["gflop"]["head_encoder"] == report["gflop"]["body_encoder"]
+    assert 8.2 < report["gflop"]["head_encoder"] < 10
     assert all(value > 0 for value in report["ceilings"].values())
     assert report["decode"]["all cores"] > 0
+    e = report["precisions"]["fp32"]["end_to_end"]
+    assert e["persons_per_second"] == pytest.approx(2 * e["images_per_second"])
     for precision in report["precisions"].values():
-        e = precision["end_to_end"]
-        assert e["persons_per_second"] == pytest.approx(2 * e["images_per_second"])
         for runner in precision["runners"].values():
             for rows in runner["engines"].values():
                 assert [row["batch"] for row in rows] == [1, 2]
