@@ -50,6 +50,7 @@ def test_the_bindings_are_of_the_images_tensorrt():
 def test_packages_have_hashes():
     installs = re.findall(r"pip install ((?:\\\n|[^\n&])+)", TEXT)
     assert len(installs) == 4
+    assert "pip uninstall --yes nvidia-pytriton" in TEXT  # the old Triton of the wheel is in no image
     assert all("--require-hashes" in install for install in installs)
     served = (PROJECT / "requirements-serve.lock").read_text()
     base = (PROJECT / "requirements.lock").read_text()
