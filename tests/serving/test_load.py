@@ -168,7 +168,8 @@ def test_overload_at_ten_times_the_capacity(server, one_person, golden):
             started = time.monotonic()
             triton.infer("cocoer", one_person)
             times.append(time.monotonic() - started)
-    alone, seconds, deadline = float(np.median(times)), 12.0, 15.0
+    alone, seconds = float(np.median(times)), 12.0
+    deadline = max(15.0, 100 * alone)  # a full queue is 64 requests, also on a slow machine
     rate = 10 / alone
     sender = Sender(server.url, one_person, client_timeout=deadline)
     started = time.monotonic()
