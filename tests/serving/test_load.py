@@ -61,7 +61,7 @@ class Sender:
 
         self.calls.append(self.client.async_infer("cocoer", self.inputs, done, **self.options))
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=240):
         """Until every request has its answer; that none stays without is part of what is tested."""
         for _ in self.answers:
             assert self.open.acquire(timeout=timeout), "a request has had no answer"
