@@ -8,6 +8,9 @@ from benchmarks.bls import Job, Options, given_persons, recognition_inputs, with
 
 Arrays = dict[str, np.ndarray]
 
+LOGITS = {"pred": "logits", "vi": "vi_logits", "head": "head_logits", "body": "body_logits", "ctx": "context_logits"}
+"""Golden array -> tensor of ``recognition``."""
+
 
 def person_rows(golden: Arrays) -> np.ndarray:
     """``PERSONS`` FP32 [N, 8] of a golden file."""

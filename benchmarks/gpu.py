@@ -8,7 +8,7 @@ proves the script where there is no GPU; its figures are of no use.
 
 from __future__ import annotations
 
-import logging
+import os
 import subprocess
 import sys
 import time
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bls import DecodeLimits, decode, recognition_inputs
 from benchmarks.device import Device
-from benchmarks.golden import inputs
+from benchmarks.golden import LOGITS, inputs
 from benchmarks.inprocess import boxes_given, job_of
 from benchmarks.runners import Arrays, OnnxRunner, Runner, TensorRTRunner, TorchRunner
 from benchmarks.workloads import BOXES_GIVEN, SAMPLE
@@ -36,19 +36,10 @@ from export.onnx_export import example_inputs
 from export.specs import ENGINES, RECOGNITION, EngineSpec, engine
 from export.tensorrt_builder import TensorRTMissing, load_tensorrt
 
-logger = logging.getLogger(__name__)
-
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = PROJECT / "tests" / "data" / "astronaut_seed0.npz"
 TOLERANCES = {"fp32": 2e-3, "fp16": 5e-2}
 """On logits, against the official code's outputs: served end to end; in half precision."""
-GOLDEN_LOGITS = {
-    "pred": "logits",
-    "vi": "vi_logits",
-    "head": "head_logits",
-    "body": "body_logits",
-    "ctx": "context_logits",
-}
 TWO = BOXES_GIVEN[1]
 """A picture with two persons."""
 
@@ -56,9 +47,9 @@ TWO = BOXES_GIVEN[1]
 def build(checkpoints: Path, repository: Path, precision: str, plans: bool) -> None:
     """Bring a repository up to date; what is, is kept."""
     command = [sys.executable, "export/build_engines.py", "--checkpoints", str(checkpoints)]
-    command += ["--repository", str(repository), "--precision", precision, "--backend"]
-    backend = ["tensorrt"] if plans else ["onnxruntime"]
-    subprocess.run([*command, *backend], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    command += ["--repository", str(repository), "--precision", precision]
+    command += ["--backend", "tensorrt" if plans else "onnxruntime"]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
 
 
 def has_tensorrt(device: Device) -> bool:
@@ -89,7 +80,7 @@ def parity(runner: Runner, tolerance: float) -> dict[str, Any]:
     """Largest error on logits against the official code's, and whether the exclusion order is the same."""
     given, golden = golden_inputs()
     found = recognise(runner, given)
-    errors = {key: float(np.abs(found[name] - golden[key]).max()) for key, name in GOLDEN_LOGITS.items()}
+    errors = {key: float(np.abs(found[name] - golden[key]).max()) for key, name in LOGITS.items()}
     same = found["order"].tolist() == golden["order"].tolist()
     return {
         "errors": errors,
@@ -132,13 +123,16 @@ def gflop_of(spec: EngineSpec, model: CocoER) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def cores() -> int:
+    """Of the CPU, that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def decode_limits(repeats: int) -> dict[str, float]:
     """Pictures per second that the CPU decodes and cuts windows of (640x480, two persons): a core, all cores."""
-    cores = Device("cpu").describe()["cores"]
-    assert isinstance(cores, int)
     windows_of(0)
     rates = {}
-    for name, workers in (("one core", 1), ("all cores", cores)):
+    for name, workers in (("one core", 1), ("all cores", cores())):
         started = time.perf_counter()
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(windows_of, range(repeats * workers)))
@@ -161,8 +155,8 @@ def joined(pictures: Sequence[Arrays]) -> Arrays:
 
 def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float]:
     """JPEG to logits in this process: decoding on all cores, recognition in batches on the device, side by side."""
-    network = {name: getattr(model, name) for name in ("context_encoder", "vi_head", "head_encoder", "body_encoder")}
-    graphs = {name: build_graph(name, model, "bgr", precision).to(device.torch) for name in (*network, "fusion")}
+    names = ("context_encoder", "vi_head", "head_encoder", "body_encoder", "fusion")
+    graphs = {name: build_graph(name, model, "bgr", precision).to(device.torch) for name in names}
 
     @torch.inference_mode()
     def recognised(arrays: Arrays) -> Any:
@@ -173,12 +167,10 @@ def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float
         head, body = (graphs[f"{kind}_encoder"](x[f"{kind}_crop"], x[f"{kind}_box"], own) for kind in ("head", "body"))
         return graphs["fusion"](*head, *body, *context, *vi, x["image_index"])[0].cpu()
 
-    cores = device.describe()["cores"]
-    assert isinstance(cores, int)
     count, together = device.budget.pictures, device.budget.together
     recognised(joined([windows_of(0)] * together))  # warm
     started = time.perf_counter()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         waiting: list[Arrays] = []
         for windows in pool.map(windows_of, range(count)):
             waiting.append(windows)

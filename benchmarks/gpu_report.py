@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cocoer.files import replace_file
-from export.specs import engine
 
 Report = Mapping[str, Any]
-TRUNKS = ("context_encoder", "head_encoder", "body_encoder")
 TRUNK_BATCH = 32
 IMAGES_TARGET, SHARE_TARGET = 1000, 0.6
 
@@ -95,7 +93,7 @@ def _engines(engines: Mapping[str, list[Mapping[str, float]]]) -> Iterator[str]:
     yield f"| --- |{' --- |' * len(batches)}"
     for name, rows in engines.items():
         cells = {int(row["batch"]): f"{row['per_second']:.0f} ({row['ms']:.2f})" for row in rows}
-        yield f"| {engine(name).name} | {' | '.join(cells.get(batch, '') for batch in batches)} |"
+        yield f"| {name} | {' | '.join(cells.get(batch, '') for batch in batches)} |"
 
 
 def slug(report: Report) -> str:

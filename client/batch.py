@@ -25,12 +25,13 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 from tqdm import tqdm  # noqa: E402
 
-from client.connection import default_url  # noqa: E402
+from client.connection import default_url, given_parameters  # noqa: E402
 from client.errors import InvalidInput  # noqa: E402
 from client.optional import needs  # noqa: E402
 
 DONE, SOME_FAILED, USAGE, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses."""
+THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 COUNTS = ("pictures", "failed", "persons", "refused", "unreachable", "tried_again")
 
 
@@ -54,8 +55,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--shard-size", type=_count, default=256, metavar="N", help="pictures of one output file (default: 256)")
     add("--timeout", type=float, default=60.0, help="seconds for an answer (default: 60)")
     add("--patience", type=float, default=600.0, help="seconds to go on with no server in reach (default: 600)")
-    for name in ("final-threshold", "level-threshold", "min-score"):
-        add(f"--{name}", type=float, help="as cocoer-infer's")
+    for name in THRESHOLDS:
+        add(f"--{name.replace('_', '-')}", type=float, help="as cocoer-infer's")
     add("--ray-address", help="of a Ray cluster (default: this machine)")
     add("--cpus-per-worker", type=float, default=0.5, metavar="N", help="what Ray sets aside (default: 0.5)")
     add("--quiet", action="store_true", help="no progress")
@@ -123,11 +124,7 @@ def run_shards(ray: Any, shards: Sequence[Any], args: argparse.Namespace, option
 def run(args: argparse.Namespace) -> int:
     from client.shards import Output, list_pictures
 
-    options = {
-        name: value
-        for name in ("final_threshold", "level_threshold", "min_score")
-        if (value := getattr(args, name)) is not None
-    }
+    options = given_parameters({name: getattr(args, name) for name in THRESHOLDS})
     output = Output(args.output)
     shards = output.begin(list_pictures(args.inputs, args.column), args.shard_size, options)
     done = output.done()

@@ -90,10 +90,6 @@ class ServerPool:
         """When the first of the failures was that no answer has come after."""
         self.last_error: CocoerError | None = None
 
-    def close(self) -> None:
-        for server in self.servers:
-            server.client.close()
-
     def infer_raw(self, image: bytes, **options: Any) -> dict[str, Any]:
         """RESULT of a picture, from any server.
 

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from benchmarks.golden import inputs, person_rows
+from benchmarks.golden import LOGITS, inputs, person_rows
 from cocoer.labels import EMOTIC_LABELS
 
-__all__ = ["check", "check_labels", "inputs", "max_errors", "person_rows", "refined_logits"]
+__all__ = ["LOGITS", "check", "check_labels", "inputs", "max_errors", "person_rows", "refined_logits"]
 
 FINAL, LEVEL = 0.26, 0.6
-LOGITS = {"pred": "logits", "vi": "vi_logits", "head": "head_logits", "body": "body_logits", "ctx": "context_logits"}
-"""Golden array -> tensor of ``recognition``."""
 
 
 def max_errors(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray]) -> dict[str, float]:

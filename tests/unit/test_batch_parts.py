@@ -140,9 +140,6 @@ class Fleet:
                     with fleet.lock:
                         fleet.busy[url] -= 1
 
-            def close(self):
-                fleet.asked.clear()
-
         return Client()
 
 
