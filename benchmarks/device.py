@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
+
+from benchmarks.machine import processor
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
@@ -81,8 +80,7 @@ class Device:
 
     def describe(self) -> dict[str, object]:
         """What was measured on."""
-        cpu = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        machine: dict[str, object] = {"cpu": cpu[0] if cpu else "unknown CPU", "cores": len(os.sched_getaffinity(0))}
+        machine: dict[str, object] = dict(zip(("cpu", "cores"), processor()))
         if not self.is_gpu:
             return {"device": "cpu", "name": machine["cpu"], **machine}
         properties = torch.cuda.get_device_properties(0)

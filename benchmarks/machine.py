@@ -34,8 +34,13 @@ class Machine:
 
 def describe() -> Machine:
     """This machine; takes a few seconds."""
+    return Machine(*processor(), round(sgemm_gflops(), 1))
+
+
+def processor() -> tuple[str, int]:
+    """The CPU's name, and how many of its cores this process may use."""
     models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return Machine(models[0] if models else "unknown CPU", len(os.sched_getaffinity(0)), round(sgemm_gflops(), 1))
+    return models[0] if models else "unknown CPU", len(os.sched_getaffinity(0))
 
 
 def sgemm_gflops(side: int = 2048, repeats: int = 8) -> float:

@@ -16,6 +16,7 @@ from export.graphs import build_graph
 from export.plans import plan_path
 from export.repository import engine_path
 from export.specs import EngineSpec
+from export.verify import onnx_session
 
 Arrays = dict[str, np.ndarray]
 
@@ -93,12 +94,8 @@ class OnnxRunner(Runner):
         return not device.is_gpu or "CUDAExecutionProvider" in ort.get_available_providers()
 
     def load(self, spec: EngineSpec) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        if self.precision == "fp16":
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        providers: list[Any] = [("CUDAExecutionProvider", {"use_tf32": "0"})] if self.device.is_gpu else []
-        path = engine_path(self.repository, spec.name)
-        return ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+        providers = [("CUDAExecutionProvider", {"use_tf32": "0"})] if self.device.is_gpu else []
+        return onnx_session(engine_path(self.repository, spec.name), self.precision, providers)
 
     def _binding(self, spec: EngineSpec, inputs: Arrays) -> Any:
         binding = self.engine(spec).io_binding()

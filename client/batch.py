@@ -25,13 +25,19 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 from tqdm import tqdm  # noqa: E402
 
-from client.connection import default_url, given_parameters  # noqa: E402
+from client.command import (  # noqa: E402
+    DONE,
+    INTERRUPTED,
+    NO_SERVER,
+    SOME_FAILED,
+    THRESHOLDS,
+    USAGE,
+    thresholds_of,
+)
+from client.connection import default_url  # noqa: E402
 from client.errors import InvalidInput  # noqa: E402
 from client.optional import needs  # noqa: E402
 
-DONE, SOME_FAILED, USAGE, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit statuses."""
-THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 COUNTS = ("pictures", "failed", "persons", "refused", "unreachable", "tried_again")
 
 
@@ -124,7 +130,7 @@ def run_shards(ray: Any, shards: Sequence[Any], args: argparse.Namespace, option
 def run(args: argparse.Namespace) -> int:
     from client.shards import Output, list_pictures
 
-    options = given_parameters({name: getattr(args, name) for name in THRESHOLDS})
+    options = thresholds_of(args)
     output = Output(args.output)
     shards = output.begin(list_pictures(args.inputs, args.column), args.shard_size, options)
     done = output.done()

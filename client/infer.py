@@ -17,6 +17,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from client.arguments import parse_args  # noqa: E402
 from client.client import CocoerClient  # noqa: E402
+from client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, thresholds_of  # noqa: E402
 from client.connection import TLS  # noqa: E402
 from client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone  # noqa: E402
 from client.explain import write_page  # noqa: E402
@@ -29,10 +30,7 @@ from client.run import Outcome, Run  # noqa: E402
 from client.sources import Source, find_sources  # noqa: E402
 from client.talk import Talk, Totals, complain  # noqa: E402
 
-DONE, SOME_FAILED, NO_SERVER, INTERRUPTED = 0, 1, 3, 130
-"""Exit statuses; 2 is wrong usage."""
 JOURNAL = "results.jsonl"
-THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 
 
 def open_streams(args: argparse.Namespace, several: bool, stack: contextlib.ExitStack) -> list[Stream]:
@@ -57,7 +55,7 @@ def open_journal(args: argparse.Namespace, several: bool, options: dict[str, flo
 
 def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
-    options = {name: value for name in THRESHOLDS if (value := getattr(args, name)) is not None}
+    options = thresholds_of(args)
     sources, unusable = usable_sources(args)
     totals, talk = Totals(failures=unusable), Talk(args, sources)
     if (persons is not None or args.explain) and talk.several:

@@ -90,7 +90,7 @@ def _add_gpu(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=default.workspace_gib,
         metavar="GIB",
-        help=f"GPU memory that a layer of a plan may use (default: {default.workspace_gib:g})",
+        help=f"GPU memory that TensorRT may use for a layer (default: {default.workspace_gib:g})",
     )
     add(
         "--hardware-compatibility",
@@ -133,7 +133,7 @@ def check_usage(args: argparse.Namespace) -> None:
 def serving_of(args: argparse.Namespace, scrfd: bool) -> Serving:
     """What the command line says of serving."""
     backend = "onnxruntime" if args.backend == "auto" else args.backend
-    return Serving(args.precision, backend, args.accelerator, scrfd, args.engine_cache)
+    return Serving(args.precision, backend, args.accelerator, scrfd, args.engine_cache, args.workspace)
 
 
 def plan_options(args: argparse.Namespace) -> PlanOptions:

@@ -188,7 +188,7 @@ class Builder:
             "sources": self._digest,
             "versions": [torch.__version__, onnx.__version__, onnxruntime.__version__],
             "precision": self._precision(spec),
-            "channel_order": self.options.channel_order,
+            "channel_order": self.options.channel_order if spec.takes_windows else None,
             "calibration": self.pictures.identity() if self.pictures and spec.int8_tolerance else None,
             "weights": (file_sha256(source) if source else "none") if spec.is_detector else self.weights,
         }
@@ -234,10 +234,12 @@ class Builder:
         return result
 
     def _write_engine(self, spec: EngineSpec, path: Path) -> None:
-        metadata = {"precision": self._precision(spec), "channel_order": self.options.channel_order}
         if not spec.is_detector:
             module = build_graph(spec.name, self.model, self.options.channel_order, self.options.precision)
-            export_onnx(module, spec, path, {**metadata, "weights": self.weights})
+            metadata = {"precision": self._precision(spec), "weights": self.weights}
+            if spec.takes_windows:
+                metadata["channel_order"] = self.options.channel_order
+            export_onnx(module, spec, path, metadata)
             return
         source = self.detector_source(spec.name)
         model = (

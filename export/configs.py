@@ -29,9 +29,6 @@ COCOER_INSTANCES = 2
 GPU_INSTANCES, GPU_MAX_QUEUE = 16, 512
 """The same where a GPU recognises: decoding and cutting out windows, on the CPU, are then what takes time."""
 
-GPU_WORKSPACE_BYTES = 4 << 30
-"""Of ONNX Runtime's TensorRT provider; as ``PlanOptions.workspace_gib``."""
-
 
 def all_configs(serving: Serving = DEFAULT) -> dict[str, pb.ModelConfig]:
     """Model name -> configuration, for every model of the repository."""
@@ -110,7 +107,7 @@ def _accelerate(config: pb.ModelConfig, spec: EngineSpec, serving: Serving) -> N
         ranges = profile(spec)
         parameters = {
             "precision_mode": "FP32",  # FP16 would let it put LayerNorms and energies there as well
-            "max_workspace_size_bytes": str(GPU_WORKSPACE_BYTES),
+            "max_workspace_size_bytes": str(int(serving.workspace_gib * 2**30)),
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(serving.engine_cache),
             "trt_engine_cache_prefix": spec.name,

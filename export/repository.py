@@ -27,6 +27,24 @@ ENGINE_FILE = "model.onnx"
 RECORD_FILE = "engine.json"
 BUILD_FILE = "build.json"
 PLAN_FILES = (PLAN_FILE, SIDECAR_FILE)
+NOT_OF_ENGINES = frozenset(
+    {
+        "arguments",
+        "build_engines",
+        "configs",
+        "drift",
+        "in_process",
+        "plans",
+        "profiles",
+        "repository",
+        "serving_options",
+        "tensorrt_builder",
+        "tensorrt_rules",
+        "tensorrt_run",
+    }
+)
+"""Modules of ``export`` that decide how engines are served, reported or made into plans: changing one makes no engine
+stale. Any other does, a new one as well."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,7 +84,8 @@ def record_path(repository: Path, name: str) -> Path:
 def sources_digest() -> str:
     """SHA-256 over the code that decides what an engine is."""
     digest = hashlib.sha256()
-    for path in sorted([*(PROJECT / "cocoer").rglob("*.py"), *(PROJECT / "export").glob("*.py")]):
+    engines_own = (path for path in (PROJECT / "export").glob("*.py") if path.stem not in NOT_OF_ENGINES)
+    for path in sorted([*(PROJECT / "cocoer").rglob("*.py"), *engines_own]):
         digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

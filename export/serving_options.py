@@ -11,6 +11,8 @@ BACKENDS = ("onnxruntime", "tensorrt")
 ACCELERATORS = ("auto", "cuda", "tensorrt")
 ENGINE_CACHE = PurePosixPath("/tmp/cocoer-tensorrt")
 """Where ONNX Runtime's TensorRT provider keeps what it builds at the first start; a volume, if it is to last."""
+WORKSPACE_GIB = 4.0
+"""GPU memory that TensorRT may use for a layer."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Serving:
             "tensorrt": a GPU, the heavy engines by its TensorRT provider.
         scrfd: whether there are detectors; else nothing ever calls what stands in their place.
         engine_cache: see ``ENGINE_CACHE``.
+        workspace_gib: of ONNX Runtime's TensorRT provider; see ``WORKSPACE_GIB``.
     """
 
     precision: str = "fp32"
@@ -31,6 +34,7 @@ class Serving:
     accelerator: str = "auto"
     scrfd: bool = True
     engine_cache: PurePosixPath = ENGINE_CACHE
+    workspace_gib: float = WORKSPACE_GIB
 
     @property
     def on_gpu(self) -> bool:

@@ -77,6 +77,11 @@ class EngineSpec:
         """Whether there is a part of the network in it that FP16 and INT8 change; else it is the same in all builds."""
         return self.max_batch_size > 0
 
+    @property
+    def takes_windows(self) -> bool:
+        """Whether its input is windows of pictures, whose channel order a build decides; detectors have their own."""
+        return not self.is_detector and any(tensor.dtype == "UINT8" for tensor in self.inputs)
+
     def leading_name(self, tensor: TensorSpec) -> str:
         """What a tensor's leading dimension counts: ``batch``, ``images`` or ``persons``."""
         return self.leading.get(tensor.name, "persons" if self.leading else "batch")

@@ -23,6 +23,7 @@ from typing import Any
 from cocoer_bls.plans import ANY_AMPERE, NONE, SAME_CAPABILITY, Version, parse_version
 
 from export.profiles import profile
+from export.serving_options import WORKSPACE_GIB
 from export.specs import EngineSpec
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class PlanOptions:
         exact_fp32: keep FP32 products FP32, rather than TF32 (10 bits of mantissa).
     """
 
-    workspace_gib: float = 4.0
+    workspace_gib: float = WORKSPACE_GIB
     hardware_compatibility: str = NONE
     version_compatible: bool = False
     optimization_level: int = 3

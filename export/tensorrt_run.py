@@ -9,7 +9,7 @@ import numpy as np
 
 from export.specs import EngineSpec
 from export.tensorrt_builder import load_tensorrt
-from export.verify import Arrays, Compare, Pairs, cpu_session
+from export.verify import Arrays, Compare, Pairs, onnx_session
 
 Run = Callable[[Arrays], Arrays]
 
@@ -35,7 +35,7 @@ def polygraphy_runner(plan: bytes) -> Run:
 
 def plan_comparison(run: Run, onnx_path: Path, spec: EngineSpec, precision: str) -> Compare:
     """A plan against the ONNX file it was built from, in ONNX Runtime on the CPU."""
-    session = cpu_session(onnx_path, precision)
+    session = onnx_session(onnx_path, precision)
     names = [tensor.name for tensor in spec.outputs]
 
     def compare(inputs: Arrays) -> Pairs:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -69,7 +70,7 @@ def verify(spec: EngineSpec, compare: Compare, samples: SampleInputs, tolerance:
 
 def torch_comparison(path: Path, spec: EngineSpec, module: torch.nn.Module, precision: str) -> Compare:
     """An ONNX file against the module it was exported from (in FP32)."""
-    session = cpu_session(path, precision)
+    session = onnx_session(path, precision)
     names = [tensor.name for tensor in spec.outputs]
 
     @torch.no_grad()
@@ -82,12 +83,15 @@ def torch_comparison(path: Path, spec: EngineSpec, module: torch.nn.Module, prec
     return compare
 
 
-def cpu_session(path: Path, precision: str) -> ort.InferenceSession:
-    """An ONNX file in ONNX Runtime on the CPU, which crashes on FP16 transformer graphs at its highest level."""
+def onnx_session(path: Path, precision: str, providers: Sequence[Any] = ()) -> ort.InferenceSession:
+    """An ONNX file in ONNX Runtime, by ``providers`` and else on the CPU.
+
+    At its highest level of optimisation ONNX Runtime crashes on FP16 transformer graphs there.
+    """
     options = ort.SessionOptions()
     if precision == "fp16":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
 
 
 class SampleInputs:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.builds import Builds
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "tests"
@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the long tests are; ``make fuzz`` and ``make soak`` say more."""
     parser.addoption("--fuzz-inputs", type=int, default=10_000, help="mutated files to send to the server")
     parser.addoption("--fuzz-seed", type=int, default=0, help="which ones")
-    parser.addoption("--soak-seconds", type=float, default=60, help="how long to send mixed traffic")
+    parser.addoption("--soak-seconds", type=float, default=30, help="how long to send mixed traffic")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,61 +56,30 @@ def run_python(*arguments: str | Path, timeout: float = 600, **environment: str)
     )
 
 
-def must_run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    result = run_python(*arguments)
-    assert result.returncode == 0, f"{arguments}\n{result.stdout}\n{result.stderr}"
-    return result
+@pytest.fixture(scope="session", autouse=True)
+def builds(request: pytest.FixtureRequest) -> Iterator[Builds]:
+    """Makes what the tests will ask for, from the first test on, in the background."""
+    with Builds(CACHE, DETECTORS) as running:
+        running.begin({name for item in request.session.items for name in getattr(item, "fixturenames", ())})
+        yield running
 
 
 @pytest.fixture(scope="session")
-def checkpoints() -> Callable[[int], Path]:
+def checkpoints(builds: Builds) -> Callable[[int], Path]:
     """Seed -> a full synthetic ``checkpoints/`` tree with detectors."""
-    sources = [
-        PROJECT / "cocoer" / name for name in ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")
-    ]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-
-    def make(seed: int) -> Path:
-        out = CACHE / f"checkpoints-{digest}-seed{seed}"
-        if not (out / "complete").exists():
-            for outdated in CACHE.glob(f"checkpoints-*-seed{seed}"):
-                shutil.rmtree(outdated)
-            must_run("-m", "cocoer.synthetic", "--seed", str(seed), "--out", out, "--detectors", "--force")
-            (out / "complete").touch()
-        return out
-
-    return make
+    return builds.checkpoints
 
 
 @pytest.fixture(scope="session")
-def repositories(checkpoints: Callable[[int], Path]) -> Callable[[int], Path]:
+def repositories(builds: Builds) -> Callable[[int], Path]:
     """Seed -> a built model repository: seed 0 with SCRFD detectors, seed 1 with OpenCV's."""
-    done: dict[int, Path] = {}
-
-    def make(seed: int) -> Path:
-        if seed not in done:
-            repository = CACHE / f"repository-seed{seed}"
-            build = ["export/build_engines.py", "--checkpoints", checkpoints(seed), "--repository", repository]
-            must_run(*build, "--detectors", DETECTORS[seed])
-            done[seed] = repository
-        return done[seed]
-
-    return make
+    return builds.repository
 
 
 @pytest.fixture(scope="session")
-def fp16_repository(checkpoints: Callable[[int], Path], repositories: Callable[[int], Path]) -> Path:
-    """A repository of seed 0 in FP16, with SCRFD; what is the same in FP32 is not built again."""
-    target = CACHE / "repository-fp16"
-    for name in ("context_gather", "fusion"):
-        for file in ("model.onnx", "engine.json"):
-            link = target / name / "1" / file
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            os.link(repositories(0) / name / "1" / file, link)
-    build = ["export/build_engines.py", "--checkpoints", checkpoints(0), "--repository", target, "--detectors", "scrfd"]
-    must_run(*build, "--precision", "fp16")
-    return target
+def fp16_repository(builds: Builds) -> Path:
+    """A repository of seed 0 in FP16, with SCRFD."""
+    return builds.fp16()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import PROJECT, SAMPLE
-from tests.serving.test_metrics import key, scrape
+from tests.metrics import key, scrape
 
 BATCH = [sys.executable, str(PROJECT / "client" / "batch.py")]
 WORKERS, SHARD = 2, 4

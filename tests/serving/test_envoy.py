@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from client import CocoerClient
 from serving.server import free_ports
 from tests.cluster import render, the
-from tests.serving.test_metrics import key, scrape
+from tests.metrics import key, scrape
 
 ENVOY = Path(sys.executable).parent / "envoy"
 PICTURES = 24

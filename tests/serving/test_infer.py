@@ -22,7 +22,7 @@ from PIL import Image
 
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
-from tests.serving.test_metrics import key, scrape
+from tests.metrics import key, scrape
 
 INFER = PROJECT / "client" / "infer.py"
 

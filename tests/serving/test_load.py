@@ -12,10 +12,10 @@ import tritonclient.grpc as grpcclient
 from PIL import Image
 
 from client import CocoerClient, InvalidRequest, RequestTimeout, ServerBusy
-from export.configs import MAX_QUEUE
+from export.configs import MAX_QUEUE, MAX_WAIT_MICROSECONDS
 from tests import golden as gold
 from tests import hostile
-from tests.serving.test_metrics import key, scrape
+from tests.metrics import settled
 from tests.serving.test_served import (
     as_persons,
     assert_same_result,
@@ -81,6 +81,16 @@ def check_scores(answers, golden):
         assert np.abs(np.log(p / (1 - p)) - golden(0)["pred"][0]).max() < 2e-3
 
 
+def by_reason(refused):
+    """Those that the full queue refused, and those that waited in it for as long as they may."""
+    full = [answer for answer in refused if "Exceeds maximum queue size" in answer.message]
+    late = [answer for answer in refused if answer.message == "Request timeout expired"]
+    assert len(full) + len(late) == len(refused)
+    assert all(answer.seconds > 0.99e-6 * MAX_WAIT_MICROSECONDS for answer in late)  # 64 take a slow machine that long
+    assert {answer.status for answer in refused} <= {UNAVAILABLE}
+    return full, late
+
+
 def test_a_full_queue_refuses_at_once(server, one_person, golden):
     sender = Sender(server.url, one_person)
     for _ in range(3 * MAX_QUEUE):
@@ -88,12 +98,11 @@ def test_a_full_queue_refuses_at_once(server, one_person, golden):
     answers = sender.wait()
     done = [answer for answer in answers if answer.status == "OK"]
     refused = [answer for answer in answers if answer.status != "OK"]
-    assert len(done) >= MAX_QUEUE
+    full, late = by_reason(refused)
     check_scores(done, golden)
-    assert len(refused) > MAX_QUEUE / 2
-    for answer in refused:
-        assert (answer.status, "Exceeds maximum queue size" in answer.message) == (UNAVAILABLE, True)
-    assert max(answer.seconds for answer in refused) < min(2.0, max(answer.seconds for answer in done))
+    assert len(done) + len(late) >= MAX_QUEUE
+    assert len(full) > MAX_QUEUE / 2
+    assert max(answer.seconds for answer in full) < min(2.0, max(answer.seconds for answer in done))
 
 
 def test_a_request_is_not_begun_after_its_time(server, one_person):
@@ -107,16 +116,10 @@ def test_a_request_is_not_begun_after_its_time(server, one_person):
     assert len(statuses) == 2
 
 
-def settled(server, triton, model):
+def rows_run(server, triton, model):
     """Rows a model has run, once nothing is queued or runs any more."""
-    while scrape(server)[key("cocoer_requests_running")] or pending(server):
-        time.sleep(0.2)
+    settled(server)
     return served_count(triton, model)
-
-
-def pending(server):
-    """Requests that Triton has accepted and not begun."""
-    return sum(value for (name, _), value in scrape(server).items() if name == "nv_inference_pending_request_count")
 
 
 def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
@@ -125,7 +128,7 @@ def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
     crowd = Sender(server.url, image_inputs(sample_bytes, rows))
     queue = Sender(server.url, image_inputs(sample_bytes, rows[:, :6]))
     with grpcclient.InferenceServerClient(server.url) as triton:
-        before = settled(server, triton, "head_encoder")
+        before = rows_run(server, triton, "head_encoder")
         for _ in range(2):
             crowd.send()
         time.sleep(1)
@@ -135,7 +138,7 @@ def test_cancelled_requests_cost_nothing_more(server, golden, sample_bytes):
         for call in [*crowd.calls, *queue.calls]:
             call.cancel()
         assert {answer.status for answer in [*crowd.wait(), *queue.wait()]} == {"StatusCode.CANCELLED"}
-        ran = settled(server, triton, "head_encoder") - before
+        ran = rows_run(server, triton, "head_encoder") - before
     # 128 persons are recognised at a time; what was under way when the cancellation came is finished.
     assert 0 < ran <= 2 * 256
 
@@ -154,7 +157,7 @@ def test_clients_try_again_where_the_queue_was_full(server, one_person, golden, 
     time.sleep(0.1)
     with CocoerClient(server.url, retries=0) as impatient, pytest.raises(ServerBusy, match="is busy: .*queue size"):
         impatient.infer_raw(sample_bytes, persons)
-    with CocoerClient(server.url, timeout=30, retries=8) as patient:
+    with CocoerClient(server.url, timeout=120, retries=8) as patient:
         result = patient.infer_raw(sample_bytes, persons)
     check_scores([Answer(0, scores=result["persons"][0]["scores"]["pred"])], golden)
     sender.wait()
@@ -183,15 +186,15 @@ def test_overload_at_ten_times_the_capacity(server, one_person, golden):
         recovered = time.monotonic()
         triton.infer("cocoer", one_person)
         recovered = time.monotonic() - recovered
-    slowest = float(np.quantile([answer.seconds for answer in refused], 0.99))
+    full, late = by_reason(refused)
+    slowest = float(np.quantile([answer.seconds for answer in full], 0.99))
     print(
         f"overload: {rate:.0f} requests/s for {seconds:.0f} s, {rate * alone:.0f} times the capacity of one at a time: "
         f"{len(done)} answered ({len(done) / seconds:.1f}/s, slowest {max(a.seconds for a in done):.1f} s), "
-        f"{len(refused)} refused (99% within {1000 * slowest:.0f} ms); next request {1000 * recovered:.0f} ms, "
-        f"unloaded {1000 * alone:.0f} ms"
+        f"{len(full)} refused (99% within {1000 * slowest:.0f} ms), {len(late)} too late; "
+        f"next request {1000 * recovered:.0f} ms, unloaded {1000 * alone:.0f} ms"
     )
     check_scores(done, golden)
-    assert {answer.status for answer in refused} == {UNAVAILABLE}
     assert len(done) > 0.5 * seconds / alone
     assert max(answer.seconds for answer in done) < deadline
     assert slowest < 1.0

@@ -38,7 +38,7 @@ SERVINGS = {
     "cpu": Serving(),
     "fp16": Serving("fp16"),
     "cuda": Serving("fp16", accelerator="cuda"),
-    "ort-tensorrt": Serving(accelerator="tensorrt", engine_cache=PurePosixPath("/cache")),
+    "ort-tensorrt": Serving(accelerator="tensorrt", engine_cache=PurePosixPath("/cache"), workspace_gib=0.5),
     "tensorrt": Serving("fp16", backend="tensorrt"),
     "tensorrt-opencv": Serving("fp16", backend="tensorrt", scrfd=False),
 }
@@ -97,6 +97,7 @@ def test_accelerators_of_onnx_runtime():
             assert "cpu_run_batch" not in config.parameters
     accelerator = configs["head_encoder"].optimization.execution_accelerators.gpu_execution_accelerator[0]
     assert accelerator.parameters["precision_mode"] == "FP32"
+    assert accelerator.parameters["max_workspace_size_bytes"] == str(1 << 29)
     assert accelerator.parameters["trt_engine_cache_path"] == "/cache"
     assert accelerator.parameters["trt_engine_cache_prefix"] == "head_encoder"
     assert accelerator.parameters["trt_profile_min_shapes"] == "crop:1x224x224x3,box:1x4,context_tokens:1x49x256"

@@ -1,0 +1,115 @@
+"""The large things of the tests, made once, by the commands users have; in the background while other tests run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+
+PROJECT = Path(__file__).resolve().parent.parent
+SOURCES = ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")
+"""What decides the synthetic weights."""
+
+
+class Builds:
+    """Synthetic weights, and repositories built of them, in a directory that git ignores.
+
+    Each can be asked for again and again, and is made once. Two at a time: exporting is one thread of Python.
+
+    Args:
+        cache: the directory.
+        detectors: seed -> how its repository finds persons.
+    """
+
+    def __init__(self, cache: Path, detectors: Mapping[int, str]) -> None:
+        self.cache, self.detectors = cache, detectors
+        self._pool = ThreadPoolExecutor(2)
+        self._futures: dict[str, Future[Path]] = {}
+        self._processes: list[subprocess.Popen[str]] = []
+        self._closed = False
+        self._lock, self._writing = Lock(), defaultdict[int, Lock](Lock)
+
+    def __enter__(self) -> Builds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what nobody waits for any more."""
+        with self._lock:
+            self._closed = True
+            for process in self._processes:
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, fixtures: Collection[str]) -> None:
+        """Start what tests with these fixtures will ask for."""
+        if "repositories" in fixtures:
+            for seed in sorted(self.detectors, reverse=True):  # seed 1's tests come first
+                self._start(f"seed{seed}", lambda seed=seed: self._build(seed))
+        if "fp16_repository" in fixtures:
+            self._start("fp16", self._build_fp16)
+
+    def checkpoints(self, seed: int) -> Path:
+        """A full synthetic ``checkpoints/`` tree with detectors."""
+        content = b"".join((PROJECT / "cocoer" / name).read_bytes() for name in SOURCES)
+        out = self.cache / f"checkpoints-{hashlib.sha256(content).hexdigest()[:12]}-seed{seed}"
+        with self._lock:
+            writing = self._writing[seed]
+        with writing:
+            if not (out / "complete").exists():
+                for outdated in self.cache.glob(f"checkpoints-*-seed{seed}"):
+                    shutil.rmtree(outdated)
+                self._run("-m", "cocoer.synthetic", "--seed", seed, "--out", out, "--detectors", "--force")
+                (out / "complete").touch()
+        return out
+
+    def repository(self, seed: int) -> Path:
+        """A model repository of a seed."""
+        return self._start(f"seed{seed}", lambda: self._build(seed)).result()
+
+    def fp16(self) -> Path:
+        """One of seed 0 in FP16, with SCRFD."""
+        return self._start("fp16", self._build_fp16).result()
+
+    def _start(self, name: str, build: Callable[[], Path]) -> Future[Path]:
+        with self._lock:
+            if name not in self._futures:
+                self._futures[name] = self._pool.submit(build)
+            return self._futures[name]
+
+    def _build(self, seed: int) -> Path:
+        target = self.cache / f"repository-seed{seed}"
+        self._run_build(seed, target, "--detectors", self.detectors[seed])
+        return target
+
+    def _build_fp16(self) -> Path:
+        fp32, target = self.repository(0), self.cache / "repository-fp16"
+        for name in ("context_gather", "fusion"):  # the same in FP32, so not built again
+            for file in ("model.onnx", "engine.json"):
+                link = target / name / "1" / file
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)
+                os.link(fp32 / name / "1" / file, link)
+        self._run_build(0, target, "--detectors", "scrfd", "--precision", "fp16")
+        return target
+
+    def _run_build(self, seed: int, target: Path, *options: str) -> None:
+        self._run("export/build_engines.py", "--checkpoints", self.checkpoints(seed), "--repository", target, *options)
+
+    def _run(self, *arguments: str | int | Path) -> None:
+        """Run a command of the project, behind the tests in the foreground."""
+        command = ["nice", "-n", "19", sys.executable, *map(str, arguments)]
+        with self._lock:
+            assert not self._closed, "the tests are over"
+            process = subprocess.Popen(
+                command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            self._processes.append(process)
+        output, _ = process.communicate()
+        assert process.returncode == 0, f"{command}\n{output}"
