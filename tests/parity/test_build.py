@@ -100,13 +100,13 @@ def test_failing_engine_does_not_replace_a_good_one(common, repository, monkeypa
         return real(spec, *rest)
 
     monkeypatch.setattr(builder, "verify", verify)
-    assert build_engines.main([*common, "--only", "context_gather", "fusion", "--force"]) == 1
+    assert build_engines.main([*common, "--only", "context_gather", "person_detector", "--force"]) == 1
     captured = capsys.readouterr()
     assert "context_gather: VerificationError: error 0.5 in person_tokens" in captured.err
     assert "was left as it was" in captured.err
     statuses = {line.split()[0]: line for line in captured.out.splitlines() if line}
     assert "failed" in statuses["context_gather"]
-    assert "held back" in statuses["fusion"]
+    assert "held back" in statuses["person_detector"]
     after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
     assert after == before
 
