@@ -8,7 +8,6 @@ proves the script where there is no GPU; its figures are of no use.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from benchmarks.bls import DecodeLimits, decode, recognition_inputs
 from benchmarks.device import Device
 from benchmarks.golden import LOGITS, inputs
 from benchmarks.inprocess import boxes_given, job_of
+from benchmarks.machine import cores
 from benchmarks.runners import Arrays, OnnxRunner, Runner, TensorRTRunner, TorchRunner
 from benchmarks.workloads import BOXES_GIVEN, SAMPLE
 from cocoer.model import CocoER
@@ -121,11 +121,6 @@ def gflop_of(spec: EngineSpec, model: CocoER) -> float:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         build_graph(spec.name, model, "bgr", "fp32")(*arrays)
     return counter.get_total_flops() / 1e9
-
-
-def cores() -> int:
-    """Of the CPU, that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def decode_limits(repeats: int) -> dict[str, float]:

@@ -40,7 +40,12 @@ def describe() -> Machine:
 def processor() -> tuple[str, int]:
     """The CPU's name, and how many of its cores this process may use."""
     models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return models[0] if models else "unknown CPU", len(os.sched_getaffinity(0))
+    return models[0] if models else "unknown CPU", cores()
+
+
+def cores() -> int:
+    """Of the CPU, that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def sgemm_gflops(side: int = 2048, repeats: int = 8) -> float:

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+
+from export.repository import engine_path, record_path
+from export.specs import ENGINES
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")
@@ -31,10 +33,10 @@ class Builds:
     def __init__(self, cache: Path, detectors: Mapping[int, str]) -> None:
         self.cache, self.detectors = cache, detectors
         self._pool = ThreadPoolExecutor(2)
-        self._futures: dict[str, Future[Path]] = {}
+        self._futures: dict[tuple[object, ...], Future[Path]] = {}
         self._processes: list[subprocess.Popen[str]] = []
         self._closed = False
-        self._lock, self._writing = Lock(), defaultdict[int, Lock](Lock)
+        self._lock, self._writing = Lock(), {seed: Lock() for seed in detectors}
 
     def __enter__(self) -> Builds:
         return self
@@ -51,17 +53,15 @@ class Builds:
         """Start what tests with these fixtures will ask for."""
         if "repositories" in fixtures:
             for seed in sorted(self.detectors, reverse=True):  # seed 1's tests come first
-                self._start(f"seed{seed}", lambda seed=seed: self._build(seed))
+                self._start(self._build, seed)
         if "fp16_repository" in fixtures:
-            self._start("fp16", self._build_fp16)
+            self._start(self._build_fp16)
 
     def checkpoints(self, seed: int) -> Path:
         """A full synthetic ``checkpoints/`` tree with detectors."""
         content = b"".join((PROJECT / "cocoer" / name).read_bytes() for name in SOURCES)
         out = self.cache / f"checkpoints-{hashlib.sha256(content).hexdigest()[:12]}-seed{seed}"
-        with self._lock:
-            writing = self._writing[seed]
-        with writing:
+        with self._writing[seed]:
             if not (out / "complete").exists():
                 for outdated in self.cache.glob(f"checkpoints-*-seed{seed}"):
                     shutil.rmtree(outdated)
@@ -71,36 +71,36 @@ class Builds:
 
     def repository(self, seed: int) -> Path:
         """A model repository of a seed."""
-        return self._start(f"seed{seed}", lambda: self._build(seed)).result()
+        return self._start(self._build, seed).result()
 
     def fp16(self) -> Path:
         """One of seed 0 in FP16, with SCRFD."""
-        return self._start("fp16", self._build_fp16).result()
+        return self._start(self._build_fp16).result()
 
-    def _start(self, name: str, build: Callable[[], Path]) -> Future[Path]:
+    def _start(self, build: Callable[..., Path], *arguments: int) -> Future[Path]:
+        key = (build.__name__, *arguments)
         with self._lock:
-            if name not in self._futures:
-                self._futures[name] = self._pool.submit(build)
-            return self._futures[name]
+            if key not in self._futures:
+                self._futures[key] = self._pool.submit(build, *arguments)
+            return self._futures[key]
 
     def _build(self, seed: int) -> Path:
-        target = self.cache / f"repository-seed{seed}"
-        self._run_build(seed, target, "--detectors", self.detectors[seed])
-        return target
+        return self._run_build(seed, self.cache / f"repository-seed{seed}")
 
     def _build_fp16(self) -> Path:
         fp32, target = self.repository(0), self.cache / "repository-fp16"
-        for name in ("context_gather", "fusion"):  # the same in FP32, so not built again
-            for file in ("model.onnx", "engine.json"):
-                link = target / name / "1" / file
+        for name in (spec.name for spec in ENGINES if not spec.has_network):  # the same in FP32, so not built again
+            for path in (engine_path, record_path):
+                link = path(target, name)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.unlink(missing_ok=True)
-                os.link(fp32 / name / "1" / file, link)
-        self._run_build(0, target, "--detectors", "scrfd", "--precision", "fp16")
-        return target
+                os.link(path(fp32, name), link)
+        return self._run_build(0, target, "--precision", "fp16")
 
-    def _run_build(self, seed: int, target: Path, *options: str) -> None:
-        self._run("export/build_engines.py", "--checkpoints", self.checkpoints(seed), "--repository", target, *options)
+    def _run_build(self, seed: int, target: Path, *options: str) -> Path:
+        command = ("export/build_engines.py", "--checkpoints", self.checkpoints(seed), "--repository", target)
+        self._run(*command, "--detectors", self.detectors[seed], *options)
+        return target
 
     def _run(self, *arguments: str | int | Path) -> None:
         """Run a command of the project, behind the tests in the foreground."""

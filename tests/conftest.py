@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.builds import Builds
+from tests.builds import PROJECT, Builds
 
-PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "tests"
 DATA = Path(__file__).parent / "data"
 SAMPLE = PROJECT / "examples" / "astronaut.png"

@@ -10,6 +10,7 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.drain import PAUSE, QUIET, Drain
 from serving.server import TritonServer
 
 SAMPLE_LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -45,12 +46,10 @@ def settled(server: TritonServer, patience: float = 240) -> Series:
     A stage that has begun is finished even if its request has been cancelled: with a crowd, on a slow machine, that
     takes a minute.
     """
-    deadline, idle = time.monotonic() + patience, 0
-    while idle < 3:  # what leaves the queue is counted as running a moment later
-        found = scrape(server)
-        pending = sum(value for (name, _), value in found.items() if name == "nv_inference_pending_request_count")
-        busy = pending or found[key("cocoer_requests_running")]
-        idle = 0 if busy else idle + 1
-        assert not busy or time.monotonic() < deadline, "the server does not come to rest"
-        time.sleep(0.1)
-    return found
+    drain = Drain(None, ("127.0.0.1", server.metrics_port))
+    deadline, quiet = time.monotonic() + patience, 0
+    while quiet < QUIET:
+        quiet = quiet + 1 if drain.running() == 0 else 0
+        assert quiet or time.monotonic() < deadline, "the server does not come to rest"
+        time.sleep(PAUSE)
+    return scrape(server)
