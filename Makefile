@@ -19,13 +19,13 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml | $(VENV)/bin/python
+$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml client/pyproject.toml tools/checkout.py | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (about a minute) ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements.lock
 	@# PyTorch's CPU build where an index has it (see PIP_FLAGS), else PyPI's, with gigabytes of CUDA.
 	@$(PIP) install --quiet $(LOCKED) -r requirements-torch-cpu.lock 2>/dev/null \
 		|| $(PIP) install --quiet $(LOCKED) -r requirements-torch-cuda.lock
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable ./client --editable .
 	@touch $@
 
 $(VENV)/.setup-batch: requirements-batch.lock $(VENV)/.setup
@@ -52,7 +52,7 @@ setup-dev: $(VENV)/.setup-dev  ## The same, and what the tests and linters need
 engines: setup  ## Build engines from checkpoints/ (random weights if there are none)
 	$(RUN) export/build_engines.py --synthetic
 
-demo: setup  ## Build what is missing, serve it, send the sample picture through it, stop the server
+demo: setup  ## Build what is missing, serve it, send the sample image through it, stop the server
 	@$(RUN) -m serving.demo
 
 serve: engines  ## Serve model_repository on this machine until Ctrl-C

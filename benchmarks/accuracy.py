@@ -15,16 +15,13 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from benchmarks.accuracy_report import Measured, compare, to_markdown, write_report  # noqa: E402
-from benchmarks.datasets import DatasetError, Example, check_labels, read_caers, read_emotic  # noqa: E402
-from benchmarks.predictions import Predictions, predict  # noqa: E402
-from client import CocoerClient, CocoerError  # noqa: E402
-from serving.server import ServerFailed, TritonServer  # noqa: E402
+from benchmarks.accuracy_report import Measured, compare, to_markdown, write_report
+from benchmarks.datasets import DatasetError, Example, check_labels, read_caers, read_emotic
+from benchmarks.predictions import Predictions, predict
+from cocoer_client import CocoerClient, CocoerError
+from serving.server import ServerFailed, TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "accuracy"
@@ -49,14 +46,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where no face is found in an annotated body: leave the person out (default), or take the upper middle of "
         "the body",
     )
-    add("--limit", type=int, metavar="N", help="the first N pictures only")
+    add("--limit", type=int, metavar="N", help="the first N images only")
     add("--bootstrap", type=int, default=1000, metavar="N", help="resamplings for the intervals (default: 1000)")
     add("--url", help="the server's gRPC address (default: $COCOER_URL, else localhost:8001)")
-    add("--concurrency", type=int, default=4, metavar="N", help="pictures on their way at once (default: 4)")
+    add("--concurrency", type=int, default=4, metavar="N", help="images on their way at once (default: 4)")
     add("--channel-orders", nargs="+", choices=("bgr", "rgb"), metavar="ORDER", help="build and compare: bgr, rgb")
     add("--precisions", nargs="+", choices=("fp32", "fp16", "int8"), metavar="P", help="the same: fp32, fp16, int8")
     add("--checkpoints", type=Path, default=Path("checkpoints"), help="weights to build from (default: checkpoints)")
-    add("--calibration", type=Path, metavar="DIR", help="pictures for int8 (not those that are measured)")
+    add("--calibration", type=Path, metavar="DIR", help="images for int8 (not those that are measured)")
     add("--output-dir", type=Path, default=Path("accuracy"), help="for the report (default: accuracy)")
     add("--json", action="store_true", help="print the report as JSON instead of the table")
     args = parser.parse_args(argv)
@@ -75,7 +72,7 @@ def load(args: argparse.Namespace) -> list[Example]:
     examples = examples[: args.limit]
     absent = [example.image for example in examples if not example.image.is_file()]
     if absent:
-        raise DatasetError(f"{len(absent)} of {len(examples)} pictures are not there, the first is {absent[0]}")
+        raise DatasetError(f"{len(absent)} of {len(examples)} images are not there, the first is {absent[0]}")
     return examples
 
 
@@ -109,7 +106,7 @@ def run(args: argparse.Namespace) -> list[Measured]:
     builds = args.channel_orders or args.precisions
     predictions = measure_variants(examples, args) if builds else [measure(args.url, examples, args)]
     if not any(one.answered.any() for one in predictions):
-        raise DatasetError("no annotated person was found in any picture")
+        raise DatasetError("no annotated person was found in any image")
     return compare(predictions, args.bootstrap, with_top1=args.dataset == "caer-s")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.precision import Interval, average_precision, bootstrap_ap, mean, resamplings, top1
 from benchmarks.predictions import Predictions
 from cocoer.files import replace_file
-from export.repository import write_text
+from export.publishing.repository import write_text
 
 matplotlib.use("Agg")
 
@@ -51,7 +51,7 @@ def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> l
     """
     common = np.logical_and.reduce([one.answered for one in variants])
     truth = variants[0].truth[common]
-    weights = resamplings(variants[0].pictures[common], repeats)
+    weights = resamplings(variants[0].images[common], repeats)
     measured: list[Measured] = []
     first: tuple[float, np.ndarray] | None = None
     for one in variants:
@@ -83,7 +83,7 @@ def to_report(measured: Sequence[Measured], settings: Mapping[str, Any]) -> dict
     return {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
         "persons": {"annotated": len(first.predictions.truth), "compared": first.compared},
-        "pictures": int(len(np.unique(first.predictions.pictures))),
+        "images": int(len(np.unique(first.predictions.images))),
         "labels": list(first.predictions.labels),
         "examples": first.examples.tolist(),
         "variants": [
@@ -112,8 +112,8 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     if any(one["synthetic"] for one in variants):
         lines += ["**Synthetic weights: random numbers, these figures mean nothing.**", ""]
     lines += [
-        f"{report['pictures']} pictures, {persons['annotated']} annotated persons; the figures are of the "
-        f"{persons['compared']} that every variant answered. In brackets: 95% intervals (bootstrap over pictures).",
+        f"{report['images']} images, {persons['annotated']} annotated persons; the figures are of the "
+        f"{persons['compared']} that every variant answered. In brackets: 95% intervals (bootstrap over images).",
         "",
         f"| category | persons | {' | '.join(one['name'] for one in variants)} |",
         f"| --- | --- |{' --- |' * len(variants)}",
@@ -124,7 +124,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     for key, name in rows.items():
         if any(one[key] for one in variants):
             lines.append(f"| {name} |  | {' | '.join(_percent(one[key]) for one in variants)} |")
-    lines += ["", "| variant | answered | heads guessed | pictures failed |", "| --- | --- | --- | --- |"]
+    lines += ["", "| variant | answered | heads guessed | images failed |", "| --- | --- | --- | --- |"]
     for one in variants:
         answered = f"{one['answered']} of {persons['annotated']}"
         lines.append(f"| {one['name']} | {answered} | {one['guessed_heads']} | {len(one['failures'])} |")

@@ -12,7 +12,7 @@ from typing import Any
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from client.sources import IMAGE_SUFFIXES
+from cocoer_client.sources import IMAGE_SUFFIXES
 
 Box = tuple[float, float, float, float]
 SPELLINGS = {"disquitement": "disquietment", "doubt/confusion": "doubt / confusion"}
@@ -28,7 +28,7 @@ class Subject:
     """An annotated person."""
 
     body: Box | None
-    """x1, y1, x2, y2 in pixels; None: the whole picture is annotated, and the server finds the person."""
+    """x1, y1, x2, y2 in pixels; None: the whole image is annotated, and the server finds the person."""
     head: Box | None
     """None: the face detector finds it."""
     labels: frozenset[str]
@@ -37,7 +37,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture and the persons annotated in it."""
+    """An image and the persons annotated in it."""
 
     image: Path
     subjects: tuple[Subject, ...]
@@ -64,7 +64,7 @@ def read_emotic(annotations: Path, images: Path, split: str) -> list[Example]:
         split: of the ``.mat``: train, val, test; a CSV is one split.
 
     Returns:
-        pictures in the file's order.
+        images in the file's order.
 
     Raises:
         DatasetError: the file can't be read, or lacks something; names it.
@@ -161,14 +161,14 @@ def _optional_box(values: Any) -> Box | None:
 
 
 def read_caers(images: Path, classes: Mapping[str, str]) -> list[Example]:
-    """CAER-S and what looks like it: a folder for each class, pictures in it; who is meant is not annotated.
+    """CAER-S and what looks like it: a folder for each class, images in it; who is meant is not annotated.
 
     Args:
         images: the directory of the folders.
         classes: folder -> the network's label; others are taken by their own names. An empty label leaves one out.
 
     Raises:
-        DatasetError: no pictures.
+        DatasetError: no images.
     """
     examples = []
     for folder in sorted(path for path in images.iterdir() if path.is_dir()) if images.is_dir() else []:
@@ -177,7 +177,7 @@ def read_caers(images: Path, classes: Mapping[str, str]) -> list[Example]:
         if label:
             examples += [Example(path, (Subject(None, None, frozenset([label])),)) for path in files]
     if not examples:
-        raise DatasetError(f"{images}: no folders with pictures, one for each class")
+        raise DatasetError(f"{images}: no folders with images, one for each class")
     return examples
 
 

@@ -20,27 +20,27 @@ class Budget:
 
     Args:
         seconds: of one of them.
-        most: repeats of one of them.
+        maximum: repeats of one of them.
         warm_up: calls before.
         batches: batch sizes to measure engines at.
         matrix: side of the matrices whose product is the ceiling.
-        pictures: of the end-to-end measurement.
-        together: pictures recognised at once there; on a GPU as many as the model that clients ask takes.
+        images: of the end-to-end measurement.
+        together: images recognised at once there; on a GPU as many as the model that clients ask takes.
     """
 
     seconds: float
-    most: int
+    maximum: int
     warm_up: int
     batches: tuple[int, ...]
     matrix: int
-    pictures: int
+    images: int
     together: int
 
 
 GPU = Budget(
-    seconds=0.4, most=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, pictures=4096, together=8
+    seconds=0.4, maximum=200, warm_up=3, batches=(1, 2, 4, 8, 16, 32, 64, 128), matrix=8192, images=4096, together=8
 )
-CPU = Budget(seconds=0.1, most=2, warm_up=1, batches=(1, 2), matrix=512, pictures=4, together=2)
+CPU = Budget(seconds=0.1, maximum=2, warm_up=1, batches=(1, 2), matrix=512, images=4, together=2)
 
 
 class NoDevice(Exception):
@@ -71,7 +71,7 @@ class Device:
         self.synchronise()
         times: list[float] = []
         ends = time.perf_counter() + self.budget.seconds
-        while len(times) < self.budget.most and (not times or time.perf_counter() < ends):
+        while len(times) < self.budget.maximum and (not times or time.perf_counter() < ends):
             started = time.perf_counter()
             run()
             self.synchronise()

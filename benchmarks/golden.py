@@ -1,10 +1,12 @@
-"""The golden picture's windows and boxes."""
+"""The golden image's crops and boxes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.bls import Job, Options, given_persons, recognition_inputs, with_heads
+from cocoer_bls.boxes import given_persons, with_heads
+from cocoer_bls.options import Options
+from cocoer_bls.pipeline import Job, recognition_inputs
 
 Arrays = dict[str, np.ndarray]
 
@@ -18,7 +20,7 @@ def person_rows(golden: Arrays) -> np.ndarray:
 
 
 def inputs(image: np.ndarray, golden: Arrays) -> Arrays:
-    """``recognition``'s inputs for the picture (UINT8 [H, W, 3], BGR) and the persons whose boxes the file has."""
+    """``recognition``'s inputs for the image (UINT8 [H, W, 3], BGR) and the persons whose boxes the file has."""
     job = Job(b"", Options(0.26, 0.6, 0.5), image=image)
     persons = with_heads(given_persons(person_rows(golden), *job.size, max_persons=10), faces=[])
     return recognition_inputs([(job, list(persons.values()))])

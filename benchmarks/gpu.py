@@ -1,4 +1,4 @@
-"""What the engines do on a GPU: parity on the device, each engine by batch size, pictures end to end, and the ceilings.
+"""What the engines do on a GPU: parity on the device, each engine by batch size, images end to end, and the ceilings.
 
     python benchmarks/run.py --gpu [--device cpu]
 
@@ -21,27 +21,28 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.bls import DecodeLimits, decode, recognition_inputs
 from benchmarks.device import Device
 from benchmarks.golden import LOGITS, inputs
 from benchmarks.inprocess import boxes_given, job_of
 from benchmarks.machine import cores
 from benchmarks.runners import Arrays, OnnxRunner, Runner, TensorRTRunner, TorchRunner
 from benchmarks.workloads import BOXES_GIVEN, SAMPLE
-from cocoer.model import CocoER
-from cocoer.weights import load_checkpoint
+from cocoer.checkpoints.loader import load_checkpoint
+from cocoer.network.model import CocoER
+from cocoer_bls.images import DecodeLimits, decode
+from cocoer_bls.pipeline import recognition_inputs
 from export.build_engines import progress
-from export.graphs import build_graph
-from export.onnx_export import example_inputs
-from export.specs import ENGINES, RECOGNITION, EngineSpec, engine
-from export.tensorrt_builder import TensorRTMissing, load_tensorrt
+from export.models.graphs import build_graph
+from export.models.onnx_export import example_inputs
+from export.models.specs import ENGINES, RECOGNITION, EngineSpec, engine
+from export.plans.tensorrt import TensorRTMissing, load_tensorrt
 
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = PROJECT / "tests" / "data" / "astronaut_seed0.npz"
 TOLERANCES = {"fp32": 2e-3, "fp16": 5e-2}
 """On logits, against the official code's outputs: served end to end; in half precision."""
 TWO = BOXES_GIVEN[1]
-"""A picture with two persons."""
+"""An image with two persons."""
 
 
 def build(checkpoints: Path, repository: Path, precision: str, plans: bool) -> None:
@@ -71,7 +72,7 @@ def recognise(runner: Runner, given: Arrays) -> Arrays:
 
 
 def golden_inputs() -> tuple[Arrays, Arrays]:
-    """The golden picture's windows and boxes, and what the official code says of them."""
+    """The golden image's crops and boxes, and what the official code says of them."""
     golden = dict(np.load(GOLDEN))
     return inputs(decode(SAMPLE.read_bytes(), DecodeLimits(1 << 24, 1 << 24)), golden), golden
 
@@ -92,8 +93,8 @@ def parity(runner: Runner, tolerance: float) -> dict[str, Any]:
 
 def sizes(spec: EngineSpec, device: Device) -> list[int]:
     """Batch sizes to measure an engine at."""
-    most = max(spec.rows(tensor).maximum for tensor in spec.inputs)
-    return [size for size in device.budget.batches if size <= most]
+    maximum = max(spec.rows(tensor).maximum for tensor in spec.inputs)
+    return [size for size in device.budget.batches if size <= maximum]
 
 
 def measured_inputs(spec: EngineSpec, size: int) -> Arrays:
@@ -124,28 +125,28 @@ def gflop_of(spec: EngineSpec, model: CocoER) -> float:
 
 
 def decode_limits(repeats: int) -> dict[str, float]:
-    """Pictures per second that the CPU decodes and cuts windows of (640x480, two persons): a core, all cores."""
-    windows_of(0)
+    """Images per second that the CPU decodes and cuts crops of (640x480, two persons): a core, all cores."""
+    crops_of(0)
     rates = {}
     for name, workers in (("one core", 1), ("all cores", cores())):
         started = time.perf_counter()
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(windows_of, range(repeats * workers)))
+            list(pool.map(crops_of, range(repeats * workers)))
         rates[name] = repeats * workers / (time.perf_counter() - started)
     return rates
 
 
-def windows_of(_index: int) -> Arrays:
-    """What ``recognition`` takes of a picture with two persons."""
+def crops_of(_index: int) -> Arrays:
+    """What ``recognition`` takes of an image with two persons."""
     job = job_of(TWO)
     return recognition_inputs([(job, boxes_given(TWO, job))])
 
 
-def joined(pictures: Sequence[Arrays]) -> Arrays:
-    """Pictures in one call."""
-    arrays = {name: np.concatenate([one[name] for one in pictures]) for name in pictures[0]}
-    persons = [len(one["image_index"]) for one in pictures]
-    return {**arrays, "image_index": np.repeat(np.arange(len(pictures)), persons)}
+def joined(images: Sequence[Arrays]) -> Arrays:
+    """Images in one call."""
+    arrays = {name: np.concatenate([one[name] for one in images]) for name in images[0]}
+    persons = [len(one["image_index"]) for one in images]
+    return {**arrays, "image_index": np.repeat(np.arange(len(images)), persons)}
 
 
 def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float]:
@@ -162,18 +163,18 @@ def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float
         head, body = (graphs[f"{kind}_encoder"](x[f"{kind}_crop"], x[f"{kind}_box"], own) for kind in ("head", "body"))
         return graphs["fusion"](*head, *body, *context, *vi, x["image_index"])[0].cpu()
 
-    count, together = device.budget.pictures, device.budget.together
-    recognised(joined([windows_of(0)] * together))  # warm
+    count, together = device.budget.images, device.budget.together
+    recognised(joined([crops_of(0)] * together))  # warm
     started = time.perf_counter()
     with ThreadPoolExecutor(cores()) as pool:
         waiting: list[Arrays] = []
-        for windows in pool.map(windows_of, range(count)):
-            waiting.append(windows)
+        for crops in pool.map(crops_of, range(count)):
+            waiting.append(crops)
             if len(waiting) == together:
                 recognised(joined(waiting))
                 waiting = []
     elapsed = time.perf_counter() - started
-    return {"pictures": count, "images_per_second": count / elapsed, "persons_per_second": 2 * count / elapsed}
+    return {"images": count, "images_per_second": count / elapsed, "persons_per_second": 2 * count / elapsed}
 
 
 def report(device: Device, checkpoints: Path, cache: Path) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def report(device: Device, checkpoints: Path, cache: Path) -> dict[str, Any]:
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": device.describe(),
         "ceilings": ceilings,
-        "decode": decode_limits(device.budget.pictures // 8 or 1),
+        "decode": decode_limits(device.budget.images // 8 or 1),
         "gflop": {spec.name: gflop_of(spec, model) for spec in ENGINES},
         "precisions": {},
     }

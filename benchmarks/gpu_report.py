@@ -47,7 +47,7 @@ def to_markdown(report: Report) -> str:
     one, every = (report["decode"][key] for key in ("one core", "all cores"))
     lines += [
         f"Ceilings, measured: {half:.3g} TFLOP/s FP16 and {full:.3g} FP32 (matrix product), {copy:.0f} GB/s (copy). "
-        f"The CPU decodes and cuts out windows of {one:.0f} pictures per second on a core, {every:.0f} on all.",
+        f"The CPU decodes and cuts out crops of {one:.0f} images per second on a core, {every:.0f} on all.",
         "",
     ]
     for precision, found in report["precisions"].items():
@@ -83,7 +83,7 @@ def _end_to_end(found: Report) -> Iterator[str]:
         return
     yield (
         f"End to end in one process (PyTorch; JPEG 640x480, two persons given): {e['images_per_second']:.1f} images/s, "
-        f"{e['persons_per_second']:.1f} persons/s, over {e['pictures']:.0f} pictures."
+        f"{e['persons_per_second']:.1f} persons/s, over {e['images']:.0f} images."
     )
 
 

@@ -15,25 +15,17 @@ import onnxruntime as ort
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.bls import (
-    DecodeLimits,
-    Job,
-    Options,
-    Person,
-    decode,
-    detected_persons,
-    given_persons,
-    letterbox,
-    recognition_inputs,
-    with_heads,
-)
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.workloads import Workload
-from cocoer.model import CocoER
-from cocoer.synthetic_detectors import quiet_exporter
-from export.in_process import InProcessEnsemble
-from export.specs import DETECTION, RECOGNITION
+from cocoer.network.model import CocoER
+from cocoer_bls.boxes import Person, detected_persons, given_persons, with_heads
+from cocoer_bls.images import DecodeLimits, decode, letterbox
+from cocoer_bls.options import Options
+from cocoer_bls.pipeline import Job, recognition_inputs
+from export.detectors.synthetic import quiet_exporter
+from export.models.specs import DETECTION, RECOGNITION
+from export.verification.in_process import InProcessEnsemble
 
 OPTIONS = Options(0.26, 0.6, 0.5)
 
@@ -50,12 +42,12 @@ def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> floa
 
 
 def job_of(workload: Workload) -> Job:
-    """A request with its picture decoded, as the BLS does it."""
+    """A request with its image decoded, as the BLS does it."""
     return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, DecodeLimits(1 << 28, 1 << 27)))
 
 
 class InProcess:
-    """A whole request in this process: decoding, detection where no boxes are given, windows, recognition.
+    """A whole request in this process: decoding, detection where no boxes are given, crops, recognition.
 
     Args:
         repository: where the engines are.
@@ -118,7 +110,7 @@ def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, flo
 def release_ms(
     release: ReleaseInference, workload: Workload, repeats: int, detection: ReleaseDetection | None = None
 ) -> float:
-    """Median latency of the release's way for a picture: every person from scratch, windows included.
+    """Median latency of the release's way for an image: every person from scratch, crops included.
 
     Args:
         detection: finds the persons of a workload without boxes.
@@ -132,14 +124,14 @@ def release_ms(
             persons = detection.persons(job.image, workload.min_score or 0.5)
         inputs = recognition_inputs([(job, persons)])
         for index in range(len(inputs["image_index"])):
-            windows = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
-            release.person(windows, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
+            crops = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
+            release.person(crops, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
 
     return median_ms(request, repeats, warm_up=1)
 
 
 def gflop(model: CocoER, persons: int) -> float:
-    """1e9 floating-point operations of one picture with its persons, counted on the modules; a multiply-add is two."""
+    """1e9 floating-point operations of one image with its persons, counted on the modules; a multiply-add is two."""
     counter = FlopCounterMode(display=False)
     image, crops = torch.zeros(1, 3, 224, 224), torch.zeros(persons, 3, 224, 224)
     boxes = torch.tensor([[0.0, 0.0, 224.0, 224.0]] * persons)
@@ -149,7 +141,7 @@ def gflop(model: CocoER, persons: int) -> float:
 
 
 def trunk_ms(model: CocoER, batch: int, directory: Path, repeats: int) -> float:
-    """One ResNet-50 trunk alone in ONNX Runtime, per picture of a batch, all cores."""
+    """One ResNet-50 trunk alone in ONNX Runtime, per image of a batch, all cores."""
     path = directory / "trunk.onnx"
     with quiet_exporter():
         pixels = torch.zeros(batch, 3, 224, 224)

@@ -69,7 +69,7 @@ def _persons(report: Report, axes: Axes) -> None:
     ):
         points = {report["persons"][name]: value for name, value in times.items() if name.endswith("given")}
         axes.plot(*zip(*sorted(points.items())), "s--", label=label)
-    axes.set(xlabel="persons in the picture", ylabel="ms", title="Cost over persons (boxes given)", yscale="log")
+    axes.set(xlabel="persons in the image", ylabel="ms", title="Cost over persons (boxes given)", yscale="log")
     axes.grid(True, which="both", alpha=0.3)
     axes.legend(fontsize=8)
 

@@ -54,15 +54,15 @@ def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray
 
 
 def resamplings(groups: Sequence[int], repeats: int, seed: int = 0) -> np.ndarray:
-    """Bootstrap weights FP64 [repeats, N]: pictures are drawn with replacement, and their persons with them.
+    """Bootstrap weights FP64 [repeats, N]: images are drawn with replacement, and their persons with them.
 
     Args:
-        groups: the picture of each person.
+        groups: the image of each person.
         repeats: number of samples.
     """
     indices = np.unique(np.asarray(groups), return_inverse=True)[1]
-    pictures = int(indices.max()) + 1
-    draws = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), size=repeats)
+    images = int(indices.max()) + 1
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=repeats)
     return draws[:, indices].astype(np.float64)
 
 

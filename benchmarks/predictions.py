@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.datasets import Box, Example, Subject
-from client import CocoerClient, CocoerError, ModelInfo, Person
-from client.errors import is_gone
-from client.inputs import BoxPair
-from client.ordered import in_order
+from cocoer_client import CocoerClient, CocoerError, ModelInfo, Person
+from cocoer_client.errors import is_gone
+from cocoer_client.inputs import BoxPair
+from cocoer_client.ordered import in_order
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Predictions:
 
     model: ModelInfo | None
     labels: tuple[str, ...]
-    pictures: np.ndarray
-    """INT64 [N]: the picture of each."""
+    images: np.ndarray
+    """INT64 [N]: the image of each."""
     truth: np.ndarray
     """BOOL [N, 26]."""
     scores: np.ndarray
     """FP64 [N, 26]: final probabilities; NaN where there is no answer."""
     failures: list[str] = field(default_factory=list)
-    """Pictures that the server refused, with its message."""
+    """Images that the server refused, with its message."""
     guessed: int = 0
     """Persons whose head was guessed."""
 
@@ -41,13 +41,13 @@ class Predictions:
 def predict(
     client: CocoerClient, examples: Sequence[Example], labels: Sequence[str], concurrency: int, guess_heads: bool
 ) -> Predictions:
-    """Ask about every picture, with its annotated boxes.
+    """Ask about every image, with its annotated boxes.
 
     Args:
         client: the connection.
-        examples: pictures and their persons.
+        examples: images and their persons.
         labels: the server's.
-        concurrency: pictures on their way at once.
+        concurrency: images on their way at once.
         guess_heads: take the upper middle of a body in which no face is found.
 
     Raises:
@@ -64,19 +64,19 @@ def predict(
                 raise
             return [None] * len(example.subjects), None, 0, f"{example.image}: {error}"
 
-    truth, scores, pictures, failures = [], [], [], []
+    truth, scores, images, failures = [], [], [], []
     answered_by, guessed_heads = None, 0
     answers = in_order(ask, examples, concurrency)
-    bar = tqdm(zip(examples, answers), total=len(examples), unit="picture", disable=None)
+    bar = tqdm(zip(examples, answers), total=len(examples), unit="image", disable=None)
     for index, (example, (persons, model, guessed, failure)) in enumerate(bar):
         answered_by = answered_by or model
         guessed_heads += guessed
         failures += [failure] if failure else []
         for subject, person in zip(example.subjects, persons):
-            pictures.append(index)
+            images.append(index)
             truth.append([label in subject.labels for label in labels])
             scores.append([np.nan] * len(labels) if person is None else list(person.scores["pred"].values()))
-    arrays = np.array(pictures), np.array(truth), np.array(scores, dtype=np.float64)
+    arrays = np.array(images), np.array(truth), np.array(scores, dtype=np.float64)
     return Predictions(answered_by, tuple(labels), *arrays, failures, guessed_heads)
 
 

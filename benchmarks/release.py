@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cocoer.coordination import exclusion_order, pseudo_labels
-from cocoer.levels import LevelEncoder, PersonEncoder
-from cocoer.model import CocoER, imagenet_normalise
-from cocoer.vi_head import REPEATS
-from cocoer.weights import Checkpoint
+from cocoer.checkpoints.loader import Checkpoint
+from cocoer.network.coordination import exclusion_order, pseudo_labels
+from cocoer.network.levels import LevelEncoder, PersonEncoder
+from cocoer.network.model import CocoER, imagenet_normalise
+from cocoer.network.vi_head import REPEATS
 
 cvxopt.solvers.options["show_progress"] = False
 
@@ -50,11 +50,11 @@ class ReleaseInference:
         self.model.requires_grad_(True)
         self.model.vi_head.clip.requires_grad_(False)
 
-    def person(self, windows: dict[str, np.ndarray], boxes: dict[str, Sequence[float]]) -> dict[str, Any]:
+    def person(self, crops: dict[str, np.ndarray], boxes: dict[str, Sequence[float]]) -> dict[str, Any]:
         """Recognise one person.
 
         Args:
-            windows: "context", "head", "body" -> UINT8 [224, 224, 3], BGR.
+            crops: "context", "head", "body" -> UINT8 [224, 224, 3], BGR.
             boxes: "head", "body" -> (x1, y1, x2, y2) in the 224 square.
 
         Returns:
@@ -64,7 +64,7 @@ class ReleaseInference:
         kept = {
             level: copy.deepcopy(dict(encoder.classifier.named_parameters())) for level, encoder in encoders.items()
         }
-        tensors = {name: self.normalise(torch.from_numpy(pixels)[None]) for name, pixels in windows.items()}
+        tensors = {name: self.normalise(torch.from_numpy(pixels)[None]) for name, pixels in crops.items()}
         inputs = self._level_inputs(tensors, boxes)
         logits = {level: encoder.classifier(inputs[level]) for level, encoder in encoders.items()}
         features = {level: encoder.classifier[:4](inputs[level]).clone() for level, encoder in encoders.items()}
@@ -96,15 +96,15 @@ class ReleaseInference:
         model = self.model
         return {"head": model.head_encoder, "body": model.body_encoder, "context": model.context_encoder}
 
-    def _level_inputs(self, windows: dict[str, Tensor], boxes: dict[str, Sequence[float]]) -> dict[str, Tensor]:
+    def _level_inputs(self, crops: dict[str, Tensor], boxes: dict[str, Sequence[float]]) -> dict[str, Tensor]:
         """What each level's classifier reads, [1, 12544]."""
         context = self.model.context_encoder
-        tokens = context.tokenise(windows["context"])
+        tokens = context.tokenise(crops["context"])
         grid = context.position.tokens()
         found = {}
         for level in ("head", "body"):
             encoder: PersonEncoder = getattr(self.model, f"{level}_encoder")
-            x = encoder.tokenise(windows[level])
+            x = encoder.tokenise(crops[level])
             position = encoder.position.roi_tokens(torch.tensor([boxes[level]], dtype=torch.float32))
             for block in encoder.blocks:
                 x = block(x, position, tokens, grid)

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.bls import Person, detected_persons, letterbox
+from cocoer_bls.boxes import Person, detected_persons
+from cocoer_bls.images import letterbox
 from export.builder import DETECTOR_FILES
-from export.detector import IOU_THRESHOLDS, scrfd_layout
-from export.detector_reference import greedy_nms
-from export.specs import DETECTOR_INPUT
+from export.detectors.scrfd import IOU_THRESHOLDS, scrfd_layout
+from export.models.specs import DETECTOR_INPUT
+from export.verification.detector_reference import greedy_nms
 
 
 class ScrfdFile:
@@ -63,7 +64,7 @@ class ReleaseDetection:
         }
 
     def persons(self, image: np.ndarray, min_score: float) -> list[Person]:
-        """Those of a picture UINT8 [H, W, 3], BGR, that have a face."""
+        """Those of an image UINT8 [H, W, 3], BGR, that have a face."""
         height, width = image.shape[:2]
         bodies, faces = (self.files[name].detect(image, min_score) for name in ("person_detector", "face_detector"))
         return detected_persons(bodies, faces, width, height)

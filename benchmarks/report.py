@@ -13,12 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from benchmarks.plots import PLOTS, parts_of, stage_parts, write_plots  # noqa: E402
-from cocoer.files import replace_file  # noqa: E402
-from export.drift import describe  # noqa: E402
+from benchmarks.plots import PLOTS, parts_of, stage_parts, write_plots
+from cocoer.files import replace_file
+from export.verification.drift import describe
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = PROJECT / "README.md"
@@ -116,7 +113,7 @@ def to_markdown(report: Report) -> str:
         "",
         *_stage_table(report),
         "",
-        "Triton's statistics of the same requests, ms per picture: queue / input / infer / output (engines side by "
+        "Triton's statistics of the same requests, ms per image: queue / input / infer / output (engines side by "
         "side overlap):",
         "",
         *_model_table(report),

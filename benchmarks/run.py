@@ -15,24 +15,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+import cv2
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-import cv2  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
-from tritonclient.grpc.model_config_pb2 import ModelConfig  # noqa: E402
-
-from benchmarks import gpu, gpu_report, machine, perf_analyzer, served  # noqa: E402
-from benchmarks.device import Device, NoDevice  # noqa: E402
-from benchmarks.inprocess import ceiling, gflop, release_ms, trunk_ms  # noqa: E402
-from benchmarks.release import ReleaseInference  # noqa: E402
-from benchmarks.release_detection import ReleaseDetection  # noqa: E402
-from benchmarks.report import to_markdown, write_report  # noqa: E402
-from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload, sample_pieces  # noqa: E402
-from cocoer.weights import load_checkpoint  # noqa: E402
-from export.build_engines import progress  # noqa: E402
-from export.configs import to_text  # noqa: E402
-from export.repository import REPORT_FILE, read_json, write_text  # noqa: E402
+from benchmarks import gpu, gpu_report, machine, perf_analyzer, served
+from benchmarks.device import Device, NoDevice
+from benchmarks.inprocess import ceiling, gflop, release_ms, trunk_ms
+from benchmarks.release import ReleaseInference
+from benchmarks.release_detection import ReleaseDetection
+from benchmarks.report import to_markdown, write_report
+from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload, sample_pieces
+from cocoer.checkpoints.loader import load_checkpoint
+from export.build_engines import progress
+from export.publishing.configs import to_text
+from export.publishing.repository import REPORT_FILE, read_json, write_text
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "benchmarks"
@@ -55,7 +52,7 @@ def prepare_checkpoints() -> Path:
     checkpoints = CACHE / "checkpoints"
     if not (checkpoints / "insightface" / "det_10g.onnx").is_file():
         progress("writing synthetic weights")
-        _python("-m", "cocoer.synthetic", "--out", checkpoints, "--detectors", "--force")
+        _python("-m", "cocoer.checkpoints.synthetic", "--out", checkpoints, "--detectors", "--force")
     return checkpoints
 
 

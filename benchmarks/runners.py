@@ -11,12 +11,12 @@ import onnxruntime as ort
 import torch
 
 from benchmarks.device import Device
-from cocoer.model import CocoER
-from export.graphs import build_graph
-from export.plans import plan_path
-from export.repository import engine_path
-from export.specs import EngineSpec
-from export.verify import onnx_session
+from cocoer.network.model import CocoER
+from export.models.graphs import build_graph
+from export.models.specs import EngineSpec
+from export.plans.builder import plan_path
+from export.publishing.repository import engine_path
+from export.verification.verify import onnx_session
 
 Arrays = dict[str, np.ndarray]
 

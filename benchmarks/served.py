@@ -15,7 +15,7 @@ import tritonclient.grpc as grpcclient
 from benchmarks import perf_analyzer
 from benchmarks.machine import process_memory_mb
 from benchmarks.workloads import Workload
-from client import CocoerClient
+from cocoer_client import CocoerClient
 from export.build_engines import progress
 from serving.server import TritonServer
 
@@ -30,7 +30,7 @@ class Plan:
 
     repeats: int
     requests: int
-    """Of each of perf_analyzer's windows."""
+    """Of each of perf_analyzer's measurement windows."""
     concurrencies: tuple[int, ...]
     memory_requests: int
 
@@ -115,8 +115,8 @@ def break_down(client: CocoerClient, workload: Workload, repeats: int) -> dict[s
     """Means of single requests, in milliseconds: the client's, the BLS's stages, and Triton's statistics of each model.
 
     Returns:
-        ``client_ms``; ``stages``: stage -> ms; ``models``: model -> its requests per picture, ``queue``,
-        ``compute_input``, ``compute_infer``, ``compute_output``, ms per picture.
+        ``client_ms``; ``stages``: stage -> ms; ``models``: model -> its requests per image, ``queue``,
+        ``compute_input``, ``compute_infer``, ``compute_output``, ms per image.
     """
     triton = grpcclient.InferenceServerClient(client.url)
     ask(client, workload)

@@ -1,4 +1,4 @@
-"""Pictures to measure with: the sample as JPEG of common sizes, with persons given by their boxes."""
+"""Images to measure with: the sample as JPEG of common sizes, with persons given by their boxes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHARES = [
 
 
 def sample_pieces() -> list[np.ndarray]:
-    """Ten pictures, UINT8 [height, width, 3], BGR, made of the sample: parts, some mirrored, some darker."""
+    """Ten images, UINT8 [height, width, 3], BGR, made of the sample: parts, some mirrored, some darker."""
     with Image.open(SAMPLE) as sample:
         whole = np.array(sample.convert("RGB"))[:, :, ::-1]
     parts = [whole, whole[60:460, 40:], whole[:330, 100:420], whole[100:, :380], whole[:300]]
@@ -53,8 +53,8 @@ class Workload:
     @cached_property
     def jpeg(self) -> bytes:
         with Image.open(SAMPLE) as sample:
-            picture = np.array(sample.convert("RGB").resize((self.width, self.height)))[:, :, ::-1]
-        return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+            image = np.array(sample.convert("RGB").resize((self.width, self.height)))[:, :, ::-1]
+        return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
     @cached_property
     def boxes(self) -> np.ndarray:

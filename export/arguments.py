@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path, PurePosixPath
 
+from export.models.specs import ENGINES
+from export.plans.tensorrt import HARDWARE_LEVELS, PlanOptions
 from export.serving_options import ACCELERATORS, BACKENDS, ENGINE_CACHE, Serving
-from export.specs import ENGINES
-from export.tensorrt_builder import HARDWARE_LEVELS, PlanOptions
 
 
 class UsageError(Exception):
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="fp16: trunks, attention and wide layers in half precision, for GPUs; int8: trunks and detectors "
         "quantised, for CPUs, needs --calibration",
     )
-    add("--calibration", type=Path, metavar="FOLDER", help="pictures like those you will send, for --precision int8")
+    add("--calibration", type=Path, metavar="FOLDER", help="images like those you will send, for --precision int8")
     add(
         "--channel-order",
         choices=("bgr", "rgb"),
@@ -118,7 +118,7 @@ def _positive(text: str) -> float:
 def check_usage(args: argparse.Namespace) -> None:
     """Raise ``UsageError`` for options that don't go together."""
     if (args.precision == "int8") != (args.calibration is not None):
-        raise UsageError("--precision int8 and --calibration FOLDER (pictures like those you will send) go together")
+        raise UsageError("--precision int8 and --calibration FOLDER (images like those you will send) go together")
     if args.accelerator != "auto" and args.backend == "tensorrt":
         raise UsageError("--accelerator is ONNX Runtime's; --backend tensorrt runs TensorRT itself")
     if args.precision == "int8" and (args.backend == "tensorrt" or args.accelerator != "auto"):

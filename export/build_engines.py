@@ -17,22 +17,19 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+import onnx
 
-import onnx  # noqa: E402
-
-from cocoer import __version__  # noqa: E402
-from cocoer.synthetic import NOTICE, write_checkpoints  # noqa: E402
-from cocoer.weights import CLIP_FILE, GWT_FILE, CheckpointError  # noqa: E402
-from export import drift  # noqa: E402
-from export.arguments import UsageError, check_usage, parse_args, plan_options, serving_of  # noqa: E402
-from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult  # noqa: E402
-from export.calibration import CalibrationError  # noqa: E402
-from export.plans import PlanBuilder, PlanResult  # noqa: E402
-from export.repository import REPORT_FILE, write_json, write_repository  # noqa: E402
-from export.specs import ENGINES  # noqa: E402
-from export.tensorrt_builder import TensorRTMissing, load_tensorrt  # noqa: E402
+from cocoer import __version__
+from cocoer.checkpoints.loader import CLIP_FILE, GWT_FILE, CheckpointError
+from cocoer.checkpoints.synthetic import NOTICE, write_checkpoints
+from export.arguments import UsageError, check_usage, parse_args, plan_options, serving_of
+from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult
+from export.models.specs import ENGINES
+from export.plans.builder import PlanBuilder, PlanResult
+from export.plans.tensorrt import TensorRTMissing, load_tensorrt
+from export.precision.calibration import CalibrationError
+from export.publishing.repository import REPORT_FILE, write_json, write_repository
+from export.verification import drift
 
 WHERE_WEIGHTS_COME_FROM = """\
 No checkpoint: {missing} not found.

@@ -16,17 +16,16 @@ import onnx
 import onnxruntime
 import torch
 
+from cocoer.checkpoints.loader import Checkpoint, CheckpointError, checkpoint_identity, file_sha256, load_checkpoint
 from cocoer.files import temporary_name
-from cocoer.model import CocoER
-from cocoer.weights import Checkpoint, CheckpointError, checkpoint_identity, file_sha256, load_checkpoint
-from export.calibration import CalibrationPictures
-from export.detector import IOU_THRESHOLDS, absent_detector, wrap_detector
-from export.detector_reference import DetectorReference
-from export.drift import detection_drift, recognition_drift
-from export.graphs import build_graph
-from export.onnx_export import export_onnx
-from export.quantise import NothingToQuantise, quantise
-from export.repository import (
+from cocoer.network.model import CocoER
+from export.detectors.scrfd import IOU_THRESHOLDS, absent_detector, wrap_detector
+from export.models.graphs import build_graph
+from export.models.onnx_export import export_onnx
+from export.models.specs import ENGINES, EngineSpec
+from export.precision.calibration import CalibrationImages
+from export.precision.int8 import NothingToQuantise, quantise
+from export.publishing.repository import (
     build_path,
     engine_path,
     known_digest,
@@ -35,8 +34,9 @@ from export.repository import (
     sources_digest,
     write_json,
 )
-from export.specs import ENGINES, EngineSpec
-from export.verify import Parity, SampleInputs, torch_comparison, verify
+from export.verification.detector_reference import DetectorReference
+from export.verification.drift import detection_drift, recognition_drift
+from export.verification.verify import Parity, SampleInputs, torch_comparison, verify
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class BuildOptions:
     force: bool = False
     only: tuple[str, ...] = ()
     calibration: Path | None = None
-    """Folder of pictures; for INT8."""
+    """Folder of images; for INT8."""
 
 
 @dataclass
@@ -120,21 +120,21 @@ class Builder:
         return SampleInputs(self.model, self.options.channel_order)
 
     @cached_property
-    def pictures(self) -> CalibrationPictures | None:
+    def images(self) -> CalibrationImages | None:
         """What INT8 is calibrated with; None for other precisions."""
-        return CalibrationPictures(self.options.calibration) if self.options.calibration else None
+        return CalibrationImages(self.options.calibration) if self.options.calibration else None
 
     def drift(self) -> dict[str, Any] | None:
-        """What INT8 changes (``export.drift``); None for other precisions. The repository must be complete."""
-        if self.pictures is None:
+        """What INT8 changes; None for other precisions. The repository must be complete."""
+        if self.images is None:
             return None
         options = self.options
         self.progress("comparing INT8 with FP32")
-        recognition = recognition_drift(self.model, options.channel_order, options.repository, self.pictures)
+        recognition = recognition_drift(self.model, options.channel_order, options.repository, self.images)
         detection = {}
         for name in DETECTOR_FILES:
             if source := self.detector_source(name):
-                detection[name] = detection_drift(source, name, options.repository, self.pictures)
+                detection[name] = detection_drift(source, name, options.repository, self.images)
         return {"recognition": recognition, "detection": detection}
 
     def detector_source(self, name: str) -> Path | None:
@@ -188,8 +188,8 @@ class Builder:
             "sources": self._digest,
             "versions": [torch.__version__, onnx.__version__, onnxruntime.__version__],
             "precision": self._precision(spec),
-            "channel_order": self.options.channel_order if spec.takes_windows else None,
-            "calibration": self.pictures.identity() if self.pictures and spec.int8_tolerance else None,
+            "channel_order": self.options.channel_order if spec.takes_crops else None,
+            "calibration": self.images.identity() if self.images and spec.int8_tolerance else None,
             "weights": (file_sha256(source) if source else "none") if spec.is_detector else self.weights,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -237,7 +237,7 @@ class Builder:
         if not spec.is_detector:
             module = build_graph(spec.name, self.model, self.options.channel_order, self.options.precision)
             metadata = {"precision": self._precision(spec), "weights": self.weights}
-            if spec.takes_windows:
+            if spec.takes_crops:
                 metadata["channel_order"] = self.options.channel_order
             export_onnx(module, spec, path, metadata)
             return
@@ -251,9 +251,9 @@ class Builder:
 
     def _quantise(self, spec: EngineSpec, path: Path) -> None:
         absent = spec.is_detector and not self.options.scrfd
-        if self.pictures and spec.int8_tolerance and not absent:
+        if self.images and spec.int8_tolerance and not absent:
             try:
-                count = quantise(path, self.pictures.inputs(spec))
+                count = quantise(path, self.images.inputs(spec))
             except NothingToQuantise as error:
                 self.progress(f"{spec.name} stays FP32: {error}")
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from export.specs import EngineSpec
+from export.models.specs import EngineSpec
 
 BACKENDS = ("onnxruntime", "tensorrt")
 ACCELERATORS = ("auto", "cuda", "tensorrt")

@@ -1,4 +1,4 @@
-"""``make demo``: engines, a server, one picture, and the server stopped again."""
+"""``make demo``: engines, a server, one image, and the server stopped again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LOG = Path(".cache/demo-server.log")
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description="Build what is missing, serve it, and send the sample picture through it."
+        description="Build what is missing, serve it, and send the sample image through it."
     )
-    parser.add_argument("image", nargs="?", type=Path, default=SAMPLE, help=f"picture to send (default: {SAMPLE})")
+    parser.add_argument("image", nargs="?", type=Path, default=SAMPLE, help=f"image to send (default: {SAMPLE})")
     parser.add_argument(
-        "--output-dir", type=Path, default=Path("outputs"), help="where the picture goes (default: outputs)"
+        "--output-dir", type=Path, default=Path("outputs"), help="where the image goes (default: outputs)"
     )
     args = parser.parse_args()
     build = [sys.executable, "export/build_engines.py", "--synthetic", "--repository", str(REPOSITORY)]

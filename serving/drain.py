@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 QUIET, PAUSE = 3, 0.1
 """Times in a row that nothing must be running, and seconds between them."""
-MOST_DRAIN = 20.0
+MAX_DRAIN = 20.0
 """Seconds for what is running when the server is asked to stop; Triton's default for all of stopping is 30."""
 RUNNING = re.compile(
     r"^(?:nv_inference_pending_request_count|cocoer_requests_running)(?:\{[^}]*\})? (\S+)", re.MULTILINE
@@ -37,7 +37,7 @@ class Drain:
 
     http: tuple[str, int] | None
     metrics: tuple[str, int] | None
-    seconds: float = MOST_DRAIN
+    seconds: float = MAX_DRAIN
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[bool]:

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from serving.drain import MOST_DRAIN, Drain
+from serving.drain import MAX_DRAIN, Drain
 
 ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
 RESTRICTED = "shared-memory,model-repository,trace,logging"
@@ -114,5 +114,5 @@ def drain_of(arguments: Sequence[str]) -> Drain:
 
     # Triton gives up waiting for connections after its own time, and calls that a failure.
     limit = flag_value(arguments, "--exit-timeout-secs")
-    seconds = min(MOST_DRAIN, max(0.0, float(limit) - 5)) if limit.isdecimal() else MOST_DRAIN
+    seconds = min(MAX_DRAIN, max(0.0, float(limit) - 5)) if limit.isdecimal() else MAX_DRAIN
     return Drain(endpoint("http", 8000), endpoint("metrics", 8002), seconds)

@@ -23,7 +23,7 @@ from serving.wheel import SHARED_MEMORY, WheelTriton
 logger = logging.getLogger(__name__)
 
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
-LEAST_SHARED_MEMORY = 256 << 20
+MIN_SHARED_MEMORY = 256 << 20
 
 
 def find_installed(search_path: str | None = None) -> Path | None:
@@ -46,7 +46,7 @@ def installed_release() -> str:
 def warn_of_small_shared_memory() -> None:
     """Tensors travel between Triton and its Python models in /dev/shm; Docker gives it 64 MB."""
     free = shutil.disk_usage(SHARED_MEMORY).free
-    if free < LEAST_SHARED_MEMORY:
+    if free < MIN_SHARED_MEMORY:
         logger.warning(
             "%s has only %d MB free; requests may fail. In a container: --shm-size=1g", SHARED_MEMORY, free >> 20
         )

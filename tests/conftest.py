@@ -20,9 +20,6 @@ SEEDS = (0, 1)
 DETECTORS = {0: "scrfd", 1: "opencv"}
 """How the repository of each seed finds persons; both ways are served."""
 
-# The BLS's package lives in the model repository, which must stand alone.
-sys.path.insert(0, str(PROJECT / "model_repository" / "cocoer" / "1"))
-
 Golden = dict[str, np.ndarray]
 
 
@@ -89,7 +86,7 @@ def golden() -> Callable[[int], Golden]:
 
 @pytest.fixture(scope="session")
 def sample_bgr() -> np.ndarray:
-    """The sample picture, UINT8 [512, 512, 3], BGR."""
+    """The sample image, UINT8 [512, 512, 3], BGR."""
     from cocoer_bls.images import DecodeLimits, decode
 
     return decode(SAMPLE.read_bytes(), DecodeLimits(1 << 20, 1 << 20))

@@ -12,7 +12,7 @@ import onnx
 
 from tests.tensorrt_api import api
 
-LEAST_WORKSPACE = 1 << 20
+MIN_WORKSPACE = 1 << 20
 PHASES, STEPS = "Building Engine", 3
 
 
@@ -133,7 +133,7 @@ class _Builder(_Checked):
     def _problem(self, network: _Network, config: _Config) -> str:
         if network._path is None:
             return "the network is empty"
-        if config._limits.get("WORKSPACE", 1 << 40) < LEAST_WORKSPACE:
+        if config._limits.get("WORKSPACE", 1 << 40) < MIN_WORKSPACE:
             return "Could not find any implementation for node conv: insufficient workspace"
         dynamic = {name for name, dims in network._inputs.items() if any(isinstance(dim, str) for dim in dims)}
         if not config._profiles:

@@ -1,4 +1,4 @@
-"""The golden picture's inputs, and comparing with the golden outputs. Used at every rung: PyTorch, ONNX, served."""
+"""The golden image's inputs, and comparing with the golden outputs. Used at every rung: PyTorch, ONNX, served."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Sample:
     """Width and height it is decoded to."""
 
 
-def picture(width: int = 48, height: int = 36, mode: str = "RGB") -> Image.Image:
+def image(width: int = 48, height: int = 36, mode: str = "RGB") -> Image.Image:
     """Noise over a slope: no two pixels are alike, so that an error shows."""
     rng = np.random.default_rng(width * 1000 + height)
     slope = np.linspace(0, 180, width)[None, :, None] + np.zeros((height, 1, 3))
@@ -57,8 +57,8 @@ def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
 
 
 def scan_bomb(width: int, height: int, scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again: few bytes, a pass over the picture for each."""
-    data = save(picture(width, height), "JPEG", progressive=True)
+    """A progressive JPEG whose last scan comes again and again: few bytes, a pass over the image for each."""
+    data = save(image(width, height), "JPEG", progressive=True)
     start, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
     return data[:end] + data[start:end] * scans + data[end:]
 
@@ -74,56 +74,56 @@ def oriented(form: str) -> Sample:
     """A file that is to be turned a quarter."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    return Sample(f"{form} with EXIF orientation", save(picture(48, 36), form, exif=exif), size=(36, 48))
+    return Sample(f"{form} with EXIF orientation", save(image(48, 36), form, exif=exif), size=(36, 48))
 
 
 def good_samples() -> list[Sample]:
     """What is decoded, each format and colour model."""
-    frames = [picture(), picture().rotate(180)]
+    frames = [image(), image().rotate(180)]
     animated = {"save_all": True, "append_images": frames[1:], "duration": 100}
     samples = [
-        Sample("JPEG", save(picture(), "JPEG")),
-        Sample("progressive JPEG", save(picture(), "JPEG", progressive=True)),
-        Sample("grey JPEG", save(picture(mode="L"), "JPEG")),
-        Sample("CMYK JPEG", save(picture(mode="CMYK"), "JPEG")),
+        Sample("JPEG", save(image(), "JPEG")),
+        Sample("progressive JPEG", save(image(), "JPEG", progressive=True)),
+        Sample("grey JPEG", save(image(mode="L"), "JPEG")),
+        Sample("CMYK JPEG", save(image(mode="CMYK"), "JPEG")),
         *(
-            Sample(f"PNG {mode}", save(picture(mode=mode), "PNG"))
+            Sample(f"PNG {mode}", save(image(mode=mode), "PNG"))
             for mode in ("RGB", "L", "LA", "RGBA", "P", "I;16", "1")
         ),
-        Sample("interlaced-looking PNG with text", save(picture(), "PNG", optimize=True)),
+        Sample("interlaced-looking PNG with text", save(image(), "PNG", optimize=True)),
         Sample("animated PNG", save(frames[0], "PNG", **animated)),
-        Sample("lossy WebP", save(picture(), "WEBP")),
-        Sample("lossless WebP", save(picture(), "WEBP", lossless=True)),
-        Sample("WebP with alpha", save(picture(mode="RGBA"), "WEBP")),
+        Sample("lossy WebP", save(image(), "WEBP")),
+        Sample("lossless WebP", save(image(), "WEBP", lossless=True)),
+        Sample("WebP with alpha", save(image(mode="RGBA"), "WEBP")),
         Sample("animated WebP", save(frames[0], "WEBP", **animated)),
-        *(Sample(f"BMP {mode}", save(picture(mode=mode), "BMP")) for mode in ("RGB", "L", "P", "1", "RGBA")),
+        *(Sample(f"BMP {mode}", save(image(mode=mode), "BMP")) for mode in ("RGB", "L", "P", "1", "RGBA")),
     ]
     sized = [
-        *(Sample(f"{form} 1x1", save(picture(1, 1), form), size=(1, 1)) for form in ("JPEG", "PNG", "WEBP", "BMP")),
-        Sample("PNG 1x20000", save(picture(1, 20000), "PNG"), size=(1, 20000)),
-        Sample("JPEG 20000x1", save(picture(20000, 1), "JPEG"), size=(20000, 1)),
+        *(Sample(f"{form} 1x1", save(image(1, 1), form), size=(1, 1)) for form in ("JPEG", "PNG", "WEBP", "BMP")),
+        Sample("PNG 1x20000", save(image(1, 20000), "PNG"), size=(1, 20000)),
+        Sample("JPEG 20000x1", save(image(20000, 1), "JPEG"), size=(20000, 1)),
         *(oriented(form) for form in ("JPEG", "PNG", "WEBP")),
-        Sample("JPEG with a ZIP behind", save(picture(), "JPEG") + b"PK\x05\x06" + bytes(18), size=(48, 36)),
+        Sample("JPEG with a ZIP behind", save(image(), "JPEG") + b"PK\x05\x06" + bytes(18), size=(48, 36)),
         Sample(
-            "JPEG with HTML in a comment", save(picture(), "JPEG", comment=b"<script>alert(1)</script>"), size=(48, 36)
+            "JPEG with HTML in a comment", save(image(), "JPEG", comment=b"<script>alert(1)</script>"), size=(48, 36)
         ),
         # As every decoder does: what is missing is grey.
-        Sample("JPEG that claims more than it holds", resized_jpeg(save(picture(), "JPEG"), 480, 360), size=(480, 360)),
-        Sample("PNG with junk behind", save(picture(), "PNG") + b"junk" * 100, size=(48, 36)),
+        Sample("JPEG that claims more than it holds", resized_jpeg(save(image(), "JPEG"), 480, 360), size=(480, 360)),
+        Sample("PNG with junk behind", save(image(), "PNG") + b"junk" * 100, size=(48, 36)),
     ]
     return [Sample(one.name, one.data, size=(48, 36)) for one in samples] + sized
 
 
 def bad_samples() -> list[Sample]:
     """What is refused, and why."""
-    jpeg, png, bmp, webp = (save(picture(), form) for form in ("JPEG", "PNG", "BMP", "WEBP"))
+    jpeg, png, bmp, webp = (save(image(), form) for form in ("JPEG", "PNG", "BMP", "WEBP"))
     huge_bmp = bmp[:18] + struct.pack("<ii", 50_000, 50_000) + bmp[26:]
     html = b"<!doctype html><html><body><img src=x onerror=alert(1)></body></html>"
     return [
         Sample("nothing", b"", "empty"),
         Sample("zeros", bytes(1000), "format"),
         Sample("one byte", b"\xff", "format"),
-        *(Sample(form, save(picture(), form), "format") for form in ("GIF", "TIFF", "ICO", "PPM", "TGA", "PDF", "EPS")),
+        *(Sample(form, save(image(), form), "format") for form in ("GIF", "TIFF", "ICO", "PPM", "TGA", "PDF", "EPS")),
         Sample("SVG", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "format"),
         Sample("HTML", html, "format"),
         Sample("ZIP", b"PK\x03\x04" + bytes(100), "format"),

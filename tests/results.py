@@ -31,7 +31,7 @@ def make_person(number, body, head, labels):
 
 
 def make_result(size, persons, synthetic=False, detector="scrfd"):
-    """RESULT of a picture of ``size`` (width, height)."""
+    """RESULT of an image of ``size`` (width, height)."""
     return {
         "image": {"width": size[0], "height": size[1]},
         "persons": persons,

@@ -20,12 +20,12 @@ from benchmarks.machine import process_family, process_memory_mb
 from serving.server import TritonServer
 
 NOBODY = np.zeros((1, 0, 8), dtype=np.float32)
-"""PERSONS of a picture that is to be decoded, and no more."""
+"""PERSONS of an image that is to be decoded, and no more."""
 INVALID = "StatusCode.INVALID_ARGUMENT"
 
 
 def batch_inputs(images: Sequence[bytes], persons: np.ndarray | None = None) -> list[grpcclient.InferInput]:
-    """IMAGE of several pictures, and PERSONS FP32 [images, N, 8] unless None."""
+    """IMAGE of several images, and PERSONS FP32 [images, N, 8] unless None."""
     tensor = grpcclient.InferInput("IMAGE", [len(images), 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[image] for image in images], dtype=np.object_))
     if persons is None:
@@ -36,7 +36,7 @@ def batch_inputs(images: Sequence[bytes], persons: np.ndarray | None = None) -> 
 
 
 def image_inputs(data: bytes, persons: np.ndarray | None) -> list[grpcclient.InferInput]:
-    """The same of one picture."""
+    """The same of one image."""
     return batch_inputs([data], persons)
 
 

@@ -1,16 +1,12 @@
-"""The served graph as a picture, from the table that the configurations come from: ``python tools/graph.py``."""
+"""The served graph as an image, from the table that the configurations come from: ``python tools/graph.py``."""
 
 from __future__ import annotations
 
-import sys
 from html import escape
 from pathlib import Path
 
-if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from export.repository import write_text  # noqa: E402
-from export.specs import DETECTION, RECOGNITION, EnsembleSpec  # noqa: E402
+from export.models.specs import DETECTION, RECOGNITION, EnsembleSpec
+from export.publishing.repository import write_text
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "graph.svg"
 WIDTH, HEIGHT = 210, 62

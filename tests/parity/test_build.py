@@ -11,17 +11,17 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from cocoer_bls import plans
 
+from cocoer.checkpoints.loader import load_checkpoint
 from cocoer.labels import EMOTIC_LABELS
-from cocoer.model import CocoER
-from cocoer.weights import load_checkpoint
+from cocoer.network.model import CocoER
+from cocoer_bls import plans
 from export import build_engines, builder
-from export.configs import all_configs, to_text
-from export.graphs import build_graph
-from export.repository import engine_path
-from export.specs import ENGINES, OPSET, engine
-from export.verify import Parity
+from export.models.graphs import build_graph
+from export.models.specs import ENGINES, OPSET, engine
+from export.publishing.configs import all_configs, to_text
+from export.publishing.repository import engine_path
+from export.verification.verify import Parity
 from tests.conftest import run_python
 from tests.fake_tensorrt import FakeTensorRT
 
@@ -165,7 +165,7 @@ def test_mixed_builds_are_not_servable(common, repository, capsys):
 
 @torch.no_grad()
 def test_rgb(checkpoints):
-    """Channels are turned in the graph: RGB of the turned picture is BGR of the picture."""
+    """Channels are turned in the graph: RGB of the turned image is BGR of the image."""
     model = CocoER.from_checkpoint(load_checkpoint(checkpoints(1)))
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8))
     bgr, rgb = (build_graph("context_encoder", model, order, "fp32") for order in ("bgr", "rgb"))

@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from cocoer_bls.images import letterbox
 from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
+from cocoer_bls.images import letterbox
 from export.builder import DETECTOR_FILES
-from export.detector import (
+from export.detectors.scrfd import (
     BATCH_FIRST,
     BATCH_INSIDE,
     IOU_THRESHOLDS,
@@ -22,13 +22,13 @@ from export.detector import (
     load_network,
     wrap_detector,
 )
-from export.specs import MAX_DETECTIONS
+from export.models.specs import MAX_DETECTIONS
 
 SIZES = [(512, 512), (900, 700), (333, 720), (1280, 300), (60, 60)]
 
 
-def pictures(sample: np.ndarray) -> list[np.ndarray]:
-    """The sample at several sizes, some of it turned, so that the batch holds different pictures."""
+def photographs(sample: np.ndarray) -> list[np.ndarray]:
+    """The sample at several sizes, some of it turned, so that the batch holds different images."""
     return [np.ascontiguousarray(np.rot90(cv2.resize(sample, size), k)) for k, size in enumerate(SIZES)]
 
 
@@ -70,7 +70,7 @@ def assert_same_detections(outputs: list[np.ndarray], peer: SCRFD, images: list[
 def test_real_layer_sizes(name, min_score, checkpoints, sample_bgr):
     """The 2.5g and 10g shaped networks: same boxes, scores and order; a batch equal to one by one."""
     path = checkpoints(0) / DETECTOR_FILES[name]
-    session, images = session_of(wrap_detector(path, name, {})), pictures(sample_bgr)
+    session, images = session_of(wrap_detector(path, name, {})), photographs(sample_bgr)
     inputs = engine_inputs(images, min_score)
     together = session.run(None, inputs)
     counts = assert_same_detections(together, insightface_detector(path, name, min_score), images)
@@ -132,10 +132,10 @@ def test_every_layout(outputs, order, tmp_path, sample_bgr):
     path = tmp_path / "tiny.onnx"
     tiny_detector(path, strides, anchors, keypoints, *order)
     _, layout, found = load_network(path)
-    # A leading axis of one baked in before the batch is merged: rows come picture by picture all the same.
+    # A leading axis of one baked in before the batch is merged: rows come image by image all the same.
     expected = BATCH_FIRST if order == (ONE_BY_ONE, True) else order[0]
     assert (layout.strides, layout.anchors, found) == (strides, anchors, expected)
-    session, images = session_of(wrap_detector(path, "face_detector", {})), pictures(sample_bgr)[:3]
+    session, images = session_of(wrap_detector(path, "face_detector", {})), photographs(sample_bgr)[:3]
     inputs = engine_inputs(images)
     together = session.run(None, inputs)
     counts = assert_same_detections(together, insightface_detector(path, "face_detector"), images)
@@ -145,7 +145,7 @@ def test_every_layout(outputs, order, tmp_path, sample_bgr):
         np.testing.assert_allclose(one[0], batch[1], atol=2e-3)
 
 
-def test_each_picture_has_its_own_min_score(checkpoints, sample_bgr):
+def test_each_image_has_its_own_min_score(checkpoints, sample_bgr):
     path = checkpoints(0) / DETECTOR_FILES["face_detector"]
     session = session_of(wrap_detector(path, "face_detector", {}))
     inputs = engine_inputs([sample_bgr] * 3)

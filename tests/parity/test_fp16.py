@@ -7,12 +7,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from cocoer.model import CocoER
-from export.graphs import build_graph
-from export.in_process import InProcessEnsemble
-from export.repository import engine_path
-from export.specs import ENGINES, RECOGNITION
-from export.tensorrt_rules import violations, with_types
+from cocoer.network.model import CocoER
+from export.models.graphs import build_graph
+from export.models.specs import ENGINES, RECOGNITION
+from export.plans.rules import violations, with_types
+from export.publishing.repository import engine_path
+from export.verification.in_process import InProcessEnsemble
 from tests import golden as gold
 
 ENCODERS = ("context_encoder", "head_encoder", "body_encoder")

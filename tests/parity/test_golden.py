@@ -5,10 +5,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from cocoer.model import CocoER, imagenet_normalise
-from cocoer.weights import load_checkpoint
-from export.repository import engine_path
-from export.specs import RECOGNITION, EnsembleSpec, engine
+from cocoer.checkpoints.loader import load_checkpoint
+from cocoer.network.model import CocoER, imagenet_normalise
+from export.models.specs import RECOGNITION, EnsembleSpec, engine
+from export.publishing.repository import engine_path
 from tests import golden as gold
 from tests.conftest import SEEDS
 

@@ -8,9 +8,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from export.calibration import CalibrationPictures
-from export.quantise import quantise
-from export.specs import engine
+from export.models.specs import engine
+from export.precision.calibration import CalibrationImages
+from export.precision.int8 import quantise
 from tests import golden as gold
 from tests.conftest import SAMPLE
 
@@ -22,7 +22,7 @@ def quantised(repositories, tmp_path):
     shutil.copy(SAMPLE, folder)
     path = shutil.copy(repositories(0) / "head_encoder" / "1" / "model.onnx", tmp_path / "model.onnx")
     # Conv 54 projects to tokens and stays.
-    assert quantise(path, CalibrationPictures(folder).inputs(engine("head_encoder"))) == 53
+    assert quantise(path, CalibrationImages(folder).inputs(engine("head_encoder"))) == 53
     return path
 
 

@@ -6,9 +6,9 @@ from insightface.model_zoo.scrfd import SCRFD
 
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
-from cocoer.weights import load_checkpoint
+from cocoer.checkpoints.loader import load_checkpoint
 from export.builder import DETECTOR_FILES
-from export.detector import IOU_THRESHOLDS
+from export.detectors.scrfd import IOU_THRESHOLDS
 from tests import golden as gold
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from client import CocoerClient, aio
-from client import client as synchronous
-from client.connection import results_of
+from cocoer_client import CocoerClient, aio
+from cocoer_client import client as synchronous
+from cocoer_client.connection import results_of
 from serving.server import TritonServer
 from tests.conftest import CACHE, PROJECT
 

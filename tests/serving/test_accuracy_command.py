@@ -8,9 +8,9 @@ from PIL import Image
 from scipy.io import savemat
 from sklearn.metrics import average_precision_score
 
-from client import CocoerClient
+from cocoer_client import CocoerClient
 from tests.conftest import SAMPLE, run_python
-from tests.unit.test_accuracy import HEADER, person, picture
+from tests.unit.test_accuracy import HEADER, person
 
 COMMAND = "benchmarks/accuracy.py"
 BODY, HEAD = [84, 20, 363, 512], [177, 67, 270, 160]
@@ -19,7 +19,7 @@ CATEGORIES = ("Peace", "Anger", "Doubt/Confusion")
 
 @pytest.fixture(scope="module")
 def emotic(tmp_path_factory):
-    """Eight pictures of the sample's person, three categories, the head annotated in half of them; one is damaged."""
+    """Eight images of the sample's person, three categories, the head annotated in half of them; one is damaged."""
     root = tmp_path_factory.mktemp("emotic")
     folder = root / "mscoco" / "images"
     folder.mkdir(parents=True)
@@ -32,7 +32,7 @@ def emotic(tmp_path_factory):
         Image.fromarray(changed).save(folder / f"{index}.png")
         labels = [name for bit, name in enumerate(CATEGORIES) if (index + 1) >> bit & 1]
         head = HEAD if index % 2 else None
-        entries.append(picture(f"{index}.png", [person(BODY, [], head=head, combined=labels)]))
+        entries.append(image(f"{index}.png", [person(BODY, [], head=head, combined=labels)]))
         rows.append(f'{index},mscoco/images,{index}.png,"[512, 512]","{BODY}","{labels}","[5, 5, 5]",Female,Adult\n')
     (folder / "7.png").write_bytes(b"damaged")
     savemat(root / "Annotations.mat", {"test": np.array(entries, dtype=object)})
@@ -54,7 +54,7 @@ def test_emotic(opencv_server, emotic):
     (variant,) = report["variants"]
     assert (report["persons"]["annotated"], report["persons"]["compared"]) == (8, variant["answered"])
     assert len(variant["failures"]) == 1
-    assert "7.png: IMAGE is not a picture" in variant["failures"][0]
+    assert "7.png: IMAGE is not an image" in variant["failures"][0]
     truth, scores = [], []
     with CocoerClient(opencv_server.url) as client:
         for index in range(7):

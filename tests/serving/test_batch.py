@@ -18,18 +18,18 @@ from tests.metrics import key, scrape
 
 BATCH = [sys.executable, str(PROJECT / "client" / "batch.py")]
 WORKERS, SHARD = 2, 4
-PICTURES = 80
+IMAGES = 80
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures without anybody, one with somebody, one that is none."""
-    pictures = tmp_path_factory.mktemp("pictures")
-    for index in range(PICTURES - 2):
-        Image.new("RGB", (500 + index, 400), (index, 90, 120)).save(pictures / f"{index:03d}.png")
-    (pictures / "bad.jpg").write_text("no picture")
-    (pictures / "somebody.png").write_bytes(SAMPLE.read_bytes())
-    return pictures
+    """Images without anybody, one with somebody, one that is none."""
+    images = tmp_path_factory.mktemp("pictures")
+    for index in range(IMAGES - 2):
+        Image.new("RGB", (500 + index, 400), (index, 90, 120)).save(images / f"{index:03d}.png")
+    (images / "bad.jpg").write_text("no image")
+    (images / "somebody.png").write_bytes(SAMPLE.read_bytes())
+    return images
 
 
 @pytest.fixture
@@ -78,14 +78,14 @@ def asked(server):
 
 
 def check_all_there(out, paths):
-    """Every picture once; the bad one with its error, the one with somebody recognised."""
+    """Every image once; the bad one with its error, the one with somebody recognised."""
     table = pq.read_table(out)
     rows = {row["path"]: row for row in table.to_pylist()}
     assert table.num_rows == len(rows) == len(paths)
     assert set(rows) == {f"file://{path}" for path in paths}
     failed = [path for path, row in rows.items() if row["error"]]
     assert [Path(path).name for path in failed] == ["bad.jpg"]
-    assert "IMAGE is not a picture" in rows[failed[0]]["error"]
+    assert "IMAGE is not an image" in rows[failed[0]]["error"]
     (somebody,) = [row for path, row in rows.items() if path.endswith("somebody.png")]
     assert len(somebody["persons"]) == 1
     assert len(somebody["persons"][0]["scores"]["pred"]) == 26
@@ -100,17 +100,17 @@ def test_a_worker_is_killed(start, folder, opencv_server, tmp_path):
     assert victims, "no worker found to kill"
     os.kill(victims[0], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=180)
-    assert process.returncode == 1, stderr  # one picture is none
+    assert process.returncode == 1, stderr  # one image is none
     statistics = json.loads(stdout)
     assert {key: statistics[key] for key in ("total", "done_before", "pictures", "failed", "persons")} == {
-        "total": PICTURES,
+        "total": IMAGES,
         "done_before": 0,
-        "pictures": PICTURES,
+        "pictures": IMAGES,
         "failed": 1,
         "persons": 1,
     }
     check_all_there(tmp_path / "out", sorted(folder.iterdir()))
-    assert PICTURES <= asked(opencv_server) - before <= PICTURES + SHARD  # but for the shard that was lost
+    assert IMAGES <= asked(opencv_server) - before <= IMAGES + SHARD  # but for the shard that was lost
     assert "Traceback" not in stderr
 
 
@@ -135,10 +135,10 @@ def test_all_is_killed_and_begun_again(start, folder, opencv_server, tmp_path):
     assert process.returncode in (0, 1), stderr
     statistics = json.loads(stdout)
     assert statistics["done_before"] == SHARD * len(kept) >= 12
-    assert statistics["total"] == PICTURES == statistics["done_before"] + statistics["pictures"]
+    assert statistics["total"] == IMAGES == statistics["done_before"] + statistics["pictures"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     check_all_there(out, paths)
-    assert PICTURES <= asked(opencv_server) - before <= PICTURES + WORKERS * SHARD
+    assert IMAGES <= asked(opencv_server) - before <= IMAGES + WORKERS * SHARD
     stdout, _ = start(names).communicate(timeout=60)
     assert json.loads(stdout)["pictures"] == 0
 

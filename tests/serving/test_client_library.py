@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client import AsyncCocoerClient, CocoerClient, InvalidInput, InvalidRequest, Result, ServerError, ServerUnavailable
+from cocoer_client import (
+    AsyncCocoerClient,
+    CocoerClient,
+    InvalidInput,
+    InvalidRequest,
+    Result,
+    ServerError,
+    ServerUnavailable,
+)
 from tests import golden as gold
 from tests import metrics
 from tests.conftest import SAMPLE
@@ -37,7 +45,7 @@ def test_a_typed_result(client, golden, persons):
 
 def test_after_coordination(client, checkpoints, golden, persons):
     """``refined`` against the official code's refined features, put through the checkpoint's last layers."""
-    from cocoer.weights import load_checkpoint
+    from cocoer.checkpoints.loader import load_checkpoint
 
     expected = gold.refined_logits(load_checkpoint(checkpoints(0)).tensors, golden(0))
     for index, person in enumerate(client.infer(SAMPLE, persons).persons):
@@ -46,12 +54,12 @@ def test_after_coordination(client, checkpoints, golden, persons):
             np.testing.assert_allclose(p, 1 / (1 + np.exp(-expected[index, level].astype(np.float64))), atol=5e-4)
 
 
-def test_every_kind_of_picture_is_the_same_picture(client, persons, sample_bytes):
+def test_every_kind_of_image_is_the_same_image(client, persons, sample_bytes):
     whole = client.infer(sample_bytes, persons)
-    with Image.open(SAMPLE) as image:
-        array = np.asarray(image.convert("RGB"))
-        for picture in (SAMPLE, str(SAMPLE), image, array, np.dstack([array, array[..., 0]])):
-            same(client.infer(picture, persons), whole)
+    with Image.open(SAMPLE) as opened:
+        array = np.asarray(opened.convert("RGB"))
+        for image in (SAMPLE, str(SAMPLE), opened, array, np.dstack([array, array[..., 0]])):
+            same(client.infer(image, persons), whole)
 
 
 def test_a_batch_in_which_some_fail(client, persons, sample_bytes):

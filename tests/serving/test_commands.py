@@ -21,7 +21,7 @@ from tests.serving.test_served import check_golden
 INFER = "client/infer.py"
 
 
-def test_picture_text_and_json(opencv_server, tmp_path):
+def test_image_text_and_json(opencv_server, tmp_path):
     """Seed 1, no boxes: OpenCV finds the astronaut."""
     options = ["--url", opencv_server.url, "--output-dir", tmp_path, "--json", tmp_path / "result.json"]
     run = run_python(INFER, SAMPLE, *options)
@@ -46,9 +46,9 @@ def test_picture_text_and_json(opencv_server, tmp_path):
     ):
         assert text in run.stdout
     assert person["pred"][0].split()[0] in run.stdout
-    with Image.open(tmp_path / "astronaut.png") as picture:
-        assert picture.width == 512
-        assert picture.height > 512  # the banner
+    with Image.open(tmp_path / "astronaut.png") as image:
+        assert image.width == 512
+        assert image.height > 512  # the banner
     assert str(tmp_path / "astronaut.png") in run.stdout
 
 
@@ -71,8 +71,8 @@ def test_golden_seed1_from_the_command_line(opencv_server, golden, tmp_path):
     check_golden(json.loads(run.stdout), golden(1))
 
 
-def test_several_pictures_one_of_them_bad(opencv_server, tmp_path):
-    (tmp_path / "bad.jpg").write_text("not a picture")
+def test_several_images_one_of_them_bad(opencv_server, tmp_path):
+    (tmp_path / "bad.jpg").write_text("not an image")
     nobody = tmp_path / "deep" / "astronaut.jpg"
     nobody.parent.mkdir()
     Image.new("RGB", (90, 60), "navy").save(nobody)
@@ -83,10 +83,10 @@ def test_several_pictures_one_of_them_bad(opencv_server, tmp_path):
     assert [len(result["persons"]) for result in results] == [1, 0]
     lines = run.stderr.splitlines()
     assert re.match(
-        r"2 pictures, 1 person in \d+\.\d s \(\d+\.\d pictures/s\); 2 failed; results: .*results.jsonl", lines[0]
+        r"2 images, 1 person in \d+\.\d s \(\d+\.\d pictures/s\); 2 failed; results: .*results.jsonl", lines[0]
     )
     assert lines[1:] == [
-        f"error: {tmp_path}/bad.jpg: IMAGE is not a picture in JPEG, PNG, WebP or BMP format",
+        f"error: {tmp_path}/bad.jpg: IMAGE is not an image in JPEG, PNG, WebP or BMP format",
         f"error: {tmp_path}/absent.png: No such file or directory",
     ]
     written = ["astronaut-2.png", "astronaut.png", "results.jsonl"]

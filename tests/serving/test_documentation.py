@@ -19,11 +19,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from export.arguments import check_usage, parse_args
-from export.specs import DETECTION, RECOGNITION
+from export.models.specs import DETECTION, RECOGNITION
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE
 from tests.serving.conftest import SCHEMA
-from tests.unit.test_accuracy import person, picture
+from tests.unit.test_accuracy import person
 from tools import graph
 
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md"))]
@@ -65,7 +65,7 @@ def copy(tmp_path_factory, checkpoints, repositories):
 
 
 def write_data(target):
-    """What the pages call the user's own: ``pictures``, ``emotic``, ``faces``."""
+    """What the pages call the user's own: ``images``, ``emotic``, ``faces``."""
     with Image.open(SAMPLE) as image:
         whole = image.convert("RGB")
     folders = ("pictures/holiday", "emotic/mscoco", "faces/Happy", "faces/Anger", "faces/Neutral")
@@ -75,7 +75,7 @@ def write_data(target):
             whole.resize((size + index, size)).save(target / folder / f"{size}.jpg")
     shutil.copy(target / "pictures/holiday/300.jpg", target / "pictures")
     persons = [person([20, 5, 290, 300], [], combined=["Peace"]), person([0, 0, 9, 9], [], combined=["Fear"])]
-    entries = [picture("300.jpg", persons), picture("400.jpg", persons[:1])]
+    entries = [image("300.jpg", persons), image("400.jpg", persons[:1])]
     for entry in entries:
         entry["folder"] = "mscoco"
     savemat(target / "emotic" / "Annotations.mat", {"test": np.array(entries, dtype=object)})
@@ -143,7 +143,7 @@ def test_the_readme_annotates_a_folder(copy, read):
     read("README.md")
     for name in ("300.png", "astronaut.png", "holiday/300.png", "holiday/400.png", "results.jsonl"):
         assert (copy / "outputs" / name).exists()
-    assert (copy / "pictures.csv").read_text().count("\n") == 4
+    assert (copy / "images.csv").read_text().count("\n") == 4
     assert (copy / "why.html").exists()
 
 
@@ -168,7 +168,7 @@ def test_the_demo_says_what_it_did(read):
     demo, stopped, _ = read("README.md").partition("Server stopped.\n")
     assert stopped
     assert "SYNTHETIC" in demo
-    assert "picture: outputs/astronaut.png" in demo
+    assert "image: outputs/astronaut.png" in demo
 
 
 def keys(value):

@@ -13,13 +13,13 @@ import yaml
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from client import CocoerClient
+from cocoer_client import CocoerClient
 from serving.server import free_ports
 from tests.cluster import render, the
 from tests.metrics import key, scrape
 
 ENVOY = Path(sys.executable).parent / "envoy"
-PICTURES = 24
+IMAGES = 24
 
 
 def configuration():
@@ -81,10 +81,10 @@ def test_one_connection_is_served_by_all(envoy, server, opencv_server):
     servers = (server, opencv_server)
     before = [scrape(one)[key("cocoer_images_total")] for one in servers]
     with CocoerClient(envoy, timeout=30, retries=0) as client:
-        for _ in range(PICTURES):
+        for _ in range(IMAGES):
             assert client.infer(Image.new("RGB", (64, 48)), persons=[]).persons == ()
     answered = [scrape(one)[key("cocoer_images_total")] - count for one, count in zip(servers, before)]
-    assert sum(answered) == PICTURES
+    assert sum(answered) == IMAGES
     assert min(answered) >= 3
 
 

@@ -67,7 +67,7 @@ def test_mutated_files(server, request):
 
 def test_nothing_leaks(server):
     """The same file again and again, good and bad: not a kilobyte stays behind."""
-    good = hostile.save(hostile.picture(), "JPEG")
+    good = hostile.save(hostile.image(), "JPEG")
     for files in ([good] * 1000, [b"junk"] * 1000):
         send_all(server, files)
     before = Footprint.of(server)
@@ -159,7 +159,7 @@ def test_log_is_one_line_for_each_failure(server, sample_bytes):
         "image": 0,
         "code": "INVALID_ARG",
         "reason": "format",
-        "message": "IMAGE is not a picture in JPEG, PNG, WebP or BMP format",
+        "message": "IMAGE is not an image in JPEG, PNG, WebP or BMP format",
     }
 
 
@@ -266,7 +266,7 @@ def test_models_behind_survive_what_is_sent_to_them_directly(server):
 
 
 def test_a_failing_image_fails_alone(server, golden, sample_bytes):
-    """Each way to fail, between two pictures that are fine."""
+    """Each way to fail, between two images that are fine."""
     rows = gold.person_rows(golden(0))
     bad = {sample.name: sample.data for sample in hostile.bad_samples()}
     for name in ("nothing", "JPEG cut short", "PNG of 50,000 squared", "JPEG of 200 scans", "40 MB of noise"):
@@ -278,9 +278,9 @@ def test_a_failing_image_fails_alone(server, golden, sample_bytes):
         assert second["error"]["code"] == "INVALID_ARG", name
 
 
-def test_large_pictures_at_once(server):
+def test_large_images_at_once(server):
     """As large as allowed, several at a time: answered, and the memory comes back."""
-    data = hostile.save(hostile.picture(1000, 750).resize((8000, 6000)), "JPEG")
+    data = hostile.save(hostile.image(1000, 750).resize((8000, 6000)), "JPEG")
     before = Footprint.of(server)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: send_all(server, [data], threads=1), range(4)))

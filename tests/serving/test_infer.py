@@ -39,17 +39,17 @@ def asked(server):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pictures, one of which is none, in two folders."""
-    pictures = tmp_path / "pictures"
-    (pictures / "deep").mkdir(parents=True)
+    """Five images, one of which is none, in two folders."""
+    images = tmp_path / "pictures"
+    (images / "deep").mkdir(parents=True)
     with Image.open(SAMPLE) as image:
         whole = image.convert("RGB")
-    whole.save(pictures / "a.png")
-    whole.resize((300, 300)).save(pictures / "b.jpg")
-    (pictures / "bad.jpg").write_text("no picture")
-    Image.new("RGB", (90, 60), "navy").save(pictures / "nobody.bmp")
-    whole.save(pictures / "deep" / "a.webp", lossless=True)
-    return pictures
+    whole.save(images / "a.png")
+    whole.resize((300, 300)).save(images / "b.jpg")
+    (images / "bad.jpg").write_text("no image")
+    Image.new("RGB", (90, 60), "navy").save(images / "nobody.bmp")
+    whole.save(images / "deep" / "a.webp", lossless=True)
+    return images
 
 
 def lines_of(path):
@@ -66,8 +66,8 @@ def test_a_folder_and_then_again(infer, folder, opencv_server, tmp_path):
     assert [line.split("  ")[0] for line in told] == [
         str(folder / name) for name in ("a.png", "b.jpg", "nobody.bmp", "deep/a.webp")
     ]
-    assert "4 pictures, 3 persons" in run.stderr
-    assert f"error: {folder}/bad.jpg: IMAGE is not a picture" in run.stderr
+    assert "4 images, 3 persons" in run.stderr
+    assert f"error: {folder}/bad.jpg: IMAGE is not an image" in run.stderr
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert written == ["a.png", "b.png", "deep/a.png", "nobody.png", "results.jsonl"]
     with (tmp_path / "table.csv").open(newline="") as table:
@@ -85,7 +85,7 @@ def test_a_folder_and_then_again(infer, folder, opencv_server, tmp_path):
     (out / "b.png").unlink()
     run = infer(folder, "--output-dir", out, "--resume", "--json", tmp_path / "all.json")
     assert run.returncode == 0, run.stderr
-    assert "2 pictures, 1 person" in run.stderr
+    assert "2 images, 1 person" in run.stderr
     assert "3 done before" in run.stderr
     assert asked(opencv_server) - before == 2
     assert (out / "b.png").exists()
@@ -109,7 +109,7 @@ def wait_for_lines(path, count, process):
 
 @pytest.fixture
 def many(tmp_path, rng):
-    """Thirty different small pictures with the same person."""
+    """Thirty different small images with the same person."""
     (tmp_path / "many").mkdir()
     with Image.open(SAMPLE) as image:
         for index in range(30):
@@ -182,7 +182,7 @@ def test_from_a_pipe_to_a_pipe(opencv_server, tmp_path):
 
 @pytest.fixture
 def website(folder):
-    """The folder's pictures by HTTP; ``/leave-SCHEME`` leads somewhere else."""
+    """The folder's images by HTTP; ``/leave-SCHEME`` leads somewhere else."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def do_GET(self):
@@ -210,7 +210,7 @@ def test_urls(infer, website, tmp_path):
     urls = [f"{website}/{name}" for name in ("a.png", "absent.png", "leave-file", "leave-ftp")]
     run = infer(*urls, "--allow-url", "--output-dir", out)
     assert run.returncode == 1
-    assert "1 picture, 1 person" in run.stderr
+    assert "1 image, 1 person" in run.stderr
     assert f"error: {website}/absent.png: download failed: HTTP status 404" in run.stderr
     assert f"error: {website}/leave-file: download failed: HTTP status 302" in run.stderr
     assert f"error: {website}/leave-ftp: download failed: it leads to ftp://" in run.stderr
@@ -285,8 +285,8 @@ def test_the_bar_on_a_terminal(opencv_server, folder, tmp_path):
 def test_release_style(infer, tmp_path):
     run = infer(SAMPLE, "--style", "release", "--output-dir", tmp_path)
     assert run.returncode == 0, run.stderr
-    with Image.open(tmp_path / "astronaut.png") as picture:
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    with Image.open(tmp_path / "astronaut.png") as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
     assert {(0, 255, 0), (255, 255, 0), (0, 0, 255)} <= colours
 
 

@@ -14,7 +14,7 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.machine import process_family
-from client import CocoerClient
+from cocoer_client import CocoerClient
 from serving.server import ServerFailed, TritonServer
 from serving.supervisor import stubs
 from tests import golden as gold
@@ -244,7 +244,7 @@ def test_operators_may_tune(repositories, golden, sample_bytes, tmp_path):
         with grpcclient.InferenceServerClient(server.url) as triton:
             for data, message in (
                 (sample_bytes, "IMAGE is 512x512, more than the allowed 100000 pixels"),
-                (b"\xff\xd8", "IMAGE is not a picture in PNG format"),
+                (b"\xff\xd8", "IMAGE is not an image in PNG format"),
             ):
                 with pytest.raises(InferenceServerException, match=message):
                     triton.infer("cocoer", image_inputs(data, None))

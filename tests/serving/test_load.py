@@ -11,9 +11,9 @@ import pytest
 import tritonclient.grpc as grpcclient
 from PIL import Image
 
-from client import CocoerClient, InvalidRequest, RequestTimeout, ServerBusy
-from export.configs import MAX_QUEUE, MAX_WAIT_MICROSECONDS
-from export.specs import MAX_PERSONS
+from cocoer_client import CocoerClient, InvalidRequest, RequestTimeout, ServerBusy
+from export.models.specs import MAX_PERSONS
+from export.publishing.configs import MAX_QUEUE, MAX_WAIT_MICROSECONDS
 from tests import golden as gold
 from tests import hostile
 from tests.metrics import settled
@@ -72,7 +72,7 @@ class Sender:
 
 @pytest.fixture(scope="module")
 def one_person(golden, sample_bytes):
-    """Inputs for the first person of the golden picture."""
+    """Inputs for the first person of the golden image."""
     return image_inputs(sample_bytes, gold.person_rows(golden(0))[None, :1])
 
 

@@ -6,17 +6,17 @@ import re
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from cocoer_bls.errors import REASONS
-from cocoer_bls.metrics import FAILURES, STAGES
 from tritonclient.utils import InferenceServerException
 
-from client import InvalidRequest
+from cocoer_bls.errors import REASONS
+from cocoer_bls.metrics import FAILURES, STAGES
+from cocoer_client import InvalidRequest
 from tests import golden as gold
 from tests.conftest import PROJECT
 from tests.metrics import key, scrape, settled
 from tests.traffic import batch_inputs
 
-MONITORING = PROJECT / "serving" / "monitoring"
+MONITORING = PROJECT / "serving" / "deploy" / "monitoring"
 METRIC = re.compile(r"\b(?:nv|cocoer)_[a-z0-9_]+")
 
 
@@ -38,7 +38,7 @@ def test_every_series_is_there_from_the_start(server):
 
 
 def test_counts_are_of_what_was_sent(server, client, golden, sample_bytes):
-    """One batch of two pictures (one bad), one without a person, one refused for its boxes, one cancelled."""
+    """One batch of two images (one bad), one without a person, one refused for its boxes, one cancelled."""
     before = scrape(server)
     rows = gold.person_rows(golden(0))
     with grpcclient.InferenceServerClient(server.url) as triton:

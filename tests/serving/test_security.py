@@ -15,7 +15,7 @@ import tritonclient.grpc as grpcclient
 import trustme
 from tritonclient.utils import InferenceServerException
 
-from client import TLS, CocoerClient, ServerUnavailable
+from cocoer_client import TLS, CocoerClient, ServerUnavailable
 from serving.server import ServerFailed, TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
 from tests.traffic import post

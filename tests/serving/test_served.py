@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from cocoer_bls.boxes import detected_persons
 from insightface.model_zoo.scrfd import SCRFD
 from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from client import InvalidRequest
 from cocoer.labels import EMOTIC_LABELS, LEVELS
+from cocoer_bls.boxes import detected_persons
+from cocoer_client import InvalidRequest
 from export.builder import DETECTOR_FILES
-from export.configs import all_configs
-from export.detector import IOU_THRESHOLDS
-from export.specs import RECOGNITION
+from export.detectors.scrfd import IOU_THRESHOLDS
+from export.models.specs import RECOGNITION
+from export.publishing.configs import all_configs
 from tests import golden as gold
 from tests.traffic import batch_inputs
 
@@ -153,7 +153,7 @@ def results_of(answer):
 
 
 def test_batch_with_a_corrupt_image(triton, golden, sample_bytes):
-    """Three pictures in one request, the middle one damaged: it fails alone, in its place."""
+    """Three images in one request, the middle one damaged: it fails alone, in its place."""
     rows = gold.person_rows(golden(0))
     answer = triton.infer(
         "cocoer", batch_inputs([sample_bytes, sample_bytes[:4000], sample_bytes], np.stack([rows] * 3))
@@ -215,7 +215,7 @@ def test_formats(client, form):
     ("image", "persons", "parameters", "message"),
     [
         (b"", None, {}, "IMAGE is empty"),
-        (b"GIF89a", None, {}, "not a picture in JPEG, PNG, WebP or BMP"),
+        (b"GIF89a", None, {}, "not an image in JPEG, PNG, WebP or BMP"),
         (
             None,
             [[9, 9, 5, 5, 1, 1, 2, 2]],

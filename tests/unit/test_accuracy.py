@@ -11,8 +11,8 @@ from benchmarks import accuracy, datasets, precision, predictions
 from benchmarks.accuracy_report import compare, to_markdown, to_report, write_report
 from benchmarks.datasets import DatasetError, Subject, check_labels, read_caers, read_emotic
 from benchmarks.predictions import Predictions
-from client import ModelInfo
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_client import ModelInfo
 
 MODEL = ModelInfo("0", "synthetic seed 0", True, "scrfd", "bgr", "fp32")
 
@@ -37,7 +37,7 @@ def person(box, categories, head=None, combined=None):
     return entry | ({} if head is None else {"head_bbox": np.array(head, dtype=np.float64)})
 
 
-def picture(name, persons):
+def image(name, persons):
     return {
         "filename": name,
         "folder": "mscoco/images",
@@ -50,10 +50,10 @@ def picture(name, persons):
 @pytest.fixture
 def mat(tmp_path):
     test = [
-        picture("a.jpg", [person([1, 2, 30, 40], ["Peace"], head=[5, 5, 9, 9], combined=["Peace", "Doubt/Confusion"])]),
-        picture("b.jpg", [person([1, 2, 3, 4], [], combined=["Anger"]), person([-3, 0, 7.5, 8], [], combined=[])]),
+        image("a.jpg", [person([1, 2, 30, 40], ["Peace"], head=[5, 5, 9, 9], combined=["Peace", "Doubt/Confusion"])]),
+        image("b.jpg", [person([1, 2, 3, 4], [], combined=["Anger"]), person([-3, 0, 7.5, 8], [], combined=[])]),
     ]
-    train = [picture("c.jpg", [person([0, 0, 5, 5], ["Disquietment"])])]
+    train = [image("c.jpg", [person([0, 0, 5, 5], ["Disquietment"])])]
     savemat(tmp_path / "Annotations.mat", {"train": train, "test": np.array(test, dtype=object)})
     return tmp_path / "Annotations.mat"
 
@@ -124,7 +124,7 @@ def test_folders_of_classes(tmp_path):
     check_labels(examples, EMOTIC_LABELS)
     with pytest.raises(DatasetError, match="no label 'happy', 'neutral'.*--map"):
         check_labels(read_caers(tmp_path, {}), EMOTIC_LABELS)
-    with pytest.raises(DatasetError, match="no folders with pictures"):
+    with pytest.raises(DatasetError, match="no folders with images"):
         read_caers(tmp_path / "Anger", {})
 
 
@@ -145,13 +145,13 @@ def test_weights_are_repetitions(rng):
     truth, scores = rng.random((40, 3)) < 0.3, rng.random((40, 3))
     weights = precision.resamplings(np.repeat(np.arange(20), 2), repeats=1)[0]
     assert weights.sum() == pytest.approx(40, abs=20)
-    assert np.array_equal(weights[::2], weights[1::2])  # persons of one picture stay together
+    assert np.array_equal(weights[::2], weights[1::2])  # persons of one image stay together
     times = weights.astype(int)
     repeated = precision.average_precision(np.repeat(truth, times, axis=0), np.repeat(scores, times, axis=0))
     np.testing.assert_allclose(precision.average_precision(truth, scores, weights), repeated, rtol=1e-12)
 
 
-def test_intervals_shrink_with_the_number_of_pictures(rng):
+def test_intervals_shrink_with_the_number_of_images(rng):
     widths = []
     for count in (50, 800):
         truth = rng.random((count, 1)) < 0.4
@@ -165,7 +165,7 @@ def test_intervals_shrink_with_the_number_of_pictures(rng):
 
 
 def made_up(rng, skill, missing=()):
-    """Predictions of a hundred persons in fifty pictures."""
+    """Predictions of a hundred persons in fifty images."""
     truth = np.random.default_rng(1).random((100, 26)) < 0.2
     truth[:, 7] = False
     scores = skill * truth + rng.random((100, 26))
@@ -206,7 +206,7 @@ def test_usage(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_pictures_that_are_not_there(tmp_path, capsys):
+def test_images_that_are_not_there(tmp_path, capsys):
     (tmp_path / "test.csv").write_text(HEADER + ROWS)
     assert accuracy.main(["--annotations", str(tmp_path / "test.csv"), "--images", str(tmp_path)]) == 1
-    assert "1 of 1 pictures are not there, the first is" in capsys.readouterr().err
+    assert "1 of 1 images are not there, the first is" in capsys.readouterr().err

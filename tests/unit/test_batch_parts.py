@@ -1,4 +1,4 @@
-"""Batch runs, but for Ray: pictures and their shards, several servers as one, rows."""
+"""Batch runs, but for Ray: images and their shards, several servers as one, rows."""
 
 import json
 import threading
@@ -11,12 +11,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from client import batch, batch_rows, server_pool
-from client.batch_worker import Recogniser, read
-from client.errors import InvalidInput, InvalidRequest, RequestTimeout, ServerBusy, ServerError, ServerUnavailable
-from client.optional import needs
-from client.server_pool import NoServer, ServerPool
-from client.shards import Output, list_pictures
+from cocoer_client.batch import command as batch
+from cocoer_client.batch import rows as batch_rows
+from cocoer_client.batch import server_pool
+from cocoer_client.batch.server_pool import NoServer, ServerPool
+from cocoer_client.batch.shards import Output, list_images
+from cocoer_client.batch.worker import Recogniser, read
+from cocoer_client.errors import (
+    InvalidInput,
+    InvalidRequest,
+    RequestTimeout,
+    ServerBusy,
+    ServerError,
+    ServerUnavailable,
+)
+from cocoer_client.optional import needs
 
 PERSON = {
     "id": 1,
@@ -51,24 +60,24 @@ def names(paths):
     return [path.rpartition("pictures/")[2] for path in paths]
 
 
-def test_pictures_of_a_folder(folder):
-    assert names(list_pictures([str(folder)], "path")) == ["a.PNG", "b.jpg", "deep/c.webp"]
-    assert names(list_pictures([f"{folder}/*.jpg", str(folder)], "path")) == ["b.jpg", "a.PNG", "deep/c.webp"]
-    assert all(path.startswith("file://") for path in list_pictures([str(folder)], "path"))
+def test_images_of_a_folder(folder):
+    assert names(list_images([str(folder)], "path")) == ["a.PNG", "b.jpg", "deep/c.webp"]
+    assert names(list_images([f"{folder}/*.jpg", str(folder)], "path")) == ["b.jpg", "a.PNG", "deep/c.webp"]
+    assert all(path.startswith("file://") for path in list_images([str(folder)], "path"))
 
 
-def test_pictures_of_a_parquet_file(folder, tmp_path):
+def test_images_of_a_parquet_file(folder, tmp_path):
     pq.write_table(pa.table({"image": ["x/1.jpg", "s3://b/2.jpg"]}), tmp_path / "names.parquet")
-    assert list_pictures([str(tmp_path / "names.parquet")], "image") == ["x/1.jpg", "s3://b/2.jpg"]
+    assert list_images([str(tmp_path / "names.parquet")], "image") == ["x/1.jpg", "s3://b/2.jpg"]
     with pytest.raises(InvalidInput, match=r"names.parquet has no column 'path' of names; --column says which"):
-        list_pictures([str(tmp_path / "names.parquet")], "path")
+        list_images([str(tmp_path / "names.parquet")], "path")
 
 
-def test_pictures_of_a_bucket():
+def test_images_of_a_bucket():
     memory = fsspec.filesystem("memory")
     for name in ("one.jpg", "two.png"):
         memory.pipe_file(f"/bucket-in/{name}", name.encode())
-    paths = list_pictures(["memory://bucket-in"], "path")
+    paths = list_images(["memory://bucket-in"], "path")
     assert [read(path) for path in paths] == [b"one.jpg", b"two.png"]
 
 
@@ -76,17 +85,17 @@ def test_pictures_of_a_bucket():
     ("given", "told"),
     [
         ("nowhere", "nowhere: no such file or folder"),
-        ("nowhere/*.jpg", "no pictures"),
+        ("nowhere/*.jpg", "no images"),
         ("odd://bucket", "odd://bucket: Protocol not known"),
     ],
 )
-def test_no_pictures(given, told):
+def test_no_images(given, told):
     with pytest.raises(InvalidInput, match=told.replace("*", r"\*")):
-        list_pictures([given], "path")
+        list_images([given], "path")
 
 
 @pytest.mark.parametrize("where", ["{}", "memory://bucket-{}"])
-def test_shards_stay_when_pictures_are_added(tmp_path, where):
+def test_shards_stay_when_images_are_added(tmp_path, where):
     place = where.format(tmp_path.name if "memory" in where else tmp_path / "out")
     output = Output(place)
     paths = [f"{index}.jpg" for index in range(7)]
@@ -121,7 +130,7 @@ class Fleet:
 
     def __init__(self, **behaviour):
         self.behaviour, self.asked, self.busy = behaviour, Counter(), Counter()
-        self.most = Counter()
+        self.maximum = Counter()
         self.lock = threading.Lock()
 
     def connect(self, url, timeout, retries):
@@ -133,7 +142,7 @@ class Fleet:
                 with fleet.lock:
                     fleet.asked[url] += 1
                     fleet.busy[url] += 1
-                    fleet.most[url] = max(fleet.most[url], fleet.busy[url])
+                    fleet.maximum[url] = max(fleet.maximum[url], fleet.busy[url])
                 try:
                     return fleet.behaviour[url](image, fleet.busy[url])
                 finally:
@@ -159,9 +168,9 @@ def ask_many(pool, count, threads=16):
 
 def test_load_goes_to_all_servers():
     fleet = Fleet(a=answering, b=answering)
-    assert ask_many(ServerPool(["a", "b"], most=8, connect=fleet.connect), 200) == [RESULT] * 200
+    assert ask_many(ServerPool(["a", "b"], maximum=8, connect=fleet.connect), 200) == [RESULT] * 200
     assert min(fleet.asked.values()) > 50
-    assert max(fleet.most.values()) <= 8
+    assert max(fleet.maximum.values()) <= 8
 
 
 def test_a_server_gets_what_it_takes(monkeypatch):
@@ -174,7 +183,7 @@ def test_a_server_gets_what_it_takes(monkeypatch):
         return answering(image, busy)
 
     fleet = Fleet(a=small)
-    pool = ServerPool(["a"], most=16, connect=fleet.connect)
+    pool = ServerPool(["a"], maximum=16, connect=fleet.connect)
     assert ask_many(pool, 400) == [RESULT] * 400
     assert 0 < pool.statistics.refused < 250  # without finding its limit: thousands
     assert fleet.asked["a"] == 400 + pool.statistics.refused
@@ -183,7 +192,7 @@ def test_a_server_gets_what_it_takes(monkeypatch):
 
 def test_a_lost_server_is_left_alone():
     fleet = Fleet(a=answering, b=gone)
-    pool = ServerPool(["a", "b"], most=4, connect=fleet.connect)
+    pool = ServerPool(["a", "b"], maximum=4, connect=fleet.connect)
     assert ask_many(pool, 100) == [RESULT] * 100
     assert fleet.asked["b"] <= 4
     assert pool.statistics.unreachable == fleet.asked["b"]
@@ -191,7 +200,7 @@ def test_a_lost_server_is_left_alone():
 
 def test_patience_ends(monkeypatch):
     monkeypatch.setattr(server_pool, "REST", 0.01)
-    pool = ServerPool(["b"], most=4, patience=0.05, connect=Fleet(b=gone).connect)
+    pool = ServerPool(["b"], maximum=4, patience=0.05, connect=Fleet(b=gone).connect)
     with pytest.raises(NoServer, match=r"no server has answered for 0.05 s; the last said: no server at b"):
         pool.infer_raw(b"picture")
 
@@ -205,7 +214,7 @@ def test_what_a_server_fails_at_is_tried_elsewhere(error):
             raise told
         return RESULT
 
-    pool = ServerPool(["a"], most=2, connect=Fleet(a=failing).connect)
+    pool = ServerPool(["a"], maximum=2, connect=Fleet(a=failing).connect)
     assert pool.infer_raw(b"picture") == RESULT
     assert pool.statistics.tried_again == 2
 
@@ -214,17 +223,17 @@ def test_what_a_server_fails_at_is_tried_elsewhere(error):
 
     fleet = Fleet(a=always)
     with pytest.raises(type(error)):
-        ServerPool(["a"], most=2, connect=fleet.connect).infer_raw(b"picture")
+        ServerPool(["a"], maximum=2, connect=fleet.connect).infer_raw(b"picture")
     assert fleet.asked["a"] == 3
 
 
-def test_a_bad_picture_is_not_tried_again():
+def test_a_bad_image_is_not_tried_again():
     def refusing(image, busy):
         raise InvalidRequest("IMAGE is empty")
 
     fleet = Fleet(a=refusing)
     with pytest.raises(InvalidRequest):
-        ServerPool(["a"], most=2, connect=fleet.connect).infer_raw(b"")
+        ServerPool(["a"], maximum=2, connect=fleet.connect).infer_raw(b"")
     assert fleet.asked["a"] == 1
 
 
@@ -242,11 +251,11 @@ def test_rows_are_read_back(tmp_path):
 
 
 def test_a_worker_does_a_shard(tmp_path, folder):
-    """Also that pictures which can't be read are rows, in the order of the shard."""
+    """Also that images which can't be read are rows, in the order of the shard."""
 
     def some(image, busy):
         if image == b"b.jpg":
-            raise InvalidRequest("no picture")
+            raise InvalidRequest("no image")
         return RESULT
 
     worker = Recogniser(["a"], str(tmp_path / "out"), 4, 10, 10, {"min_score": 0.5})
@@ -264,7 +273,7 @@ def test_a_worker_does_a_shard(tmp_path, folder):
     assert [row["path"] for row in rows] == paths
     assert [row["error"] for row in rows] == [
         None,
-        "InvalidRequest: no picture",
+        "InvalidRequest: no image",
         "InvalidInput: can't be read: No such file or directory",
         None,
     ]
@@ -286,7 +295,7 @@ def test_messages(capsys):
             "pictures_per_second": 2.0,
         }
     )
-    assert "10 pictures with 4 persons in 5 s (2.0 per second), 1 failed; 2 were done before." in told
+    assert "10 images with 4 persons in 5 s (2.0 per second), 1 failed; 2 were done before." in told
     assert "Servers were full 3 times" in told
     assert batch.no_server_in(RuntimeError("x\nclient.server_pool.NoServer: nobody is there\n")) == "nobody is there"
     assert batch.no_server_in(RuntimeError("x")) == ""

@@ -10,7 +10,6 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from cocoer_bls.boxes import given_persons
 
 from benchmarks.inprocess import job_of
 from benchmarks.machine import Machine, process_memory_mb
@@ -18,6 +17,7 @@ from benchmarks.perf_analyzer import write_requests
 from benchmarks.plots import PLOTS, stage_parts, write_plots
 from benchmarks.report import BEGIN, END, README, README_RESULTS, TARGETS, readme_section, to_markdown
 from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload
+from cocoer_bls.boxes import given_persons
 
 
 @pytest.mark.parametrize("workload", [*BOXES_GIVEN, *LARGE], ids=lambda workload: workload.name)
@@ -151,6 +151,6 @@ def test_machine_slug():
     assert Machine("AMD EPYC 9B14 (96-Core)", 2, 1.0).slug == "amd-epyc-9b14-96-core-2-cores"
 
 
-def test_pictures_are_decoded_as_they_are_served():
+def test_images_are_decoded_as_they_are_served():
     workload = BOXES_GIVEN[0]
     assert job_of(workload).image.shape == (workload.height, workload.width, 3)

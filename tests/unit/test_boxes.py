@@ -4,11 +4,11 @@ import doctest
 
 import numpy as np
 import pytest
-from cocoer_bls import boxes, haar
-from cocoer_bls.boxes import body_box, detected_persons, face_box, given_persons, match, window_box
-from cocoer_bls.errors import InputError
 
 import serving.flags
+from cocoer_bls import boxes, haar
+from cocoer_bls.boxes import body_box, crop_box, detected_persons, face_box, given_persons, match
+from cocoer_bls.errors import InputError
 
 
 @pytest.mark.parametrize("module", [boxes, haar, serving.flags])
@@ -53,7 +53,7 @@ def test_one_face_may_serve_two_bodies_and_height_does_not_matter():
     assert [person.body for person in persons] == bodies[:2]
 
 
-def test_boxes_outside_the_picture_are_dropped():
+def test_boxes_outside_the_image_are_dropped():
     bodies = np.array([[-50, -50, -10, -10], [10, 10, 90, 90]], dtype=np.float32)
     faces = np.array([[20, 20, 40, 40]], dtype=np.float32)
     assert len(detected_persons(bodies, faces, 100, 100)) == 1
@@ -84,7 +84,7 @@ def test_too_many_persons():
         given_persons(np.array([GOOD] * 6, dtype=np.float32), 100, 100, max_persons=5)
 
 
-def test_window_boxes_of_the_golden_picture(golden):
-    """Integer boxes of a 512 picture; what the official code computed them with: ``int(value * (224 / side))``."""
+def test_window_boxes_of_the_golden_image(golden):
+    """Integer boxes of a 512 image; what the official code computed them with: ``int(value * (224 / side))``."""
     for box in np.concatenate([golden(0)["body_box"], golden(0)["head_box"]]):
-        assert list(window_box(tuple(box), 512, 512)) == [int(v * (224 / 512)) for v in box]
+        assert list(crop_box(tuple(box), 512, 512)) == [int(v * (224 / 512)) for v in box]

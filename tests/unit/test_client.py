@@ -14,20 +14,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import client.ordered
-import client.report
-from client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy, infer
-from client.arguments import make_parser, parse_args
-from client.connection import MAX_BATCH, as_outcome, prepare_batch
-from client.inputs import encode_image, persons_rows, read_persons
-from client.journal import Journal
-from client.ordered import in_order
-from client.outputs import CsvFile, JsonFile, csv_rows
-from client.pictures import Names, save_png
-from client.report import format_line, format_result, shown_warnings, warnings_of
-from client.run import Run
-from client.sources import Source, find_sources
-from client.video import Video
+import cocoer_client.infer.report
+import cocoer_client.ordered
+from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
+from cocoer_client.connection import MAX_BATCH, as_outcome, prepare_batch
+from cocoer_client.drawing.images import Names, save_png
+from cocoer_client.infer import command as infer
+from cocoer_client.infer.arguments import make_parser, parse_args
+from cocoer_client.infer.journal import Journal
+from cocoer_client.infer.outputs import CsvFile, JsonFile, csv_rows
+from cocoer_client.infer.report import format_line, format_result, shown_warnings, warnings_of
+from cocoer_client.infer.run import Run
+from cocoer_client.inputs import encode_image, persons_rows, read_persons
+from cocoer_client.ordered import in_order
+from cocoer_client.sources import Source, find_sources
+from cocoer_client.video.video import Video
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
@@ -37,11 +38,11 @@ def decoded(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-class TestPictures:
+class TestImages:
     def test_bytes_are_sent_as_they_are(self, tmp_path):
         (tmp_path / "x.png").write_bytes(b"anything")
-        for picture in (b"anything", bytearray(b"anything"), tmp_path / "x.png", str(tmp_path / "x.png")):
-            assert encode_image(picture) == b"anything"
+        for image in (b"anything", bytearray(b"anything"), tmp_path / "x.png", str(tmp_path / "x.png")):
+            assert encode_image(image) == b"anything"
 
     @pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3), (30, 40, 4)])
     def test_arrays_lose_nothing(self, shape, rng):
@@ -64,7 +65,7 @@ class TestPictures:
         assert decoded(encode_image(Image.open(stream))).shape == (30, 20, 3)
 
     @pytest.mark.parametrize(
-        ("picture", "message"),
+        ("image", "message"),
         [
             (np.zeros((3, 4, 3)), "must be uint8 with values from 0 to 255, got float64"),
             (np.zeros((3, 40, 50), dtype=np.uint8), r"\[height, width, 3\] \(RGB\).*got \[3, 40, 50\]"),
@@ -73,9 +74,9 @@ class TestPictures:
             ("absent.png", "No such file or directory"),
         ],
     )
-    def test_what_is_no_picture(self, picture, message):
+    def test_what_is_no_image(self, image, message):
         with pytest.raises(InvalidInput, match=message):
-            encode_image(picture)
+            encode_image(image)
 
     def test_boxes(self):
         rows = persons_rows([{"body": BODY, "head": HEAD}, {"body": BODY}, {"body": BODY, "head": None}])
@@ -89,7 +90,7 @@ class TestPictures:
 
 
 class TestBatches:
-    def test_pictures_with_as_many_boxes_share_a_request(self):
+    def test_images_with_as_many_boxes_share_a_request(self):
         one, two = [{"body": BODY}], [{"body": BODY}] * 2
         requests, failed = prepare_batch([b"a", b"b", b"c", 5, b"e"], [None, one, two, one, one])
         assert sorted([item.index for item in request] for request in requests) == [[0], [1, 4], [2]]
@@ -99,8 +100,8 @@ class TestBatches:
         requests, _ = prepare_batch([b"x"] * 19, None)
         assert [len(request) for request in requests] == [MAX_BATCH, MAX_BATCH, 3]
 
-    def test_boxes_for_each_picture(self):
-        with pytest.raises(InvalidInput, match="2 entries for 1 pictures"):
+    def test_boxes_for_each_image(self):
+        with pytest.raises(InvalidInput, match="2 entries for 1 images"):
             prepare_batch([b"x"], [None, None])
 
     def test_errors_in_a_batch(self):
@@ -113,20 +114,20 @@ class TestBatches:
 
 class TestInOrder:
     def test_order_is_kept_and_work_overlaps(self):
-        running, most, lock = 0, 0, threading.Lock()
+        running, maximum, lock = 0, 0, threading.Lock()
 
         def work(number):
-            nonlocal running, most
+            nonlocal running, maximum
             with lock:
                 running += 1
-                most = max(most, running)
+                maximum = max(maximum, running)
             time.sleep(0.05 if number % 3 == 0 else 0.005)
             with lock:
                 running -= 1
             return number
 
         assert list(in_order(work, range(20), workers=4)) == list(range(20))
-        assert 2 <= most <= 4
+        assert 2 <= maximum <= 4
 
     def test_no_more_is_taken_than_there_is_room_for(self):
         taken = []
@@ -137,7 +138,7 @@ class TestInOrder:
         assert len(taken) <= 7
 
     def test_doctest_module(self):
-        assert doctest.testmod(client.ordered).failed == 0
+        assert doctest.testmod(cocoer_client.ordered).failed == 0
 
 
 class TestResults:
@@ -211,12 +212,12 @@ class TestSources:
         with pytest.raises(InvalidInput, match=message):
             find_sources([given], False, tmp_path)
 
-    def test_folder_without_pictures(self, tmp_path):
-        with pytest.raises(InvalidInput, match="no pictures in this folder"):
+    def test_folder_without_images(self, tmp_path):
+        with pytest.raises(InvalidInput, match="no images in this folder"):
             find_sources([str(tmp_path)], False, tmp_path / "outputs")
 
     def test_names_do_not_collide(self, tmp_path):
-        """Two pictures of one name, written to where one of them lies: both get a name, neither is overwritten."""
+        """Two images of one name, written to where one of them lies: both get a name, neither is overwritten."""
         inputs = [tmp_path / part / "x.png" for part in "ab"]
         for path in inputs:
             save_png(Image.new("RGB", (50, 50)), path)
@@ -226,7 +227,7 @@ class TestSources:
 
 
 class BrokenClient:
-    """Answers; but has a fault that shows with one picture."""
+    """Answers; but has a fault that shows with one image."""
 
     def infer_raw(self, image, persons, **options):
         if image == b"fatal":
@@ -234,7 +235,7 @@ class BrokenClient:
         return make_result((9, 9), [])
 
 
-def test_a_fault_of_ours_is_one_pictures(tmp_path, caplog):
+def test_a_fault_of_ours_is_one_images(tmp_path, caplog):
     for name, content in (("a.png", b"x"), ("b.png", b"fatal"), ("c.png", b"x")):
         (tmp_path / name).write_bytes(content)
     args = parse_args([str(tmp_path), "--no-pictures", "--concurrency", "2"])
@@ -255,8 +256,8 @@ class TestJournal:
         (tmp_path / "a.png").write_bytes(b"x")
         return find_sources([str(tmp_path / "a.png")], False, tmp_path)[0]
 
-    def reopened(self, path, resume=True, options=(), pictures=False):
-        journal = Journal(path, resume, dict(options), pictures)
+    def reopened(self, path, resume=True, options=(), images=False):
+        journal = Journal(path, resume, dict(options), images)
         journal.close()
         return journal
 
@@ -283,7 +284,7 @@ class TestJournal:
         if change == "content":
             (tmp_path / "a.png").write_bytes(b"other")
         options = {"final_threshold": 0.5} if change == "options" else {}
-        journal = self.reopened(tmp_path / "j", options=options.items(), pictures=change == "picture")
+        journal = self.reopened(tmp_path / "j", options=options.items(), images=change == "picture")
         assert journal.done(source) is None
 
     def test_a_line_cut_short_by_a_crash(self, source, tmp_path):
@@ -333,7 +334,7 @@ class FakeCamera:
 def test_a_camera(monkeypatch):
     """Every third frame, five of them, as RGB; released afterwards. There is no camera where this is tested."""
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    video = Video(Source("camera:2", "camera", Path("camera-2")), step=3, most=5)
+    video = Video(Source("camera:2", "camera", Path("camera-2")), step=3, maximum=5)
     assert FakeCamera.opened == 2
     assert video.expected() == 5
     frames = list(video.frames())
@@ -359,7 +360,7 @@ class TestFiles:
     def test_csv(self, tmp_path):
         persons = [make_person(1, BODY, HEAD, ("peace", "pain")), make_person(2, BODY, HEAD, ())]
         with CsvFile(str(tmp_path / "x.csv")) as file:
-            file.add({"file": "bad, name.jpg", "error": {"message": "not a picture"}})
+            file.add({"file": "bad, name.jpg", "error": {"message": "not an image"}})
             file.add({"file": "a.jpg", **make_result((9, 9), persons)})
             file.add({"file": "empty.jpg", **make_result((9, 9), [])})
         with (tmp_path / "x.csv").open(newline="") as written:
@@ -370,7 +371,7 @@ class TestFiles:
             ("a.jpg", "2", ""),
             ("empty.jpg", "", ""),
         ]
-        assert rows[0]["error"] == "not a picture"
+        assert rows[0]["error"] == "not an image"
         assert rows[1]["p(peace)"] == "0.95"
         assert rows[1]["head_x2"] == "30"
 
@@ -383,7 +384,7 @@ class TestFiles:
 
 class TestText:
     def test_docstrings(self):
-        assert doctest.testmod(client.report).failed == 0
+        assert doctest.testmod(cocoer_client.infer.report).failed == 0
 
     def test_warnings(self):
         assert warnings_of(make_result((1, 1), [])) == []
@@ -419,8 +420,8 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["a.png", "b.png", "--persons", "x.json"], "--persons gives the boxes of one picture"),
-            (["a.png", "b.png", "--explain", "x.html"], "--explain gives the page of one picture"),
+            (["a.png", "b.png", "--persons", "x.json"], "--persons gives the boxes of one image"),
+            (["a.png", "b.png", "--explain", "x.html"], "--explain gives the page of one image"),
             (["a.png", "--timeout", "0"], "must be more than 0 seconds"),
             (["a.png", "--concurrency", "0"], "must be 1 or more"),
             (["a.png", "--header", "authorization"], "must be NAME:VALUE"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from client import TLS, CocoerClient, InvalidRequest, RequestTimeout, ServerBusy, ServerError, ServerUnavailable
-from client.connection import FIRST_PAUSE, LONGEST_PAUSE, backoff
+from cocoer_client import TLS, CocoerClient, InvalidRequest, RequestTimeout, ServerBusy, ServerError, ServerUnavailable
+from cocoer_client.connection import FIRST_PAUSE, LONGEST_PAUSE, backoff
 
 FULL = InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE")
 AWAY = InferenceServerException("failed to connect to all addresses", "StatusCode.UNAVAILABLE")
@@ -111,7 +111,7 @@ def test_everything_else_is_told_at_once(status, message, error, pauses):
     [
         ("UNAVAILABLE", "[request id: x] Exceeds maximum queue size"),
         ("UNAVAILABLE", "the server is being started anew; try again in some seconds"),
-        ("UNAVAILABLE", "the server is short of memory for this picture; try again later"),
+        ("UNAVAILABLE", "the server is short of memory for this image; try again later"),
         ("INTERNAL", "Stub process 'cocoer_0_1' is not healthy."),
     ],
 )

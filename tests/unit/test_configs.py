@@ -8,9 +8,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from cocoer.labels import EMOTIC_LABELS
-from export.configs import all_configs, to_text
+from export.models.specs import ENGINES, ENSEMBLES, engine
+from export.publishing.configs import all_configs, to_text
 from export.serving_options import Serving
-from export.specs import ENGINES, ENSEMBLES, engine
 from tests.conftest import PROJECT
 
 REPOSITORY = PROJECT / "model_repository"

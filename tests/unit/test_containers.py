@@ -14,9 +14,9 @@ from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
 from tests.conftest import PROJECT
 
-DOCKERFILE = PROJECT / "serving" / "Dockerfile"
+DOCKERFILE = PROJECT / "serving" / "deploy" / "Dockerfile"
 TEXT = DOCKERFILE.read_text()
-COMPOSE = yaml.safe_load((PROJECT / "serving" / "compose.yaml").read_text())
+COMPOSE = yaml.safe_load((PROJECT / "serving" / "deploy" / "compose.yaml").read_text())
 
 
 def hadolint(text):
@@ -31,7 +31,7 @@ def test_hadolint():
 
 
 def test_what_is_copied_is_there():
-    ignored = (PROJECT / "serving" / "Dockerfile.dockerignore").read_text().split()
+    ignored = (PROJECT / "serving" / "deploy" / "Dockerfile.dockerignore").read_text().split()
     allowed = [line[1:] for line in ignored if line.startswith("!")]
     for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE):
         *sources, _target = line.split()
@@ -91,7 +91,7 @@ def test_the_launcher_needs_nothing_but_pythons_own():
 
 def test_compose_file():
     """By the rules of the Compose specification; the parser can fail."""
-    text = (PROJECT / "serving" / "compose.yaml").read_text()
+    text = (PROJECT / "serving" / "deploy" / "compose.yaml").read_text()
     parsed = compose_spec.PyCompose.from_yaml(text)
     assert set(parsed.services) == {"engines", "server", "prometheus", "grafana"}
     for old, new in (("shm_size: 1g", "shm_size: [1]"), ("cap_drop:", "cap_dropped:")):
@@ -106,11 +106,13 @@ def test_compose_mounts_and_targets():
     for service in services.values():
         if "build" in service:
             assert service["build"]["target"] in targets
-            assert (PROJECT / "serving" / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+            assert (
+                PROJECT / "serving" / "deploy" / service["build"]["context"] / service["build"]["dockerfile"]
+            ).is_file()
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("."):
-                assert (PROJECT / "serving" / source).exists(), source
+                assert (PROJECT / "serving" / "deploy" / source).exists(), source
             else:
                 assert source in COMPOSE["volumes"]
     for service in services.values():
@@ -121,7 +123,7 @@ def test_compose_mounts_and_targets():
 
 
 def test_monitoring_of_compose():
-    monitoring = PROJECT / "serving" / "monitoring"
+    monitoring = PROJECT / "serving" / "deploy" / "monitoring"
     scrape = yaml.safe_load((monitoring / "compose-prometheus.yml").read_text())
     (target,) = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
     assert target.split(":")[0] in COMPOSE["services"]

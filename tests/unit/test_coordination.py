@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cocoer.coordination import LevelHead, coordinate, exclusion_order, level_loss, pseudo_labels
-from cocoer.levels import LevelState
+from cocoer.network.coordination import LevelHead, coordinate, exclusion_order, level_loss, pseudo_labels
+from cocoer.network.levels import LevelState
 
 WIDTH = 300
 """Of the activation; the real one is 12,544 wide, which changes nothing but the time."""

@@ -1,4 +1,4 @@
-"""Annotated pictures without a server: sizes, crowds, edges, colours, the page."""
+"""Annotated images without a server: sizes, crowds, edges, colours, the page."""
 
 import io
 import itertools
@@ -7,16 +7,16 @@ import math
 
 import numpy as np
 import pytest
-from cocoer_bls.errors import InputError
-from cocoer_bls.images import DecodeLimits, decode
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from client import draw, layout, panel, shapes
-from client.draw import COLOURS, SMALLEST_SIDE, annotate, draw_boxes
-from client.explain import page
-from client.pictures import open_upright
-from client.release_style import annotate_as_release
+from cocoer_bls.errors import InputError
+from cocoer_bls.images import DecodeLimits, decode
+from cocoer_client.drawing import draw, layout, panel, shapes
+from cocoer_client.drawing.draw import COLOURS, SMALLEST_SIDE, annotate, draw_boxes
+from cocoer_client.drawing.explain import page
+from cocoer_client.drawing.images import open_upright
+from cocoer_client.drawing.release_style import annotate_as_release
 from tests import hostile
 from tests.results import make_person, make_result
 
@@ -52,7 +52,7 @@ def crowd(size, count, rng):
 @pytest.mark.parametrize("size", [(24, 16), (100, 2000), *SIZES])
 @pytest.mark.parametrize("count", [0, 1, 4, 12])
 def test_any_size_and_crowd(size, count, rng):
-    """The picture keeps its place and shape; text is at least 13 pixels tall; what does not fit is in a margin."""
+    """The image keeps its place and shape; text is at least 13 pixels tall; what does not fit is in a margin."""
     image = Image.new("RGB", size, GROUND)
     drawn = annotate(image, make_result(size, crowd(size, count, rng)))
     factor = draw_boxes(image, make_result(size, [])).width // size[0]
@@ -205,7 +205,7 @@ def test_place_prefers_what_is_free():
     assert layout.place((30, 20), face, (200, 200), [face], spared=[(60, 0, 200, 200)])[0] < 40
 
 
-def test_banner_is_above_the_picture():
+def test_banner_is_above_the_image():
     image = Image.new("RGB", (640, 480), "gray")
     drawn = annotate(image, make_result(image.size, []), ["SYNTHETIC WEIGHTS"])
     assert drawn.height > 480
@@ -233,14 +233,14 @@ def test_orientation_is_the_servers(tmp_path):
 
 
 def accepted(data):
-    """What the server makes of a picture, as RGB; None where it refuses it."""
+    """What the server makes of an image, as RGB; None where it refuses it."""
     try:
         return decode(data, DecodeLimits(1 << 22, 1 << 22))[..., ::-1]
     except InputError:
         return None
 
 
-def test_pictures_are_shown_as_the_server_takes_them():
+def test_images_are_shown_as_the_server_takes_them():
     """Sixteen bits, CMYK, orientation, damaged EXIF, mutated files: whatever the server accepts can be drawn on."""
     grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     stream = io.BytesIO()

@@ -9,17 +9,17 @@ import time
 
 import numpy as np
 import pytest
-from cocoer_bls import images, manifest
-from cocoer_bls.boxes import detected_persons, given_persons
-from cocoer_bls.errors import REASONS, InputError, describe
-from cocoer_bls.images import DecodeLimits, decode
-from cocoer_bls.options import Limits, Options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
-from export.configs import cocoer_config
+from cocoer_bls import images, manifest
+from cocoer_bls.boxes import detected_persons, given_persons
+from cocoer_bls.errors import REASONS, InputError, describe
+from cocoer_bls.images import DecodeLimits, decode
+from cocoer_bls.options import Limits, Options
+from export.publishing.configs import cocoer_config
 from tests import hostile
 from tests.conftest import PROJECT
 
@@ -59,7 +59,7 @@ def test_orientation_is_applied_as_pillow_does(form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if form == "WEBP" else {"quality": 100} if form == "JPEG" else {}
-    data = hostile.save(hostile.picture(), form, exif=exif, **options)
+    data = hostile.save(hostile.image(), form, exif=exif, **options)
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     difference = np.abs(decode(data, LIMITS)[..., ::-1].astype(int) - expected)
@@ -68,13 +68,13 @@ def test_orientation_is_applied_as_pillow_does(form, orientation):
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
 def test_first_frame_of_an_animation(form):
-    frames = [hostile.picture(), hostile.picture().rotate(180)]
+    frames = [hostile.image(), hostile.image().rotate(180)]
     data = hostile.save(frames[0], form, save_all=True, append_images=frames[1:], duration=100, lossless=True)
     np.testing.assert_array_equal(decode(data, LIMITS)[..., ::-1], np.asarray(frames[0]))
 
 
 def test_cmyk_is_close_to_pillows_colours():
-    data = hostile.save(hostile.picture(mode="CMYK"), "JPEG", quality=100)
+    data = hostile.save(hostile.image(mode="CMYK"), "JPEG", quality=100)
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(image.convert("RGB")).astype(int)
     assert np.abs(decode(data, LIMITS)[..., ::-1] - expected).mean() < 3
@@ -97,7 +97,7 @@ def test_decoders_write_nothing_to_the_log(capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_scan_bomb_costs_no_more_than_a_picture():
+def test_a_scan_bomb_costs_no_more_than_a_image():
     """The most scans that are allowed, at the most pixels a JPEG of few bytes has: seconds, not minutes."""
     started = time.process_time()
     decode(hostile.scan_bomb(1000, 1000, images.MAX_SCANS - 10), LIMITS)
@@ -110,7 +110,7 @@ def test_out_of_memory_is_not_the_files_fault(monkeypatch):
 
     monkeypatch.setattr(PngImageFile, "load", load)
     with pytest.raises(MemoryError) as caught:
-        decode(hostile.save(hostile.picture(), "PNG"), LIMITS)
+        decode(hostile.save(hostile.image(), "PNG"), LIMITS)
     assert describe(caught.value)[::2] == ("UNAVAILABLE", "memory")
 
 
@@ -126,7 +126,7 @@ print((most() - before) / 1024)
 
 
 @pytest.mark.parametrize(("form", "mode"), [("JPEG", "RGB"), ("PNG", "RGBA")])
-def test_memory_of_the_largest_picture(form, mode):
+def test_memory_of_the_largest_image(form, mode):
     """What decoding takes at its peak, at the default limit; docs/operations.md has the figures."""
     data = hostile.save(Image.new(mode, (8000, 6250), "gray"), form)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "model_repository" / "cocoer" / "1")}
@@ -137,8 +137,8 @@ def test_memory_of_the_largest_picture(form, mode):
 
 
 def test_formats_are_an_allow_list():
-    png = hostile.save(hostile.picture(), "PNG")
-    with pytest.raises(InputError, match="not a picture in JPEG format"):
+    png = hostile.save(hostile.image(), "PNG")
+    with pytest.raises(InputError, match="not an image in JPEG format"):
         decode(png, DecodeLimits(10_000, 10_000, ("JPEG",)))
     assert decode(png, DecodeLimits(10_000, 10_000, ("PNG", "JPEG"))).shape == (36, 48, 3)
 
@@ -164,7 +164,7 @@ floats = st.floats(width=32) | st.floats(-50, 700, width=32)
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.lists(floats, min_size=8, max_size=8), max_size=12), st.integers(1, 3000), st.integers(1, 3000))
 def test_any_boxes_given(rows, width, height):
-    """Refused with a reason, or each box has a pixel and lies within the picture."""
+    """Refused with a reason, or each box has a pixel and lies within the image."""
     array = np.array(rows, dtype=np.float32).reshape(-1, 8)
     persons, error = outcome(lambda: given_persons(array, width, height, max_persons=10))
     if error is not None:

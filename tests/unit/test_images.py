@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import PIL
 import pytest
-from cocoer_bls.errors import InputError
-from cocoer_bls.images import DecodeLimits, decode, letterbox, window
 from PIL import Image
+
+from cocoer_bls.errors import InputError
+from cocoer_bls.images import DecodeLimits, crop, decode, letterbox
 
 LIMITS = DecodeLimits(max_bytes=5_000_000, max_pixels=1_000_000)
 
@@ -54,19 +55,19 @@ def test_other_modes_become_bgr(mode):
     ("data", "message"),
     [
         (b"", "IMAGE is empty"),
-        (b"hello", "not a picture in JPEG, PNG, WebP or BMP"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"%PDF-1.7", "not a picture"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(50), "not a picture"),
+        (b"hello", "not an image in JPEG, PNG, WebP or BMP"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%PDF-1.7", "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an image"),
     ],
 )
-def test_not_a_picture(data, message):
+def test_not_a_image(data, message):
     with pytest.raises(InputError, match=message):
         decode(data, LIMITS)
 
 
 def test_gif_is_not_on_the_list():
-    with pytest.raises(InputError, match="not a picture"):
+    with pytest.raises(InputError, match="not an image"):
         decode(encoded(np.zeros((5, 5, 3), np.uint8), "GIF"), LIMITS)
 
 
@@ -113,15 +114,15 @@ def test_letterbox(size):
 
 
 @pytest.mark.skipif(PIL.__version__ < "13", reason="older versions of Pillow round in another order; see the next test")
-def test_windows_are_pillows_byte_for_byte(sample_bgr, rng):
-    """Pillow's own crop and resize of the RGB picture, channels swapped afterwards."""
-    picture = Image.fromarray(np.ascontiguousarray(sample_bgr[..., ::-1]))
+def test_crops_are_pillows_byte_for_byte(sample_bgr, rng):
+    """Pillow's own crop and resize of the RGB image, channels swapped afterwards."""
+    image = Image.fromarray(np.ascontiguousarray(sample_bgr[..., ::-1]))
     boxes = [(0, 0, 512, 512), (94, 20, 400, 512), (177, 66, 272, 161), (500, 500, 501, 501)]
     corners = np.sort(rng.integers(0, 512, (100, 2, 2)), axis=1).reshape(-1, 4)
     boxes += [tuple(int(v) for v in box) for box in corners if box[0] < box[2] and box[1] < box[3]]
     for box in boxes:
-        expected = np.asarray(picture.crop(box).resize((224, 224), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(window(sample_bgr, box), expected[..., ::-1])
+        expected = np.asarray(image.crop(box).resize((224, 224), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(crop(sample_bgr, box), expected[..., ::-1])
 
 
 @pytest.mark.skipif(PIL.__version__ < "13", reason="older versions of Pillow round in another order; see the next test")
@@ -132,11 +133,11 @@ def test_order_of_passes_is_pillows(width, rng):
     for height in (1, 100, turn - 1, turn, turn + 1, turn + 2, 2 * turn):
         noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         expected = np.asarray(Image.fromarray(noise).resize((224, 224), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(window(noise), expected)
+        np.testing.assert_array_equal(crop(noise), expected)
 
 
-def test_windows_of_the_golden_picture(sample_bgr, golden):
-    """Digest of Pillow 13's windows, the ones the golden files were made with; holds whatever Pillow is installed."""
+def test_crops_of_the_golden_image(sample_bgr, golden):
+    """Digest of Pillow 13's crops, the ones the golden files were made with; holds whatever Pillow is installed."""
     boxes = np.concatenate([golden(0)["body_box"], golden(0)["head_box"]])
-    pixels = b"".join(window(sample_bgr, tuple(int(v) for v in box)).tobytes() for box in boxes)
+    pixels = b"".join(crop(sample_bgr, tuple(int(v) for v in box)).tobytes() for box in boxes)
     assert hashlib.sha256(pixels).hexdigest()[:16] == "fbde18ccbfe36897"

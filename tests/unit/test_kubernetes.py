@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.drain import MOST_DRAIN
+from serving.drain import MAX_DRAIN
 from tests.cluster import CHART, render, run_helm, the
 from tests.conftest import PROJECT
 
@@ -164,11 +164,11 @@ def test_engines_are_built_before_servers_start():
 def test_there_is_time_to_finish():
     spec = the(render(), "Deployment", "cocoer")["spec"]["template"]["spec"]
     pause = float(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert spec["terminationGracePeriodSeconds"] > MOST_DRAIN + pause + 10
-    least = json.loads((CHART / "values.schema.json").read_text())["properties"]["terminationGracePeriodSeconds"][
+    assert spec["terminationGracePeriodSeconds"] > MAX_DRAIN + pause + 10
+    minimum = json.loads((CHART / "values.schema.json").read_text())["properties"]["terminationGracePeriodSeconds"][
         "minimum"
     ]
-    assert least > MOST_DRAIN + pause
+    assert minimum > MAX_DRAIN + pause
 
 
 def test_who_may_talk_to_whom():
@@ -192,7 +192,7 @@ def test_the_scaling_metric_is_tritons():
     assert metric == values["autoscaling"]["metric"]
     notes = (CHART / "templates" / "NOTES.txt").read_text()
     (series,) = re.findall(r"seriesQuery: '(\w+)\{model=\"cocoer\"", notes)
-    assert series in (PROJECT / "serving" / "monitoring" / "grafana-dashboard.json").read_text()
+    assert series in (PROJECT / "serving" / "deploy" / "monitoring" / "grafana-dashboard.json").read_text()
 
 
 # KServe's kinds are not in Kubernetes' schemas; its own Python models list their fields.
@@ -229,7 +229,7 @@ def check_fields(value, kind, where):
 
 
 def kserve_objects():
-    text = (PROJECT / "serving" / "kserve" / "inference-service.yaml").read_text()
+    text = (PROJECT / "serving" / "deploy" / "kserve" / "inference-service.yaml").read_text()
     return {thing["kind"]: thing for thing in yaml.safe_load_all(text)}
 
 

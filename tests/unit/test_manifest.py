@@ -4,14 +4,14 @@ import doctest
 import shutil
 
 import pytest
+
 from cocoer_bls import images, manifest
 from cocoer_bls.manifest import ManifestError, check, contract_digest
-
-from export.configs import all_configs, to_text
-from export.repository import manifest as manifest_of
-from export.repository import write_repository
+from export.models.specs import ENGINES
+from export.publishing.configs import all_configs, to_text
+from export.publishing.repository import manifest as manifest_of
+from export.publishing.repository import write_repository
 from export.serving_options import Serving
-from export.specs import ENGINES
 from tests.conftest import PROJECT
 
 

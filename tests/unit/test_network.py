@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cocoer.clip_visual import AttentionPool
-from cocoer.model import imagenet_normalise
-from cocoer.position import GridPosition
-from cocoer.vi_head import fold_repeats
+from cocoer.network.clip_visual import AttentionPool
+from cocoer.network.model import imagenet_normalise
+from cocoer.network.position import GridPosition
+from cocoer.network.vi_head import fold_repeats
 
 
 def test_folded_layer_does_the_same(rng):

@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls.boxes import Person
 from cocoer_bls.errors import Cancelled, InferenceError, InputError
 from cocoer_bls.images import DecodeLimits
 from cocoer_bls.options import Limits, Options
 from cocoer_bls.pipeline import Job, Pipeline, split_crowds
-from PIL import Image
-
-from cocoer.labels import EMOTIC_LABELS
-from export.configs import cocoer_config
-from export.specs import MAX_PERSONS, RECOGNITION
+from export.models.specs import MAX_PERSONS, RECOGNITION
+from export.publishing.configs import cocoer_config
 
 OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=0.5)
 BUILD = {
@@ -34,7 +34,7 @@ def png(value: int, size: tuple[int, int] = (100, 80)) -> bytes:
 
 
 class FakeModels:
-    """Detection finds one person in a bright picture; recognition answers with the picture's brightness."""
+    """Detection finds one person in a bright image; recognition answers with the image's brightness."""
 
     def __init__(self):
         self.calls = []
@@ -84,7 +84,7 @@ def test_one_detection_and_one_recognition_for_a_batch(pipeline, models):
     assert isinstance(jobs[2].error, InputError)
     results = [json.loads(pipeline.result(job)) for job in (jobs[0], jobs[1], jobs[3])]
     assert [len(result["persons"]) for result in results] == [1, 0, 1]
-    # Each picture got its own row.
+    # Each image got its own row.
     logits = [
         np.log(p / (1 - p)) for result in results for person in result["persons"] for p in person["scores"]["pred"][:1]
     ]
@@ -130,7 +130,7 @@ def test_timing_is_given_where_it_is_asked_for(pipeline):
 
 
 class Failing(FakeModels):
-    """Fails whenever a very dark, respectively a very bright picture is in the batch."""
+    """Fails whenever a very dark, respectively a very bright image is in the batch."""
 
     def detection(self, inputs):
         if (inputs["image"].max(axis=(1, 2, 3)) == 13).any():
@@ -144,7 +144,7 @@ class Failing(FakeModels):
 
 
 @pytest.mark.parametrize("bad", [13, 255])
-def test_a_picture_that_a_model_fails_on_fails_alone(bad):
+def test_a_image_that_a_model_fails_on_fails_alone(bad):
     models = Failing()
     pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
     jobs = [Job(png(value), OPTIONS) for value in (200, bad, 150)]
@@ -173,7 +173,7 @@ def test_haar_that_fails_fails_alone(monkeypatch):
     assert len(json.loads(pipeline.result(jobs[2]))["persons"]) == 1
 
 
-def test_cancelled_pictures_are_left_out(pipeline, models):
+def test_cancelled_images_are_left_out(pipeline, models):
     """Before the first stage, after decoding, and between the parts of a crowd."""
     gone = Job(png(200), OPTIONS, cancelled=lambda: True)
     stays = Job(png(200), OPTIONS)
@@ -227,7 +227,7 @@ def test_heads_that_are_not_given_are_found(pipeline, models):
     job, whole = Job(png(200), OPTIONS, boxes), Job(png(150), OPTIONS, boxes[3:])
     pipeline.run([job, whole])
     assert [model for model, _ in models.calls] == ["detection", "recognition"]
-    assert models.calls[0][1]["image"][0] == 1  # for the picture that needs it
+    assert models.calls[0][1]["image"][0] == 1  # for the image that needs it
     persons = json.loads(pipeline.result(job))["persons"]
     assert [person["id"] for person in persons] == [1, 3, 4]
     assert [person["head_box"] for person in persons] == [[20, 15, 30, 25]] * 2 + [[5, 5, 60, 60]]

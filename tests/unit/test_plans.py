@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+
 from cocoer_bls import plans
 from cocoer_bls.plans import Gpu, Machine, PlanError, check, misfit
-
 from tests.conftest import PROJECT
 from tests.tensorrt_api import shared_library
 

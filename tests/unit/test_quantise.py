@@ -8,10 +8,10 @@ import pytest
 from onnx import numpy_helper, parser
 
 from export import build_engines
-from export.calibration import CalibrationError, CalibrationPictures
-from export.drift import _matches, describe
-from export.quantise import NothingToQuantise, quantise, trunk_nodes
-from export.specs import ENGINES, engine
+from export.models.specs import ENGINES, engine
+from export.precision.calibration import CalibrationError, CalibrationImages
+from export.precision.int8 import NothingToQuantise, quantise, trunk_nodes
+from export.verification.drift import _matches, describe
 
 GRAPH = """<ir_version: 10, opset_import: ["": 20]>
 g (float[n, 3, 16, 16] image) => (float[n, 8, 8] out)
@@ -82,48 +82,48 @@ def folder(tmp_path, rng):
     for index in range(7):
         size = (int(rng.integers(40, 300)), int(rng.integers(40, 300)), 3)
         cv2.imwrite(str(tmp_path / f"{index}.png"), rng.integers(0, 256, size, dtype=np.uint8))
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     return tmp_path
 
 
-def test_pictures(folder):
-    pictures = CalibrationPictures(folder)
-    calibrating, comparing = list(pictures.calibrating()), list(pictures.comparing())
+def test_images(folder):
+    images = CalibrationImages(folder)
+    calibrating, comparing = list(images.calibrating()), list(images.comparing())
     assert (len(calibrating), len(comparing)) == (5, 2)
     assert not {x.image.tobytes() for x in calibrating} & {x.image.tobytes() for x in comparing}
-    for picture in calibrating + comparing:
-        height, width = picture.image.shape[:2]
-        for x1, y1, x2, y2 in picture.bodies + picture.heads:
+    for image in calibrating + comparing:
+        height, width = image.image.shape[:2]
+        for x1, y1, x2, y2 in image.bodies + image.heads:
             assert 0 <= x1 < x2 <= width
             assert 0 <= y1 < y2 <= height
-    assert pictures.identity() == CalibrationPictures(folder).identity()
+    assert images.identity() == CalibrationImages(folder).identity()
 
 
 @pytest.mark.parametrize("name", [spec.name for spec in ENGINES if spec.int8_tolerance])
 def test_inputs_are_the_engines(folder, name):
-    given = list(CalibrationPictures(folder).inputs(engine(name)))
+    given = list(CalibrationImages(folder).inputs(engine(name)))
     assert len(given) >= 5
     for tensor in engine(name).inputs:
         assert given[0][tensor.name].shape == (1, *tensor.dims)
         assert given[0][tensor.name].dtype == {"UINT8": np.uint8, "FP32": np.float32}[tensor.dtype]
 
 
-def test_few_pictures_do_both(folder):
+def test_few_images_do_both(folder):
     for path in sorted(folder.glob("*.png"))[2:]:
         path.unlink()
-    pictures = CalibrationPictures(folder)
-    assert not pictures.held_out
-    assert len(list(pictures.calibrating())) == len(list(pictures.comparing())) == 2
+    images = CalibrationImages(folder)
+    assert not images.held_out
+    assert len(list(images.calibrating())) == len(list(images.comparing())) == 2
 
 
 def test_folders_that_do_not_work(tmp_path):
     with pytest.raises(CalibrationError, match="nowhere is not a folder"):
-        CalibrationPictures(tmp_path / "nowhere")
-    with pytest.raises(CalibrationError, match="has no picture"):
-        CalibrationPictures(tmp_path)
+        CalibrationImages(tmp_path / "nowhere")
+    with pytest.raises(CalibrationError, match="has no image"):
+        CalibrationImages(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"junk")
-    with pytest.raises(CalibrationError, match=r"broken\.jpg can't be read as a picture"):
-        CalibrationPictures(tmp_path)
+    with pytest.raises(CalibrationError, match=r"broken\.jpg can't be read as an image"):
+        CalibrationImages(tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [["--precision", "int8"], ["--calibration", "somewhere"]])
@@ -139,9 +139,9 @@ def test_matching_boxes_one_to_one():
     assert _matches(one, one) == 3
 
 
-def test_description_says_whether_pictures_were_held_out():
+def test_description_says_whether_images_were_held_out():
     values = {"persons": 4, "max_change": 0.1, "mean_change": 0.01, "label_agreement": 0.99, "same_labels": 0.5}
-    for held_out, words in ((True, "pictures not calibrated with"), (False, "the pictures calibrated with")):
+    for held_out, words in ((True, "images not calibrated with"), (False, "the images calibrated with")):
         recognition = {**values, "same_order": 1.0, "held_out": held_out}
         text = "\n".join(describe({"recognition": recognition, "detection": {}}))
         assert words in text

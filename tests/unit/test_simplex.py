@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cocoer.simplex import simplex_qp
+from cocoer.network.simplex import simplex_qp
 
 cvxopt.solvers.options.update(show_progress=False, abstol=1e-10, reltol=1e-10, feastol=1e-10)
 

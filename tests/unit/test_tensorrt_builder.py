@@ -11,17 +11,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from cocoer_bls.plans import Gpu, Machine
 from onnx import parser
 
-from cocoer.model import CocoER
-from export.graphs import build_graph
-from export.onnx_export import example_inputs, export_onnx
-from export.plans import PlanBuilder, plan_path, sidecar_path
-from export.profiles import profile
-from export.repository import build_path, engine_path
-from export.specs import ENGINES, MAX_IMAGES, MAX_PERSONS, engine
-from export.tensorrt_builder import (
+from cocoer.network.model import CocoER
+from cocoer_bls.plans import Gpu, Machine
+from export.models.graphs import build_graph
+from export.models.onnx_export import example_inputs, export_onnx
+from export.models.specs import ENGINES, MAX_IMAGES, MAX_PERSONS, engine
+from export.plans.builder import PlanBuilder, plan_path, sidecar_path
+from export.plans.profiles import profile
+from export.plans.tensorrt import (
     PlanBuildError,
     PlanOptions,
     TensorRTMissing,
@@ -29,6 +28,7 @@ from export.tensorrt_builder import (
     check_library,
     load_tensorrt,
 )
+from export.publishing.repository import build_path, engine_path
 from tests.conftest import PROJECT
 from tests.fake_tensorrt import FakeTensorRT
 from tests.tensorrt_api import VERSIONS, api
@@ -55,7 +55,7 @@ def test_every_name_is_there(version):
     """Each ``trt.X`` and ``trt.X.Y`` in the source, which no path of a test may reach."""
     real = api(version)
     used = set()
-    for node in ast.walk(ast.parse((PROJECT / "export" / "tensorrt_builder.py").read_text())):
+    for node in ast.walk(ast.parse((PROJECT / "export" / "plans" / "tensorrt.py").read_text())):
         names = []
         while isinstance(node, ast.Attribute):
             names.insert(0, node.attr)
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_a_build(trt, gather):
 def test_without_tensorrt(monkeypatch):
     for name in ("tensorrt", "tensorrt_bindings"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(TensorRTMissing, match="docker compose -f serving/compose.yaml run --rm engines"):
+    with pytest.raises(TensorRTMissing, match="docker compose -f serving/deploy/compose.yaml run --rm engines"):
         load_tensorrt()
 
 

@@ -4,7 +4,7 @@ import onnx
 import pytest
 from onnx import parser
 
-from export.tensorrt_rules import violations
+from export.plans.rules import violations
 
 
 def graph(body, signature="float[n, 4] x", opset=20, domain="", output="float[n, 4] y"):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from cocoer import weights
-from cocoer.weights import CheckpointError, account, is_torchscript, load_checkpoint
+from cocoer.checkpoints import loader as weights
+from cocoer.checkpoints.loader import CheckpointError, account, is_torchscript, load_checkpoint
 
 EXPECTED = {"W.weight": [2, 2], "ln_after.bias": [3], "decoder_head.0.norm1.bias": [4], "bn.num_batches_tracked": []}
 

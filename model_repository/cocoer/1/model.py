@@ -1,4 +1,4 @@
-"""The model clients call: encoded pictures in, the CocoER output dictionary out.
+"""The model clients call: encoded images in, the CocoER output dictionary out.
 
 Business logic scripting over two ensembles, ``detection`` and ``recognition``.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from cocoer_bls import manifest, plans
 from cocoer_bls.errors import InferenceError, InputError, ModelUnavailable, describe
 from cocoer_bls.metrics import Metrics
@@ -119,7 +120,7 @@ class TritonPythonModel:
             return _error_response(code, message)
 
     def _respond(self, request_id: str, jobs: list[Job] | Exception) -> Any:
-        """A request's response: an error if its only picture failed; in a batch, an ``error`` object in its place."""
+        """A request's response: an error if its only image failed; in a batch, an ``error`` object in its place."""
         if isinstance(jobs, Exception):
             return _error_response(*self._failure(request_id, jobs))
         texts = []

@@ -1,4 +1,4 @@
-"""Boxes (x1, y1, x2, y2) in pixels of the picture: rounding, clamping, matching faces to persons. Pure functions."""
+"""Boxes (x1, y1, x2, y2) in pixels of the image: rounding, clamping, matching faces to persons. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cocoer_bls.errors import InputError
-from cocoer_bls.images import WINDOW
+from cocoer_bls.images import CROP
 
 Box = tuple[int, int, int, int]
 TO_BE_FOUND = (0.0, 0.0, 0.0, 0.0)
@@ -16,7 +16,7 @@ TO_BE_FOUND = (0.0, 0.0, 0.0, 0.0)
 
 
 class Person(NamedTuple):
-    """A body and a head, integer pixels, each with at least one pixel inside the picture."""
+    """A body and a head, integer pixels, each with at least one pixel inside the image."""
 
     body: Box
     head: Box
@@ -82,13 +82,13 @@ def match(bodies: Sequence[Box], faces: Sequence[Box]) -> list[Person]:
 
 
 def detected_persons(bodies: np.ndarray, faces: np.ndarray, width: int, height: int) -> list[Person]:
-    """Detectors' boxes FP32 [N, 4] to persons; boxes without a pixel in the picture are dropped."""
+    """Detectors' boxes FP32 [N, 4] to persons; boxes without a pixel in the image are dropped."""
     boxes = [body_box(row, width, height) for row in bodies]
     return match([box for box in boxes if not is_empty(box)], face_boxes(faces, width, height))
 
 
 def face_boxes(faces: np.ndarray, width: int, height: int) -> list[Box]:
-    """A detector's faces FP32 [N, 4]; those without a pixel in the picture are dropped."""
+    """A detector's faces FP32 [N, 4]; those without a pixel in the image are dropped."""
     boxes = [face_box(row, width, height) for row in faces]
     return [box for box in boxes if not is_empty(box)]
 
@@ -97,7 +97,7 @@ def given_persons(rows: np.ndarray, width: int, height: int, max_persons: int) -
     """``PERSONS`` FP32 [N, 8] (body, head), with the rounding of detected persons.
 
     Raises:
-        InputError: too many, not finite, or a box with no pixel in the picture; names the row.
+        InputError: too many, not finite, or a box with no pixel in the image; names the row.
     """
     if len(rows) > max_persons:
         raise InputError("persons", f"PERSONS has {len(rows)} rows, more than the allowed {max_persons}")
@@ -135,11 +135,11 @@ def _show(values: np.ndarray) -> str:
     return "[" + ", ".join(f"{float(value):g}" for value in values) + "]"
 
 
-def window_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """A box in the picture scaled to the network's 224 square, truncated as the release does.
+def crop_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """A box in the image scaled to the network's 224 square, truncated as the release does.
 
-    >>> window_box((94, 20, 400, 512), 512, 512)
+    >>> crop_box((94, 20, 400, 512), 512, 512)
     (41, 8, 175, 224)
     """
-    x, y = WINDOW / width, WINDOW / height
+    x, y = CROP / width, CROP / height
     return int(box[0] * x), int(box[1] * y), int(box[2] * x), int(box[3] * y)

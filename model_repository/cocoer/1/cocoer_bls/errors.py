@@ -1,4 +1,4 @@
-"""Why a picture has no result, and what its caller is told."""
+"""Why an image has no result, and what its caller is told."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def describe(error: Exception) -> tuple[str, str, str]:
     if isinstance(error, Cancelled):
         return "CANCELLED", "the request was cancelled", "cancelled"
     if isinstance(error, MemoryError):
-        return "UNAVAILABLE", "the server is short of memory for this picture; try again later", "memory"
+        return "UNAVAILABLE", "the server is short of memory for this image; try again later", "memory"
     if isinstance(error, ModelUnavailable):
         return "UNAVAILABLE", "the server is being started anew; try again in some seconds", "internal"
     return "INTERNAL", "recognition failed on the server; its log says why", "internal"

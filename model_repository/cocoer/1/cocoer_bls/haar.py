@@ -1,6 +1,6 @@
 """Fallback where no SCRFD files are built in: OpenCV's Haar face cascade, and a body box guessed from the face.
 
-Good enough to find the person in a first picture, not to report results.
+Good enough to find the person in a first image, not to report results.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pixels: decoding, the detectors' letterbox, the network's windows. Images are UINT8 [height, width, 3], BGR."""
+"""Pixels: decoding, the detectors' letterbox, the network's crops. Images are UINT8 [height, width, 3], BGR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from cocoer_bls.errors import InputError
 
-WINDOW = 224
+CROP = 224
 """Side of the network's input."""
 LETTERBOX = 640
 """Side of the detectors' input."""
@@ -22,8 +22,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """What can be allowed; names are Pillow's."""
 SPELLING = {"WEBP": "WebP"}
 MAX_SCANS = 100
-"""Of a progressive JPEG. Real ones have about ten; each costs a pass over all of the picture, however few its bytes."""
-MOST_PIXELS = 2 * 89_478_485
+"""Of a progressive JPEG. Real ones have about ten; each costs a pass over all of the image, however few its bytes."""
+MAX_PIXELS = 2 * 89_478_485
 """What Pillow opens at all."""
 
 
@@ -46,8 +46,8 @@ class DecodeLimits:
             raise ValueError(f"formats: {', '.join(sorted(unknown))} can't be served; there are {', '.join(FORMATS)}")
         if min(self.max_bytes, self.max_pixels, len(self.formats)) < 1:
             raise ValueError("max_bytes and max_pixels must be at least 1, and at least one format allowed")
-        if self.max_pixels > MOST_PIXELS:
-            raise ValueError(f"max_pixels can be at most {MOST_PIXELS}, got {self.max_pixels}")
+        if self.max_pixels > MAX_PIXELS:
+            raise ValueError(f"max_pixels can be at most {MAX_PIXELS}, got {self.max_pixels}")
 
     def describe_formats(self) -> str:
         """The allowed formats in words.
@@ -60,7 +60,7 @@ class DecodeLimits:
 
 
 def decode(data: bytes, limits: DecodeLimits) -> np.ndarray:
-    """An encoded picture to BGR pixels.
+    """An encoded image to BGR pixels.
 
     EXIF orientation is applied, alpha dropped, 16 bits become 8, grey and palettes become BGR, CMYK is converted
     without colour profile, and of an animation the first frame is taken.
@@ -103,7 +103,7 @@ def _opened(data: bytes, limits: DecodeLimits) -> Image.Image:
     except MemoryError:
         raise
     except Exception:  # decoders of damaged headers raise anything from SyntaxError to struct.error
-        raise InputError("format", f"IMAGE is not a picture in {limits.describe_formats()} format") from None
+        raise InputError("format", f"IMAGE is not an image in {limits.describe_formats()} format") from None
     if image.width * image.height > limits.max_pixels:
         raise InputError(
             "pixels",
@@ -137,14 +137,14 @@ def letterbox(image: np.ndarray) -> tuple[np.ndarray, float]:
         new_height, new_width = LETTERBOX, int(LETTERBOX / (height / width))
     else:
         new_height, new_width = int(LETTERBOX * (height / width)), LETTERBOX
-    # A picture 640 times longer than wide would shrink to nothing.
+    # An image 640 times longer than wide would shrink to nothing.
     new_height, new_width = max(new_height, 1), max(new_width, 1)
     canvas = np.zeros((LETTERBOX, LETTERBOX, 3), dtype=np.uint8)
     canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
     return canvas, new_height / height
 
 
-def window(image: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+def crop(image: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
     """A box of the image (x1, y1, x2, y2; None: all of it) as the network sees it: UINT8 [224, 224, 3].
 
     Resized as Pillow 13 does with BILINEAR, which low-pass filters when it shrinks; OpenCV's does not. Other versions
@@ -155,17 +155,17 @@ def window(image: np.ndarray, box: tuple[int, int, int, int] | None = None) -> n
         x1, y1, x2, y2 = box
         image = image[y1:y2, x1:x2]
     height, width = image.shape[:2]
-    between = (width, WINDOW) if vertical_first(width, height) else (WINDOW, height)
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    for size in (between, (WINDOW, WINDOW)):
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    between = (width, CROP) if vertical_first(width, height) else (CROP, height)
+    crop_image = Image.fromarray(np.ascontiguousarray(image))
+    for size in (between, (CROP, CROP)):
+        crop_image = crop_image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(crop_image)
 
 
 def vertical_first(width: int, height: int) -> bool:
-    """Whether Pillow 13 shrinks this picture's height to 224 before its width; earlier versions never do.
+    """Whether Pillow 13 shrinks this image's height to 224 before its width; earlier versions never do.
 
     The result of the first pass is rounded to whole grey levels, so that the order shows. The rule was found by
     comparison; the tests hold it to Pillow itself.
     """
-    return height > WINDOW and 2 * width < height + WINDOW
+    return height > CROP and 2 * width < height + CROP

@@ -14,11 +14,11 @@ BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper bounds of the histogram, seconds."""
 
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "cocoer_images_total": ("Pictures answered with a result", "", ()),
+    "cocoer_images_total": ("Images answered with a result", "", ()),
     "cocoer_persons_total": ("Persons in the results", "", ()),
     "cocoer_empty_results_total": ("Results without a person", "", ()),
-    "cocoer_rejected_total": ("Pictures or requests refused for what is wrong with them", "reason", REASONS),
-    "cocoer_failed_total": ("Pictures not answered through no fault of theirs", "reason", FAILURES),
+    "cocoer_rejected_total": ("Images or requests refused for what is wrong with them", "reason", REASONS),
+    "cocoer_failed_total": ("Images not answered through no fault of theirs", "reason", FAILURES),
 }
 """Name -> help, name of the label, its values."""
 
@@ -43,7 +43,7 @@ class Metrics:
         self.families.append(family)
         self.busy = family.Metric(labels={})
         name = "cocoer_stage_seconds"
-        family = family_class(name=name, description="Time of a picture in a stage", kind=family_class.HISTOGRAM)
+        family = family_class(name=name, description="Time of an image in a stage", kind=family_class.HISTOGRAM)
         self.families.append(family)
         for stage in STAGES:
             self.series[name, stage] = family.Metric(labels={"stage": stage}, buckets=BUCKETS)

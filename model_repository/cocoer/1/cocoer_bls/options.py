@@ -28,7 +28,7 @@ class Options:
     min_score: float
     """Detections below this score are dropped (SCRFD only)."""
     timing: bool = False
-    """RESULT has ``timing_ms``: how long each stage of this picture took."""
+    """RESULT has ``timing_ms``: how long each stage of this image took."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Options:
@@ -89,8 +89,8 @@ def _shown(value: Any) -> str:
     return _shorten(repr(value))
 
 
-def _shorten(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
+def _shorten(text: str, maximum: int = 60) -> str:
+    return text if len(text) <= maximum else text[: maximum - 3] + "..."
 
 
 def _boolean(name: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""From encoded pictures to RESULT: decode, one detection call, one recognition call, tidy up.
+"""From encoded images to RESULT: decode, one detection call, one recognition call, tidy up.
 
 Knows nothing of Triton: the two calls are handed in, so that the whole can run in a test.
 """
@@ -21,15 +21,15 @@ from cocoer_bls.boxes import (
     Box,
     Given,
     Person,
+    crop_box,
     detected_persons,
     face_boxes,
     given_persons,
-    window_box,
     with_heads,
 )
 from cocoer_bls.errors import Cancelled
 from cocoer_bls.haar import HaarDetector
-from cocoer_bls.images import DecodeLimits, decode, letterbox, window
+from cocoer_bls.images import DecodeLimits, crop, decode, letterbox
 from cocoer_bls.options import Limits, Options
 from cocoer_bls.result import person_entry
 
@@ -59,7 +59,7 @@ MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "
 
 @dataclass
 class Job:
-    """One picture on its way."""
+    """One image on its way."""
 
     data: bytes
     options: Options
@@ -88,10 +88,10 @@ class Job:
         """Whether persons, or heads of persons, have to be found."""
         return self.boxes is None or any(person.head is None for person in self.given)
 
-    def found(self, persons: Sequence[Person], faces: Sequence[Box], most: int) -> None:
+    def found(self, persons: Sequence[Person], faces: Sequence[Box], maximum: int) -> None:
         """Take what a detector found: ``persons``, or for given ones the heads that are missing."""
         if self.boxes is None:
-            self.persons = dict(enumerate(persons[:most], start=1))
+            self.persons = dict(enumerate(persons[:maximum], start=1))
         else:
             self.persons = with_heads(self.given, faces)
 
@@ -107,7 +107,7 @@ def stage(name: str, jobs: Sequence[Job]) -> Iterator[None]:
 
 
 class Pipeline:
-    """Serves batches of pictures; a picture's failure stays with it.
+    """Serves batches of images; an image's failure stays with it.
 
     Args:
         infer: runs a model of the repository.
@@ -119,7 +119,7 @@ class Pipeline:
     def __init__(self, infer: Infer, labels: Sequence[str], build: dict[str, Any], limits: Limits) -> None:
         self.infer, self.labels, self.build, self.limits = infer, labels, build, limits
         self.haar = HaarDetector() if build["detector"].startswith("opencv") else None
-        # Pillow resizes without Python's lock; more threads than windows of a picture would only wait.
+        # Pillow resizes without Python's lock; more threads than crops of an image would only wait.
         self.threads = ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="windows")
 
     def warm_up(self) -> None:
@@ -199,12 +199,12 @@ class Pipeline:
         for job in jobs:
             job.rows = []  # this may be the second try
         for part in split_crowds(jobs, self.limits.max_batch_persons):
-            pictures = [job for job, _ in part]
-            if not _waiting(pictures):
+            images = [job for job, _ in part]
+            if not _waiting(images):
                 continue
-            with stage("windows", pictures):
+            with stage("windows", images):
                 inputs = recognition_inputs(part, self.threads.map)
-            with stage("recognition", pictures):
+            with stage("recognition", images):
                 outputs = self.infer("recognition", inputs, (*PERSON_OUTPUTS, *IMAGE_OUTPUTS))
             row = 0
             for image, (job, persons) in enumerate(part):
@@ -228,7 +228,7 @@ def _apart(step: Callable[[list[Job]], None], jobs: list[Job]) -> None:
         return
     try:
         step(jobs)
-    except Exception as error:  # kept, and answered for this picture alone
+    except Exception as error:  # kept, and answered for this image alone
         if len(jobs) == 1:
             jobs[0].error = error
             return
@@ -236,10 +236,10 @@ def _apart(step: Callable[[list[Job]], None], jobs: list[Job]) -> None:
             _apart(step, _waiting([job]))
 
 
-def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, list[Person]]]]:
-    """Pictures with their persons, in calls of at most ``most`` persons; a larger crowd takes several calls."""
+def split_crowds(jobs: Sequence[Job], maximum: int) -> Iterator[list[tuple[Job, list[Person]]]]:
+    """Images with their persons, in calls of at most ``maximum`` persons; a larger crowd takes several calls."""
     part: list[tuple[Job, list[Person]]] = []
-    room = most
+    room = maximum
     for job in jobs:
         rest = list(job.persons.values())
         while rest:
@@ -248,7 +248,7 @@ def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, lis
             room -= len(taken)
             if room == 0:
                 yield part
-                part, room = [], most
+                part, room = [], maximum
     if part:
         yield part
 
@@ -256,21 +256,21 @@ def split_crowds(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, lis
 def recognition_inputs(
     part: Sequence[tuple[Job, Sequence[Person]]], apply: Callable[..., Iterable[np.ndarray]] = map
 ) -> Tensors:
-    """Windows and boxes of pictures and their persons, as ``recognition`` takes them.
+    """Crops and boxes of images and their persons, as ``recognition`` takes them.
 
     Args:
-        part: pictures and their persons.
+        part: images and their persons.
         apply: ``map``, or that of a pool of threads.
     """
     rows = [(image, job, person) for image, (job, persons) in enumerate(part) for person in persons]
     wanted: list[tuple[np.ndarray, tuple[int, int, int, int] | None]] = [(job.image, None) for job, _ in part]
     wanted += [(job.image, person.head) for _, job, person in rows]
     wanted += [(job.image, person.body) for _, job, person in rows]
-    windows = np.stack(list(apply(lambda pair: window(*pair), wanted)))
-    image, head_crop, body_crop = np.split(windows, [len(part), len(part) + len(rows)])
+    crops = np.stack(list(apply(lambda pair: crop(*pair), wanted)))
+    image, head_crop, body_crop = np.split(crops, [len(part), len(part) + len(rows)])
     boxes = {
-        "head_box": [window_box(person.head, *job.size) for _, job, person in rows],
-        "body_box": [window_box(person.body, *job.size) for _, job, person in rows],
+        "head_box": [crop_box(person.head, *job.size) for _, job, person in rows],
+        "body_box": [crop_box(person.body, *job.size) for _, job, person in rows],
     }
     return {
         "image": image,

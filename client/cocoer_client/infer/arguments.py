@@ -1,0 +1,169 @@
+"""The command line of ``infer.py``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import shtab
+
+EPILOG = """\
+examples:
+  %(prog)s img.png                                  labels as text, the annotated image in outputs/
+  %(prog)s holiday/ 'more/*.jpg'                    folders and globs: a progress bar, a line for each image
+  %(prog)s holiday/ --resume --csv holiday.csv      go on where it stopped; a table at the end
+  %(prog)s - --json - --no-pictures < img.png       from a pipe to a pipe
+  %(prog)s film.mp4 --frame-step 10                 every tenth frame; an annotated video in outputs/
+  %(prog)s camera:0 --max-frames 100                a camera, until Ctrl-C or 100 frames
+  %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
+
+exit status: 0 all done; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or it was lost;
+130 interrupted.
+Several inputs leave their results in outputs/results.jsonl as well; --resume reads it.
+
+tab completion: eval "$(cocoer-infer --print-completion bash)"   (or zsh; for the installed command)
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Recognise the emotions of the persons in images and videos, with a running CocoER server.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_inputs(parser)
+    _add_outputs(parser)
+    _add_recognition(parser)
+    _add_server(parser)
+    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for this shell, and exit")
+    return parser
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
+    inputs = group.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="an image (JPEG, PNG, WebP, BMP), a folder with all below it, a quoted glob, - (standard input), "
+        "a video, camera:N, or a URL",
+    )
+    inputs.complete = shtab.FILE  # type: ignore[attr-defined]
+    _file(
+        group,
+        "--persons",
+        "BOXES.json",
+        "boxes of the one image's persons, so that none are detected:"
+        ' [{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}, ...] in pixels; without "head", it is looked for',
+    )
+    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are http(s) URLs")
+    group.add_argument(
+        "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
+    )
+    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at the most")
+    group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    directory = group.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("outputs"),
+        metavar="DIR",
+        help="for annotated images (default: outputs)",
+    )
+    directory.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+    group.add_argument("--no-pictures", action="store_true", help="draw nothing")
+    group.add_argument(
+        "--style",
+        choices=("panel", "release"),
+        default="panel",
+        help="how images look; release: as CocoER's own script",
+    )
+    _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
+    _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
+    _file(
+        group,
+        "--jsonl",
+        "FILE",
+        "results as JSON Lines, as they come (default for several inputs: DIR/results.jsonl); - instead of the text",
+        str,
+    )
+    _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
+    group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
+
+
+def _add_recognition(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recognition (default: the server's)")
+    for name, what in (
+        ("--final-threshold", "final labels above this probability"),
+        ("--level-threshold", "labels of a level and of V-I above this probability"),
+        ("--min-score", "detections above this score"),
+    ):
+        group.add_argument(name, type=float, metavar="P", help=what)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("server")
+    group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
+    group.add_argument(
+        "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
+    )
+    group.add_argument(
+        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
+    )
+    group.add_argument(
+        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
+    )
+    _file(group, "--tls-ca", "PEM", "encrypt, and trust servers certified by this authority")
+    _file(group, "--tls-cert", "PEM", "this client's certificate, where the server wants one")
+    _file(group, "--tls-key", "PEM", "its key")
+
+
+def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
+    group.add_argument(name, type=kind, metavar=metavar, help=text).complete = shtab.FILE  # type: ignore[attr-defined]
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, checked; ends the program with status 2 and a message where it makes no sense."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    for option, several in (("persons", "the boxes"), ("explain", "the page")):
+        if getattr(args, option) and len(args.inputs) > 1:
+            parser.error(f"--{option} gives {several} of one image; run it for each image")
+    if args.inputs.count("-") > 1:
+        parser.error("standard input (-) can be read once")
+    if [args.json, args.jsonl, args.csv].count("-") > 1:
+        parser.error("only one of --json, --jsonl and --csv can go to standard output")
+    if args.resume and args.explain:
+        parser.error("--explain needs a new answer; leave out --resume")
+    if args.resume and "-" in args.inputs:
+        parser.error("--resume can't tell whether standard input was done")
+    if bool(args.tls_cert) != bool(args.tls_key):
+        parser.error("--tls-cert and --tls-key go together")
+    return args
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0 or math.isinf(value):
+        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
+    return value
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, got {text}")
+    return name.strip(), value.strip()

@@ -1,0 +1,93 @@
+"""A result as text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
+WIDTH = 100
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def warnings_of(result: Mapping[str, Any]) -> list[str]:
+    """What must not be overlooked about how a result was made; shown with the text and in the image."""
+    model = result["model"]
+    warnings = []
+    if model["synthetic"]:
+        warnings.append("SYNTHETIC WEIGHTS: random numbers, these are not predictions")
+    if model["detector"].startswith("opencv"):
+        warnings.append("FALLBACK DETECTOR: OpenCV face cascade, body boxes are guesses")
+    elif "synthetic" in model["detector"]:
+        warnings.append("SYNTHETIC DETECTORS: boxes are random")
+    return warnings
+
+
+def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = False) -> str:
+    """The whole result of one image, for a terminal.
+
+    Args:
+        file: its name.
+        result: the RESULT object.
+        boxes_given: the boxes came with the request, so that the detector does not matter.
+    """
+    image, persons = result["image"], result["persons"]
+    lines = [f"{file}  {image['width']}x{image['height']}  {counted(len(persons), 'person')}"]
+    lines += [f"  !! {warning}" for warning in shown_warnings(result, boxes_given)]
+    for person in persons:
+        lines += ["", *_format_person(person, result["labels"])]
+    return "\n".join(lines)
+
+
+def ranked(person: Mapping[str, Any], key: str, labels: Sequence[str]) -> list[tuple[str, float]]:
+    """The labels chosen for a key of ``scores``, the most probable first, with their probabilities.
+
+    >>> ranked({"pred": ["a", "c"], "scores": {"pred": [0.5, 0.1, 0.9]}}, "pred", ["a", "b", "c"])
+    [('c', 0.9), ('a', 0.5)]
+    """
+    probability = dict(zip(labels, person["scores"][key]))
+    return sorted(((label, probability[label]) for label in person[key]), key=lambda pair: -pair[1])
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(0, "person"), counted(1, "person"), counted(2, "person")
+    ('no persons', '1 person', '2 persons')
+    """
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def format_line(record: Mapping[str, Any]) -> str:
+    """One image of many, on a line."""
+    name = record["file"] if "frame" not in record else f"{record['file']} {record['time_s']:.2f} s"
+    persons = [f"#{person['id']} {_top(person, record['labels'])}" for person in record["persons"]]
+    return f"{name}  {'; '.join(persons) or 'nobody found'}"
+
+
+def _top(person: Mapping[str, Any], labels: Sequence[str], maximum: int = 3) -> str:
+    chosen = ranked(person, "pred", labels)
+    shown = ", ".join(f"{label} {probability:.2f}" for label, probability in chosen[:maximum])
+    return f"{shown}, ..." if len(chosen) > maximum else shown or "no label"
+
+
+def shown_warnings(result: Mapping[str, Any], boxes_given: bool) -> list[str]:
+    """``warnings_of``, less those of a detector that was not used."""
+    return [text for text in warnings_of(result) if not (boxes_given and "DETECTOR" in text)]
+
+
+def _format_person(person: Mapping[str, Any], labels: list[str]) -> list[str]:
+    lines = [f"person {person['id']}  body {_box(person['body_box'])}  head {_box(person['head_box'])}"]
+    for title, key in ROWS:
+        # A label and its probability stay on one line.
+        pairs = [f"{label} {probability:.2f}".replace(" ", NBSP) for label, probability in ranked(person, key, labels)]
+        text = ", ".join(pairs) or "-"
+        wrapped = textwrap.wrap(text, WIDTH, initial_indent=f"  {title:<9}", subsequent_indent=" " * 11)
+        lines += [line.replace(NBSP, " ") for line in wrapped]
+    lines.append(f"  excluded {' > '.join(person['emo_process'])}")
+    return lines
+
+
+def _box(box: list[int]) -> str:
+    return "({}, {}, {}, {})".format(*box)

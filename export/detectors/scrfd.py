@@ -1,0 +1,381 @@
+"""insightface's SCRFD files as batched engines: preprocessing, box decoding, top-K and NMS in the graph.
+
+The file's own network is kept as it is. Before it: UINT8 BGR letterboxes to ``(RGB - 127.5) / 128``. Behind it: a row
+per anchor, boxes in the pixels of the original image, the best candidates, greedy NMS with insightface's "+1"
+areas, and outputs of fixed size. No operator is a plugin.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, compose, helper, numpy_helper, parser, version_converter
+from onnxruntime.transformers import float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from export.models.specs import DETECTOR_INPUT, MAX_CANDIDATES, MAX_DETECTIONS, OPSET
+
+logger = logging.getLogger(__name__)
+
+IOU_THRESHOLDS = {"person_detector": 0.5, "face_detector": 0.4}
+"""Overlap above which the lower score is suppressed (the release's settings)."""
+
+BATCH_FIRST, BATCH_INSIDE, ONE_BY_ONE = "batch first", "batch inside", "one by one"
+"""How rows of several images lie in an output: image by image; cell by cell, then images, then anchors; or the
+network takes one image only (a batch size is baked in) and is run in a loop over the batch."""
+
+
+class DetectorError(Exception):
+    """A detector file that can't be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class ScrfdLayout:
+    """What the outputs of an SCRFD file mean; boxes and scores come first, keypoints are not used."""
+
+    strides: tuple[int, ...]
+    anchors: int
+
+    def rows(self, stride: int) -> int:
+        return (DETECTOR_INPUT // stride) ** 2 * self.anchors
+
+    def centres(self) -> np.ndarray:
+        """FP32 [N, 2], (x, y) of each anchor in the letterbox: (column, row) * stride, no half-cell offset."""
+        grids = []
+        for stride in self.strides:
+            side = DETECTOR_INPUT // stride
+            row, column = np.mgrid[:side, :side].astype(np.float32)
+            cells = np.stack([column, row], axis=-1).reshape(-1, 2) * stride
+            grids.append(np.repeat(cells, self.anchors, axis=0))
+        return np.concatenate(grids)
+
+    def stride_of_row(self) -> np.ndarray:
+        """FP32 [N, 1]."""
+        return np.concatenate([np.full((self.rows(s), 1), s, dtype=np.float32) for s in self.strides])
+
+
+def scrfd_layout(outputs: int) -> ScrfdLayout:
+    """The layout for a number of outputs: 6 or 9 (3 strides, 2 anchors), 10 or 15 (5 strides, 1 anchor).
+
+    Raises:
+        DetectorError: another number.
+    """
+    if outputs in (6, 9):
+        return ScrfdLayout((8, 16, 32), anchors=2)
+    if outputs in (10, 15):
+        return ScrfdLayout((8, 16, 32, 64, 128), anchors=1)
+    raise DetectorError(f"an SCRFD detector has 6, 9, 10 or 15 outputs, this one has {outputs}")
+
+
+def wrap_detector(source: Path, name: str, metadata: dict[str, str], precision: str = "fp32") -> onnx.ModelProto:
+    """Build the engine ``name`` ("person_detector" or "face_detector") from an insightface file.
+
+    Args:
+        source: the file.
+        name: of the engine.
+        metadata: to store in it.
+        precision: "fp16" puts the file's network in half precision; decoding and NMS stay FP32.
+
+    Returns:
+        a model with inputs image UINT8 [N, 640, 640, 3] (BGR letterbox), scale FP32 [N, 1] (letterbox pixels per
+        original pixel), min_score FP32 [N, 1]; outputs boxes FP32 [N, K, 4] ((x1, y1, x2, y2), original pixels),
+        scores FP32 [N, K] descending, zero where unused, count INT32 [N, 1].
+
+    Raises:
+        DetectorError: not an SCRFD file.
+    """
+    network, layout, order = load_network(source)
+    logger.info("%s: %d strides, %d anchors, rows %s", source.name, len(layout.strides), layout.anchors, order)
+    if precision == "fp16" and order != ONE_BY_ONE:  # a network in a loop stays as it is
+        network = float16.convert_float_to_float16(network, keep_io_types=True)
+        OnnxModel(network).topological_sort()  # it appends the casts
+    before = _onnx_graph(
+        _PREPROCESS,
+        {
+            "offset": np.array(127.5, dtype=np.float32),
+            "divisor": np.array(128, dtype=np.float32),
+            "rgb": np.array([2, 1, 0]),
+        },
+    )
+    after = _postprocess(layout, order, IOU_THRESHOLDS[name])
+    used = [v.name for v in network.graph.output]
+    model = compose.merge_models(before, network, io_map=[("blob", network.graph.input[0].name)])
+    io_map = [(output, f"raw_{index}") for index, output in enumerate(used)]
+    model = compose.merge_models(model, after, io_map=io_map)
+    model.ir_version = 10
+    del model.opset_import[1:]  # merging repeats it
+    _fix_batch(model)
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def load_network(source: Path) -> tuple[onnx.ModelProto, ScrfdLayout, str]:
+    """Read an SCRFD file at 640x640 with a dynamic batch; score and distance outputs only.
+
+    Returns:
+        the network (opset 20), its layout, and how a batch lies in its rows, found by running it.
+    """
+    try:
+        model = onnx.load(source)
+        layout = scrfd_layout(len(model.graph.output))
+    except DetectorError as error:
+        raise DetectorError(f"{source}: {error}") from error
+    except Exception as error:  # protobuf's DecodeError is not public API
+        raise DetectorError(f"{source} is not an ONNX file ({error})") from error
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initializers]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise DetectorError(f"{source}: expected one image input of rank 4, got {[value.name for value in inputs]}")
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    _set_shape(model.graph.input[0], ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT])
+    del model.graph.output[2 * len(layout.strides) :]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    model = compose.add_prefix(version_converter.convert_version(model, OPSET), "network_")
+    del model.metadata_props[:]
+    model.ir_version = 10
+    order = _find_order(model, layout)
+    if order == ONE_BY_ONE:
+        model = _loop_over_batch(model, layout)
+    return model, layout, order
+
+
+def _find_order(model: onnx.ModelProto, layout: ScrfdLayout) -> str:
+    """Run two different images together and one by one, and see which reading of the rows agrees."""
+    session = ort.InferenceSession(model.SerializeToString(), _quiet())
+    name = session.get_inputs()[0].name
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 3, DETECTOR_INPUT, DETECTOR_INPUT)).astype(np.float32)
+    alone = [session.run(None, {name: image[None]}) for image in images]
+    try:
+        together = session.run(None, {name: images})
+    except Exception:  # a baked-in batch size surfaces as any of ONNX Runtime's error types
+        return ONE_BY_ONE
+    for order in (BATCH_FIRST, BATCH_INSIDE):
+        if all(
+            both.size == sum(one[index].size for one in alone)
+            and np.allclose(
+                image_rows(both, order, layout, 2),
+                [one[index].reshape(-1, both.shape[-1]) for one in alone],
+                atol=1e-4,
+            )
+            for index, both in enumerate(together)
+        ):
+            return order
+    return ONE_BY_ONE
+
+
+def image_rows(output: np.ndarray, order: str, layout: ScrfdLayout, batch: int) -> np.ndarray:
+    """A network's output for ``batch`` images as [batch, rows, width]."""
+    width = output.shape[-1]
+    if order == BATCH_INSIDE:
+        output = output.reshape(-1, batch, layout.anchors, width).transpose(1, 0, 2, 3)
+    return output.reshape(batch, -1, width)
+
+
+def _quiet() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return options
+
+
+def _set_shape(value: onnx.ValueInfoProto, dims: list[int | str]) -> None:
+    shape = onnx.TensorShapeProto()
+    for dim in dims:
+        shape.dim.add(**{"dim_param" if isinstance(dim, str) else "dim_value": dim})
+    value.type.tensor_type.shape.CopyFrom(shape)
+
+
+def _shape_of(value: onnx.ValueInfoProto) -> list[int]:
+    """A tensor's dimensions, all of them fixed."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelProto:
+    """The network inside an ONNX Scan over the images, for files with a batch of one baked in."""
+    body = onnx.GraphProto()
+    body.CopyFrom(model.graph)
+    body.name = "one_picture"
+    (source,) = body.input
+    axes = numpy_helper.from_array(np.array([0]), "scan_axes")
+    body.node.insert(0, helper.make_node("Unsqueeze", ["scan_picture", "scan_axes"], [source.name]))
+    body.initializer.append(axes)
+    results = []
+    for index, output in enumerate(list(body.output)):
+        stride = layout.strides[index % len(layout.strides)]
+        width = 1 if index < len(layout.strides) else 4
+        shape = numpy_helper.from_array(np.array([layout.rows(stride), width]), f"scan_shape_{index}")
+        body.initializer.append(shape)
+        body.node.append(helper.make_node("Reshape", [output.name, shape.name], [f"scan_rows_{index}"]))
+        results.append(
+            helper.make_tensor_value_info(f"scan_rows_{index}", TensorProto.FLOAT, [layout.rows(stride), width])
+        )
+    image = helper.make_tensor_value_info("scan_picture", TensorProto.FLOAT, [3, DETECTOR_INPUT, DETECTOR_INPUT])
+    del body.input[:], body.output[:]
+    body.input.append(image)
+    body.output.extend(results)
+    names = [f"looped_{index}" for index in range(len(results))]
+    scan = helper.make_node("Scan", ["looped_input"], names, num_scan_inputs=1, body=body)
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *_shape_of(result)])
+        for name, result in zip(names, results)
+    ]
+    whole = helper.make_tensor_value_info(
+        "looped_input", TensorProto.FLOAT, ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT]
+    )
+    graph = helper.make_graph([scan], "looped", [whole], outputs)
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=10)
+
+
+_PREPROCESS = """
+preprocess (uint8[batch, 640, 640, 3] image) => (float[batch, 3, 640, 640] blob) {
+    levels = Cast <to = 1> (image)
+    planes = Transpose <perm = [0, 3, 1, 2]> (levels)
+    swapped = Gather <axis = 1> (planes, rgb)
+    centred = Sub (swapped, offset)
+    blob = Div (centred, divisor)
+}
+"""
+
+# Candidates are in descending order of score after the first TopK, so that "kept" flags and a second TopK (ties:
+# lower index first) give the kept boxes in insightface's order. A box that is inside out gets no area: it then
+# neither suppresses nor is suppressed, as there. The masked scores make ">= min_score" of insightface out of the
+# strict ">" of NonMaxSuppression, for each image its own.
+_DECODE = """
+decode ({inputs}, float[batch, 1] scale, float[batch, 1] min_score)
+    => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {{
+{rows}
+    all_scores_3d = Concat <axis = 1> ({scores})
+    all_scores = Squeeze (all_scores_3d, axis_2)
+    distances = Concat <axis = 1> ({distances})
+    pixels = Mul (distances, stride_of_row)
+    left_top, right_bottom = Split <axis = 2, num_outputs = 2> (pixels)
+    low = Sub (centres, left_top)
+    high = Add (centres, right_bottom)
+    corners = Concat <axis = 2> (low, high)
+    scale_3d = Unsqueeze (scale, axis_2)
+    all_boxes = Div (corners, scale_3d)
+
+    eligible = GreaterOrEqual (all_scores, min_score)
+    masked = Where (eligible, all_scores, zero)
+    top_scores, top_index = TopK <axis = 1> (masked, candidates)
+    top_index_3d = Unsqueeze (top_index, axis_2)
+    top_boxes = GatherND <batch_dims = 1> (all_boxes, top_index_3d)
+
+    top_low, top_high = Split <axis = 2, num_outputs = 2> (top_boxes)
+    past_high = Add (top_high, one)
+    closed_high = Max (past_high, top_low)
+    inclusive = Concat <axis = 2> (top_low, closed_high)
+    class_scores = Unsqueeze (top_scores, axis_1)
+    selected = NonMaxSuppression (inclusive, class_scores, most, iou_threshold, zero_1)
+    position = Gather <axis = 1> (selected, batch_and_box)
+    selected_count = Shape <start = 0, end = 1> (selected)
+    ones = Expand (one, selected_count)
+    none_kept = Mul (top_scores, zero)
+    kept = ScatterND (none_kept, position, ones)
+
+    kept_scores = Mul (top_scores, kept)
+    scores, kept_index = TopK <axis = 1> (kept_scores, most)
+    kept_index_3d = Unsqueeze (kept_index, axis_2)
+    best_boxes = GatherND <batch_dims = 1> (top_boxes, kept_index_3d)
+    used = Greater (scores, zero)
+    used_3d = Unsqueeze (used, axis_2)
+    boxes = Where (used_3d, best_boxes, zero)
+    used_int = Cast <to = 6> (used)
+    count = ReduceSum <keepdims = 1> (used_int, axis_1)
+}}
+"""
+
+
+def _postprocess(layout: ScrfdLayout, order: str, iou_threshold: float) -> onnx.ModelProto:
+    strides = len(layout.strides)
+    rows = []
+    constants: dict[str, np.ndarray] = {}
+    for index in range(2 * strides):
+        stride, width = layout.strides[index % strides], 1 if index < strides else 4
+        if order == BATCH_INSIDE:
+            cells = layout.rows(stride) // layout.anchors
+            constants[f"split_{index}"] = np.array([cells, -1, layout.anchors * width])
+            rows.append(f"    inside_{index} = Reshape (raw_{index}, split_{index})")
+            rows.append(f"    first_{index} = Transpose <perm = [1, 0, 2]> (inside_{index})")
+        constants[f"shape_{index}"] = np.array([-1, layout.rows(stride), width])
+        source = f"first_{index}" if order == BATCH_INSIDE else f"raw_{index}"
+        rows.append(f"    rows_{index} = Reshape ({source}, shape_{index})")
+    constants |= {
+        "stride_of_row": layout.stride_of_row()[None],
+        "centres": layout.centres()[None],
+        "axis_1": np.array([1]),
+        "axis_2": np.array([2]),
+        "zero": np.array(0, dtype=np.float32),
+        "zero_1": np.zeros(1, dtype=np.float32),
+        "one": np.ones(1, dtype=np.float32),
+        "candidates": np.array([min(MAX_CANDIDATES, len(layout.centres()))]),
+        "most": np.array([MAX_DETECTIONS]),
+        "iou_threshold": np.array([iou_threshold], dtype=np.float32),
+        "batch_and_box": np.array([0, 2]),
+    }
+    text = _DECODE.format(
+        inputs=", ".join(f"float raw_{index}" for index in range(2 * strides)),
+        rows="\n".join(rows),
+        scores=", ".join(f"rows_{index}" for index in range(strides)),
+        distances=", ".join(f"rows_{index}" for index in range(strides, 2 * strides)),
+    )
+    model = _onnx_graph(text, constants)
+    for value in model.graph.input[: 2 * strides]:
+        value.type.tensor_type.ClearField("shape")
+    return model
+
+
+def _onnx_graph(text: str, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """A model from ONNX's textual form, with constants as initializers."""
+    model = parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]>\n{text}')
+    model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
+    return model
+
+
+def _fix_batch(model: onnx.ModelProto) -> None:
+    """One name for the leading dimension everywhere, and the true K."""
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    _set_shape(model.graph.output[0], ["batch", MAX_DETECTIONS, 4])
+    _set_shape(model.graph.output[1], ["batch", MAX_DETECTIONS])
+    _set_shape(model.graph.output[2], ["batch", 1])
+
+
+def absent_detector(metadata: dict[str, str]) -> onnx.ModelProto:
+    """The engine that stands where a build has no SCRFD file: every image's ``count`` is -1, "no detector here".
+
+    It keeps the repository's models the same in every build; the BLS never calls it.
+    """
+    text = """
+absent (uint8[batch, 640, 640, 3] image, float[batch, 1] scale, float[batch, 1] min_score)
+    => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {
+    rows = Shape <start = 0, end = 1> (min_score)
+    boxes_shape = Concat <axis = 0> (rows, box_dims)
+    boxes = Expand (zero, boxes_shape)
+    scores_shape = Concat <axis = 0> (rows, score_dims)
+    scores = Expand (zero, scores_shape)
+    count_shape = Concat <axis = 0> (rows, one)
+    count = Expand (minus_one, count_shape)
+}
+"""
+    constants = {
+        "box_dims": np.array([MAX_DETECTIONS, 4]),
+        "score_dims": np.array([MAX_DETECTIONS]),
+        "one": np.array([1]),
+        "zero": np.zeros(1, dtype=np.float32),
+        "minus_one": np.array([-1], dtype=np.int32),
+    }
+    model = _onnx_graph(text, constants)
+    _fix_batch(model)
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model
