@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from cocoer.checkpoints.loader import Checkpoint
 from cocoer.network.coordination import exclusion_order, pseudo_labels
 from cocoer.network.levels import LevelEncoder, PersonEncoder
-from cocoer.network.model import CocoER, imagenet_normalise
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
 from cocoer.network.vi_head import REPEATS
 
 cvxopt.solvers.options["show_progress"] = False

@@ -52,7 +52,8 @@ def prepare_checkpoints() -> Path:
     checkpoints = CACHE / "checkpoints"
     if not (checkpoints / "insightface" / "det_10g.onnx").is_file():
         progress("writing synthetic weights")
-        _python("-m", "cocoer.checkpoints.synthetic", "--out", checkpoints, "--detectors", "--force")
+        _python("-m", "cocoer.checkpoints.synthetic", "--out", checkpoints, "--force")
+        _python("-m", "export.detectors.synthetic", "--out", checkpoints)
     return checkpoints
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path, PurePosixPath
 
+from cocoer.network.architecture import ARCHITECTURES, RELEASE
 from export.models.specs import ENGINES
 from export.plans.tensorrt import HARDWARE_LEVELS, PlanOptions
 from export.serving_options import ACCELERATORS, BACKENDS, ENGINE_CACHE, Serving
@@ -55,7 +56,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     names = [spec.name for spec in ENGINES]
     add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
     add("--force", action="store_true", help="rebuild what is up to date too")
-    add("--synthetic", action="store_true", help="write random weights where there is no checkpoint")
+    add(
+        "--synthetic",
+        nargs="?",
+        const=RELEASE.name,
+        choices=tuple(ARCHITECTURES),
+        help="write random weights where there is no checkpoint: release (1.4 GB; the default) or tiny (the same "
+        "graph, built in a fraction of the time)",
+    )
     add(
         "--trust-checkpoint",
         action="store_true",

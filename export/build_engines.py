@@ -20,8 +20,9 @@ from pathlib import Path
 import onnx
 
 from cocoer import __version__
-from cocoer.checkpoints.loader import CLIP_FILE, GWT_FILE, CheckpointError
+from cocoer.checkpoints.keys import CLIP_FILE, GWT_FILE, CheckpointError
 from cocoer.checkpoints.synthetic import NOTICE, write_checkpoints
+from cocoer.network.architecture import ARCHITECTURES, RELEASE
 from export.arguments import UsageError, check_usage, parse_args, plan_options, serving_of
 from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult
 from export.models.specs import ENGINES
@@ -63,14 +64,22 @@ def find_detectors(checkpoints: Path, choice: str) -> tuple[bool, str]:
     )
 
 
-def ensure_checkpoint(checkpoints: Path, synthetic: bool) -> None:
-    """Raise ``UsageError`` unless there are weights; ``synthetic``: write random ones where there are none at all."""
+def ensure_checkpoint(checkpoints: Path, synthetic: str | None) -> None:
+    """Raise ``UsageError`` unless there are weights.
+
+    Args:
+        checkpoints: where they are.
+        synthetic: write random ones of this architecture where there are none at all; None: don't.
+    """
     missing = [name for name in (GWT_FILE, CLIP_FILE) if not (checkpoints / name).is_file()]
     if not missing:
         return
     if synthetic and len(missing) == 2:
-        progress(f"writing synthetic weights to {checkpoints} (1.4 GB)")
-        write_checkpoints(0, checkpoints)
+        architecture = ARCHITECTURES[synthetic]
+        progress(
+            f"writing synthetic weights to {checkpoints} ({'1.4 GB' if architecture == RELEASE else architecture.name})"
+        )
+        write_checkpoints(0, checkpoints, architecture)
         return
     raise UsageError(WHERE_WEIGHTS_COME_FROM.format(missing=" and ".join(missing), directory=checkpoints))
 
@@ -155,7 +164,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     build = {
         "version": __version__,
         "weights": builder.weights,
-        "synthetic": builder.synthetic,
+        "synthetic": builder.identity.synthetic,
         "detector": detector_name(options),
         "channel_order": args.channel_order,
         "precision": args.precision,
@@ -193,7 +202,7 @@ def _closing_words(
     """Say on standard error what the table does not; the exit code."""
     if notice:
         print(notice, file=sys.stderr)
-    if builder.synthetic:
+    if builder.identity.synthetic:
         print(f"WARNING: {NOTICE}.", file=sys.stderr)
     for result in failed:
         print(f"error: {result.label}: {result.problem}", file=sys.stderr)

@@ -16,7 +16,9 @@ import onnx
 import onnxruntime
 import torch
 
-from cocoer.checkpoints.loader import Checkpoint, CheckpointError, checkpoint_identity, file_sha256, load_checkpoint
+from cocoer.checkpoints.keys import CheckpointError
+from cocoer.checkpoints.loader import Checkpoint, Identity, checkpoint_identity, load_checkpoint
+from cocoer.checkpoints.reading import file_sha256
 from cocoer.files import temporary_name
 from cocoer.network.model import CocoER
 from export.detectors.scrfd import IOU_THRESHOLDS, absent_detector, wrap_detector
@@ -98,18 +100,18 @@ class Builder:
     _digest: str = field(default_factory=sources_digest)
 
     @cached_property
-    def weights(self) -> str:
-        """Identity of the checkpoint, from its files' contents."""
+    def identity(self) -> Identity:
+        """Which weights these are, from their files' contents."""
         return checkpoint_identity(self.options.checkpoints, self.options.trust)
 
     @property
-    def synthetic(self) -> bool:
-        return self.weights.startswith("synthetic")
+    def weights(self) -> str:
+        return self.identity.weights
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         self.progress(f"reading {self.options.checkpoints}")
-        return load_checkpoint(self.options.checkpoints, self.options.trust, self.weights)
+        return load_checkpoint(self.options.checkpoints, self.options.trust, self.identity)
 
     @cached_property
     def model(self) -> CocoER:

@@ -69,7 +69,8 @@ class Builds:
             if not (out / "complete").exists():
                 for outdated in self.cache.glob(f"checkpoints-*-seed{seed}"):
                     shutil.rmtree(outdated)
-                self._run("-m", "cocoer.checkpoints.synthetic", "--seed", seed, "--out", out, "--detectors", "--force")
+                self._run("-m", "cocoer.checkpoints.synthetic", "--seed", seed, "--out", out, "--force")
+                self._run("-m", "export.detectors.synthetic", "--seed", seed, "--out", out)
                 (out / "complete").touch()
         return out
 

@@ -3,38 +3,35 @@
 They have the official files' names, keys, shapes and cost, and no meaning: their predictions are noise. Each file
 carries a ``synthetic`` entry, which the export passes on to every result.
 
-    python -m cocoer.checkpoints.synthetic --seed 0 --out checkpoints [--detectors]
+    python -m cocoer.checkpoints.synthetic --seed 0 --out checkpoints
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cocoer.checkpoints.keys import CLIP_FILE, CLIP_PREFIX, GWT_FILE, VI_FILE, manifest
 from cocoer.files import replace_file
+from cocoer.network.architecture import ARCHITECTURES, RELEASE, Architecture
 
-KEYS_FILE = Path(__file__).parent / "data" / "checkpoint_keys.json"
 NOTICE = "synthetic weights (random numbers): predictions mean nothing"
 
 # Gains that keep logits a few units wide through the very wide layers.
 _GAINS = {"W.weight": 1024.0, "VI_ffn.1.weight": 4.0, "VI_ffn.3.weight": 4.0, "VI_ffn.5.weight": 8.0}
 _GAINS["cls_global_all.8.weight"] = 4.0
 _GAINS |= {f"cls_HFE_{level}.4.weight": 4.0 for level in ("head", "body", "ctx")}
-
-
-def manifest() -> dict[str, dict[str, list[int]]]:
-    """Keys and shapes of the official files: ``{"GWT": {key: shape}, "CLIP_RN50": {key: shape}}``."""
-    return json.loads(KEYS_FILE.read_text())
 
 
 def synthetic_array(seed: int, key: str, shape: list[int]) -> np.ndarray:
@@ -79,26 +76,29 @@ def _f32(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
-def synthetic_tensors(seed: int, part: str) -> Iterator[tuple[str, Tensor]]:
-    """Key and tensor of ``part`` ("GWT" or "CLIP_RN50"; of CLIP only ``visual.*``)."""
+def synthetic_tensors(seed: int, part: str, architecture: Architecture = RELEASE) -> Iterator[tuple[str, Tensor]]:
+    """Key and tensor of ``part`` ("GWT" or "CLIP_RN50"; of CLIP only the image tower)."""
     prefix = {"GWT": "", "CLIP_RN50": "clip."}[part]
-    for key, shape in manifest()[part].items():
-        if part == "GWT" or key.startswith("visual."):
+    for key, shape in manifest(architecture)[part].items():
+        if part == "GWT" or key.startswith(CLIP_PREFIX):
             yield key, torch.from_numpy(synthetic_array(seed, prefix + key, shape))
 
 
-def write_checkpoints(seed: int, out: Path) -> list[Path]:
+def write_checkpoints(seed: int, out: Path, architecture: Architecture = RELEASE) -> list[Path]:
     """Write ``GWT.pth``, ``VI_weights/w.pth`` and ``clip/RN50.pt`` below ``out``; returns their paths.
 
-    About 1.4 GB. Each file is written under a temporary name, then renamed.
+    About 1.4 GB for the release's architecture, 70 MB for the tiny one. Each file is written under a temporary name,
+    then renamed.
     """
-    mark = {"seed": seed, "notice": NOTICE}
-    gwt = dict(synthetic_tensors(seed, "GWT"))
-    clip = dict(synthetic_tensors(seed, "CLIP_RN50"))
+    mark: dict[str, Any] = {"seed": seed, "notice": NOTICE}
+    if architecture != RELEASE:
+        mark["architecture"] = asdict(architecture)
+    gwt = dict(synthetic_tensors(seed, "GWT", architecture))
+    clip = dict(synthetic_tensors(seed, "CLIP_RN50", architecture))
     files = {
-        "GWT.pth": {"model": gwt, "synthetic": mark},
-        "VI_weights/w.pth": {"model": {"W.weight": gwt["W.weight"]}, "synthetic": mark},
-        "clip/RN50.pt": {"model": clip, "synthetic": mark},
+        GWT_FILE: {"model": gwt, "synthetic": mark},
+        VI_FILE: {"model": {"W.weight": gwt["W.weight"]}, "synthetic": mark},
+        CLIP_FILE: {"model": clip, "synthetic": mark},
     }
     return [replace_file(out / name, partial(torch.save, content)) for name, content in files.items()]
 
@@ -111,22 +111,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("checkpoints"), help="directory to write (default: checkpoints)"
     )
-    parser.add_argument("--detectors", action="store_true", help="also write SCRFD-shaped ONNX detectors")
+    parser.add_argument(
+        "--architecture",
+        choices=tuple(ARCHITECTURES),
+        default=RELEASE.name,
+        help="release: CocoER's own sizes, 1.4 GB (default); tiny: the same graph, to try things quickly",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
     args = parser.parse_args(argv)
-    wanted = ["GWT.pth", "VI_weights/w.pth", "clip/RN50.pt"]
-    if args.detectors:
-        wanted += ["insightface/scrfd_person_2.5g.onnx", "insightface/det_10g.onnx"]
-    present = [name for name in wanted if (args.out / name).exists()]
+    present = [name for name in (GWT_FILE, VI_FILE, CLIP_FILE) if (args.out / name).exists()]
     if present and not args.force:
         print(f"error: {args.out} already holds {', '.join(present)}; --force overwrites", file=sys.stderr)
         return 1
-    paths = write_checkpoints(args.seed, args.out)
-    if args.detectors:
-        from export.detectors.synthetic import write_detectors
-
-        paths += write_detectors(args.seed, args.out)
-    for path in paths:
+    for path in write_checkpoints(args.seed, args.out, ARCHITECTURES[args.architecture]):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     print(f"Seed {args.seed}: {NOTICE}.")
     return 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cocoer.network.architecture import CHANNELS
+
 
 class CrossAttention(nn.Module):
     """Multi-head attention written out; ``linears`` are the query, key, value and output projections."""
 
-    def __init__(self, channels: int = 256, heads: int = 4) -> None:
+    def __init__(self, channels: int = CHANNELS, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.linears = nn.ModuleList(nn.Linear(channels, channels) for _ in range(4))
@@ -28,7 +30,7 @@ class CrossAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear layers with ``swish(t) = t * sigmoid(t)`` between them."""
 
-    def __init__(self, channels: int = 256, hidden: int = 1024) -> None:
+    def __init__(self, channels: int = CHANNELS, hidden: int = 1024) -> None:
         super().__init__()
         self.w_1 = nn.Linear(channels, hidden)
         self.w_2 = nn.Linear(hidden, channels)
@@ -44,7 +46,7 @@ class CrossLevelBlock(nn.Module):
     The value is ``y`` without its norm; query and key carry positions. This is the release's form.
     """
 
-    def __init__(self, channels: int = 256) -> None:
+    def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
         self.cross_attn = CrossAttention(channels)
         self.feed_forward = FeedForward(channels)

@@ -10,6 +10,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from cocoer.network.architecture import RELEASE, TOKENS, Architecture
+
 
 class AntialiasedBottleneck(nn.Module):
     """A bottleneck whose stride is an average pool after the (unstrided) 3x3 convolution, on both paths."""
@@ -82,31 +84,32 @@ class AttentionPool(nn.Module):
 
 def _stage(in_channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
     layers = [AntialiasedBottleneck(in_channels, planes, stride)]
-    layers += [AntialiasedBottleneck(planes * 4, planes) for _ in range(blocks - 1)]
+    layers += [AntialiasedBottleneck(planes * AntialiasedBottleneck.expansion, planes) for _ in range(blocks - 1)]
     return nn.Sequential(*layers)
 
 
 class ClipVisual(nn.Module):
     """CLIP RN50's image embedding, divided by its L2 norm."""
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: Architecture = RELEASE) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(32)
-        self.conv3 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(64)
+        planes, blocks = architecture.clip_planes, architecture.clip_blocks
+        self.conv1 = nn.Conv2d(3, planes // 2, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes // 2)
+        self.conv2 = nn.Conv2d(planes // 2, planes // 2, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes // 2)
+        self.conv3 = nn.Conv2d(planes // 2, planes, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes)
         self.avgpool = nn.AvgPool2d(2)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(64, 64, blocks=3, stride=1)
-        self.layer2 = _stage(256, 128, blocks=4, stride=2)
-        self.layer3 = _stage(512, 256, blocks=6, stride=2)
-        self.layer4 = _stage(1024, 512, blocks=3, stride=2)
-        self.attnpool = AttentionPool(cells=49, width=2048, heads=32, out_features=1024)
+        self.layer1 = _stage(planes, planes, blocks[0], stride=1)
+        self.layer2 = _stage(4 * planes, 2 * planes, blocks[1], stride=2)
+        self.layer3 = _stage(8 * planes, 4 * planes, blocks[2], stride=2)
+        self.layer4 = _stage(16 * planes, 8 * planes, blocks[3], stride=2)
+        self.attnpool = AttentionPool(TOKENS, 32 * planes, architecture.clip_heads, architecture.embedding)
 
     def forward(self, image: Tensor) -> Tensor:
-        """[N, 3, 224, 224] (normalised), in the precision of the weights, to unit vectors FP32 [N, 1024]."""
+        """[N, 3, 224, 224] (normalised), in the precision of the weights, to unit vectors FP32 [N, embedding]."""
         x = self.relu(self.bn1(self.conv1(image)))
         x = self.relu(self.bn2(self.conv2(x)))
         x = self.avgpool(self.relu(self.bn3(self.conv3(x))))

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cocoer.labels import EMOTIC_LABELS
-from cocoer.network.levels import CHANNELS, LevelState
+from cocoer.network.architecture import CHANNELS
+from cocoer.network.levels import LevelState
 from cocoer.network.simplex import simplex_qp
 
 PSEUDO_THRESHOLD = 0.3

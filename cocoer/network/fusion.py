@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from cocoer.labels import EMOTIC_LABELS, LEVELS
+from cocoer.network.architecture import CHANNELS
 from cocoer.network.coordination import LevelHead, coordinate
-from cocoer.network.levels import CHANNELS, LevelState
+from cocoer.network.levels import LevelState
 
 
 class FusionOutput(NamedTuple):

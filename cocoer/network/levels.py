@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer.network.architecture import CHANNELS, RELEASE, TOKENS, Architecture
 from cocoer.network.attention import CrossLevelBlock
-from cocoer.network.position import GRID, GridPosition
-from cocoer.network.resnet import resnet50_trunk
-
-CHANNELS = 256
-TOKENS = GRID * GRID
+from cocoer.network.position import GridPosition
+from cocoer.network.resnet import resnet_trunk
 
 
 class LevelState(NamedTuple):
@@ -33,14 +31,14 @@ class LevelState(NamedTuple):
 
 
 class LevelEncoder(nn.Module):
-    """What the three levels share. Attribute names are ours; ``weights.py`` maps the checkpoint's onto them."""
+    """What the three levels share. Attribute names are ours; ``checkpoints/keys.py`` maps the checkpoint's to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: Architecture = RELEASE) -> None:
         super().__init__()
-        self.trunk = resnet50_trunk()
-        self.proj = nn.Conv2d(2048, CHANNELS, 1)
-        self.position = GridPosition(CHANNELS)
-        self.blocks = nn.ModuleList(CrossLevelBlock(CHANNELS) for _ in range(3))
+        self.trunk = resnet_trunk(architecture.trunk_planes, architecture.trunk_blocks)
+        self.proj = nn.Conv2d(32 * architecture.trunk_planes, CHANNELS, 1)
+        self.position = GridPosition()
+        self.blocks = nn.ModuleList(CrossLevelBlock() for _ in range(3))
         self.norm = nn.LayerNorm(CHANNELS)
         self.classifier = nn.Sequential(
             nn.GELU(),

@@ -1,67 +1,45 @@
-"""The whole network, as the paper's figure has it; also the parts the server runs on their own."""
+"""The whole network, as the paper's figure has it; its parts are what the server runs."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from cocoer.checkpoints.loader import Checkpoint
+from cocoer.network.architecture import RELEASE, Architecture
 from cocoer.network.fusion import Fusion, FusionOutput
 from cocoer.network.levels import ContextEncoder, LevelState, PersonEncoder
 from cocoer.network.vi_head import VIHead
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-CROP = 224
 
+class Weights(Protocol):
+    """What the network is built from: a ``cocoer.checkpoints.Checkpoint``."""
 
-class Normalise(nn.Module):
-    """UINT8 [N, H, W, 3] pixels to FP32 [N, 3, H, W], ``(x / 255 - mean) / std``.
+    @property
+    def architecture(self) -> Architecture: ...
 
-    Args:
-        reverse_channels: swap the first and third channel before normalising. Pixels arrive as OpenCV decodes them,
-            BGR; the official inference script feeds them so, its training code seems to have used RGB.
-    """
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], reverse_channels: bool) -> None:
-        super().__init__()
-        self.reverse_channels = reverse_channels
-        self.offset: Tensor
-        self.scale: Tensor
-        self.register_buffer("offset", 255 * torch.tensor(mean, dtype=torch.float64).float()[:, None, None])
-        self.register_buffer("scale", (1 / (255 * torch.tensor(std, dtype=torch.float64))).float()[:, None, None])
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        # Cast first: TensorRT takes UINT8 for a network's inputs, and can do nothing with it but that.
-        x = pixels.float().permute(0, 3, 1, 2)
-        if self.reverse_channels:
-            x = x.flip(1)
-        return (x - self.offset) * self.scale
-
-
-def imagenet_normalise(channel_order: str = "bgr") -> Normalise:
-    """The network's input: BGR pixels as they are (``"bgr"``, the contract) or turned to RGB first (``"rgb"``)."""
-    if channel_order not in ("bgr", "rgb"):
-        raise ValueError(f"channel order must be 'bgr' or 'rgb', got {channel_order!r}")
-    return Normalise(IMAGENET_MEAN, IMAGENET_STD, reverse_channels=channel_order == "rgb")
+    def part(self, name: str) -> dict[str, Tensor]:
+        """state_dict of a part, by the part's name in ``CocoER``."""
+        ...
 
 
 class CocoER(nn.Module):
     """CocoER in evaluation mode, for P persons in I images; context and V-I run once per image."""
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: Architecture = RELEASE) -> None:
         super().__init__()
-        self.context_encoder = ContextEncoder()
-        self.head_encoder = PersonEncoder()
-        self.body_encoder = PersonEncoder()
-        self.vi_head = VIHead()
+        self.context_encoder = ContextEncoder(architecture)
+        self.head_encoder = PersonEncoder(architecture)
+        self.body_encoder = PersonEncoder(architecture)
+        self.vi_head = VIHead(architecture)
         self.fusion = Fusion()
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> CocoER:
+    def from_checkpoint(cls, checkpoint: Weights) -> CocoER:
         """Build with the tensors of a checkpoint (shared, not copied), in eval mode, without gradients."""
         with torch.device("meta"):
-            model = cls()
+            model = cls(checkpoint.architecture)
         for name, part in model.named_children():
             part.load_state_dict(checkpoint.part(name), strict=True, assign=True)
         return model.eval().requires_grad_(False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-GRID = 7
-"""Cells on each side of the token grid."""
+from cocoer.network.architecture import CHANNELS, GRID
+
 CELL = 32
 """Pixels of the 224 square on each side of a cell."""
 
@@ -14,7 +14,7 @@ CELL = 32
 class GridPosition(nn.Module):
     """``concat(col_embed[col], row_embed[row])`` for each of the 7x7 cells; 256 channels."""
 
-    def __init__(self, channels: int = 256) -> None:
+    def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
         self.row_embed = nn.Embedding(GRID, channels // 2)
         self.col_embed = nn.Embedding(GRID, channels // 2)

@@ -6,6 +6,8 @@ The trunk is an ``nn.Sequential`` whose indices are those of the official checkp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 
@@ -45,15 +47,21 @@ def residual_stage(in_channels: int, planes: int, blocks: int, stride: int) -> n
     return nn.Sequential(*layers)
 
 
-def resnet50_trunk() -> nn.Sequential:
-    """FP32 [N, 3, 224, 224] (normalised) to FP32 [N, 2048, 7, 7]."""
+def resnet_trunk(planes: int = 64, blocks: Sequence[int] = (3, 4, 6, 3)) -> nn.Sequential:
+    """FP32 [N, 3, 224, 224] (normalised) to FP32 [N, 32 * planes, 7, 7]; the defaults are ResNet-50's.
+
+    Args:
+        planes: of the first stage; each of the next three has twice as many.
+        blocks: bottlenecks of each stage.
+    """
+    stages, channels = [], planes
+    for index, count in enumerate(blocks):
+        stages.append(residual_stage(channels, planes << index, count, stride=1 if index == 0 else 2))
+        channels = (planes << index) * Bottleneck.expansion
     return nn.Sequential(
-        nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
-        nn.BatchNorm2d(64),
+        nn.Conv2d(3, planes, 7, stride=2, padding=3, bias=False),
+        nn.BatchNorm2d(planes),
         nn.ReLU(),
         nn.MaxPool2d(3, stride=2, padding=1),
-        residual_stage(64, 64, blocks=3, stride=1),
-        residual_stage(256, 128, blocks=4, stride=2),
-        residual_stage(512, 256, blocks=6, stride=2),
-        residual_stage(1024, 512, blocks=3, stride=2),
+        *stages,
     )

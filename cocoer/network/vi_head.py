@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer.network.architecture import CHANNELS, RELEASE, Architecture
 from cocoer.network.clip_visual import ClipVisual
 
-EMBEDDING = 1024
 REPEATS = len(EMOTIC_LABELS)
+"""The release repeats the aligned embedding once for each label."""
 
 
 def fold_repeats(weight: Tensor) -> Tensor:
@@ -18,7 +19,7 @@ def fold_repeats(weight: Tensor) -> Tensor:
     The layer's input is the same 1,024 numbers 26 times over, so that the sum of its 26 column blocks does the
     same with 680 MB less. Summed in float64, rounded once.
     """
-    blocks = weight.unflatten(1, (REPEATS, EMBEDDING))
+    blocks = weight.unflatten(1, (REPEATS, -1))
     # In slices of rows: a float64 copy of the whole would take 1.4 GB.
     return torch.cat([rows.double().sum(dim=1).to(weight.dtype) for rows in blocks.split(512)])
 
@@ -26,17 +27,18 @@ def fold_repeats(weight: Tensor) -> Tensor:
 class VIHead(nn.Module):
     """CLIP image tower, alignment matrix ``W``, and the folded ``VI_ffn``."""
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: Architecture = RELEASE) -> None:
         super().__init__()
-        self.clip = ClipVisual()
-        self.alignment = nn.Linear(EMBEDDING, EMBEDDING, bias=False)
+        embedding, hidden = architecture.embedding, architecture.vi_hidden
+        self.clip = ClipVisual(architecture)
+        self.alignment = nn.Linear(embedding, embedding, bias=False)
         self.ffn = nn.Sequential(
             nn.GELU(),
-            nn.Linear(EMBEDDING, 6656),
+            nn.Linear(embedding, hidden),
             nn.GELU(),
-            nn.Linear(6656, 256),
+            nn.Linear(hidden, CHANNELS),
             nn.GELU(),
-            nn.Linear(256, len(EMOTIC_LABELS)),
+            nn.Linear(CHANNELS, len(EMOTIC_LABELS)),
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

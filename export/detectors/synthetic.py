@@ -2,24 +2,29 @@
 
 Real layer sizes (Guo et al., 2022): ResNetV1e with a deep stem and average-pooled shortcuts, PAFPN, a shared head
 with batch norm, two anchors per cell. They find nothing real; they let decoding, NMS and cost be exercised with no
-download.
+download. The tiny ones have the same form, and cost next to nothing.
+
+    python -m export.detectors.synthetic --seed 0 --out checkpoints
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cocoer.checkpoints.synthetic import NOTICE, synthetic_array
 from cocoer.files import replace_file
+from cocoer.network.architecture import RELEASE, TINY
 
 SIDE = 640
 STRIDES = (8, 16, 32)
@@ -41,6 +46,14 @@ class DetectorShape:
 
 PERSON_2_5G = DetectorShape("scrfd_person_2.5g", (3, 5, 3, 2), (24, 48, 48, 80), 24, 2, 64, keypoints=False)
 FACE_10G = DetectorShape("det_10g", (3, 4, 2, 3), (56, 88, 88, 224), 56, 3, 80, keypoints=True)
+SHAPES = {
+    RELEASE.name: (PERSON_2_5G, FACE_10G),
+    TINY.name: tuple(
+        replace(shape, blocks=(1, 1, 1, 1), planes=(8, 8, 8, 8), neck=8, head_convs=1, head_channels=8)
+        for shape in (PERSON_2_5G, FACE_10G)
+    ),
+}
+"""Name of an architecture -> the detectors that go with it."""
 
 
 def _conv_bn(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> nn.Sequential:
@@ -171,17 +184,13 @@ def quiet_exporter() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def write_detectors(seed: int, out: Path) -> list[Path]:
+def write_detectors(seed: int, out: Path, architecture: str = RELEASE.name) -> list[Path]:
     """Write both detectors below ``out/insightface``; returns their paths."""
-    return [
-        write_detector(shape, seed, out / "insightface" / f"{shape.name}.onnx") for shape in (PERSON_2_5G, FACE_10G)
-    ]
+    return [write_detector(shape, seed, out / "insightface" / f"{shape.name}.onnx") for shape in SHAPES[architecture]]
 
 
 def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     """Write one detector, marked as synthetic in its metadata; atomically."""
-    import onnx  # late: the network itself needs no ONNX
-
     with quiet_exporter():
         program = torch.onnx.export(
             random_scrfd(shape, seed),
@@ -201,3 +210,22 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
         output.type.tensor_type.shape.dim[0].Clear()
     onnx.helper.set_model_props(model, {"synthetic": f"seed {seed}: {NOTICE}"})
     return replace_file(path, lambda temporary: onnx.save(model, temporary))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.detectors.synthetic", description="Write SCRFD-shaped detectors with random weights."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="any integer (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("checkpoints"), help="directory to write (default: checkpoints)"
+    )
+    parser.add_argument("--architecture", choices=tuple(SHAPES), default=RELEASE.name, help="their sizes")
+    args = parser.parse_args(argv)
+    for path in write_detectors(args.seed, args.out, args.architecture):
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cocoer.network.fusion import Fusion
 from cocoer.network.levels import ContextEncoder, LevelEncoder, LevelState, PersonEncoder
-from cocoer.network.model import CocoER, Normalise, imagenet_normalise
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import Normalise, imagenet_normalise
 from cocoer.network.vi_head import VIHead
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from cocoer.network.model import CocoER, imagenet_normalise
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
 from export.detectors.scrfd import wrap_detector
 from export.models.specs import RECOGNITION
 from export.precision.calibration import CalibrationImages, Scene, number

@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 
 from cocoer.network.levels import LevelState
-from cocoer.network.model import CocoER, imagenet_normalise
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
+from export import PROJECT
 from export.models.onnx_export import example_inputs
 from export.models.specs import DETECTOR_INPUT, IMAGE, EngineSpec
 
-SAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.png"
+SAMPLE = PROJECT / "examples" / "astronaut.png"
 # (body, head) boxes in the 512x512 sample; two persons made of one.
 SAMPLE_BOXES = (((94, 20, 400, 512), (177, 66, 272, 161)), ((60, 0, 460, 330), (160, 40, 290, 190)))
 BATCHES = (1, 3)

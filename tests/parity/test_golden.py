@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cocoer.checkpoints.loader import load_checkpoint
-from cocoer.network.model import CocoER, imagenet_normalise
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
 from export.models.specs import RECOGNITION, EnsembleSpec, engine
 from export.publishing.repository import engine_path
 from tests import golden as gold
@@ -17,7 +18,7 @@ from tests.conftest import SEEDS
 def test_pytorch(seed, checkpoints, golden, sample_bgr):
     """1e-4, the contract's tolerance for PyTorch modules; features too."""
     checkpoint = load_checkpoint(checkpoints(seed))
-    assert checkpoint.weights.startswith(f"synthetic seed {seed}")
+    assert checkpoint.identity.weights.startswith(f"synthetic seed {seed}")
     model, normalise = CocoER.from_checkpoint(checkpoint), imagenet_normalise()
     given = {name: torch.from_numpy(array) for name, array in gold.inputs(sample_bgr, golden(seed)).items()}
     fused, head, body, context, vi_logits = model(

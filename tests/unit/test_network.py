@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from cocoer.network.clip_visual import AttentionPool
-from cocoer.network.model import imagenet_normalise
+from cocoer.network.normalise import imagenet_normalise
 from cocoer.network.position import GridPosition
 from cocoer.network.vi_head import fold_repeats
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cocoer.checkpoints.synthetic import main, manifest, synthetic_array, synthetic_tensors
+from cocoer.checkpoints.keys import manifest
+from cocoer.checkpoints.synthetic import main, synthetic_array, synthetic_tensors
 from tests.conftest import DATA
 
 SAMPLES = json.loads((DATA / "synthetic_samples.json").read_text())

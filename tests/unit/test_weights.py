@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from cocoer.checkpoints import loader as weights
-from cocoer.checkpoints.loader import CheckpointError, account, is_torchscript, load_checkpoint
+from cocoer.checkpoints import loader, reading
+from cocoer.checkpoints.keys import CLIP_PREFIX, UNUSED_GWT, CheckpointError, account, manifest, network_keys
+from cocoer.checkpoints.loader import load_checkpoint
+from cocoer.checkpoints.reading import is_torchscript
+from cocoer.checkpoints.synthetic import write_checkpoints
+from cocoer.network.architecture import RELEASE, TINY
+from cocoer.network.model import CocoER
 
 EXPECTED = {"W.weight": [2, 2], "ln_after.bias": [3], "decoder_head.0.norm1.bias": [4], "bn.num_batches_tracked": []}
 
@@ -58,7 +63,9 @@ def test_clip_files_may_hold_more():
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A checkpoint directory of a network with two tensors."""
-    monkeypatch.setattr(weights, "manifest", lambda: {"GWT": {"W.weight": [2, 2]}, "CLIP_RN50": {"visual.a": [1]}})
+    monkeypatch.setattr(
+        loader, "manifest", lambda architecture: {"GWT": {"W.weight": [2, 2]}, "CLIP_RN50": {"visual.a": [1]}}
+    )
     (tmp_path / "clip").mkdir()
     (tmp_path / "VI_weights").mkdir()
     torch.save({"model": {"W.weight": torch.ones(2, 2)}}, tmp_path / "GWT.pth")
@@ -68,8 +75,8 @@ def tiny(tmp_path, monkeypatch):
 
 def test_plain_files(tiny):
     checkpoint = load_checkpoint(tiny)
-    assert checkpoint.weights.startswith("sha256:")
-    assert not checkpoint.synthetic
+    assert checkpoint.identity.weights.startswith("sha256:")
+    assert not checkpoint.identity.synthetic
     assert {key: tensor.dtype for key, tensor in checkpoint.tensors.items()} == {
         "W.weight": torch.float32,
         "visual.a": torch.float32,
@@ -78,7 +85,30 @@ def test_plain_files(tiny):
 
 def test_synthetic_files_are_known(tiny):
     torch.save({"model": {"W.weight": torch.ones(2, 2)}, "synthetic": {"seed": 5}}, tiny / "GWT.pth")
-    assert load_checkpoint(tiny).weights.startswith("synthetic seed 5")
+    assert load_checkpoint(tiny).identity.weights.startswith("synthetic seed 5")
+
+
+def test_an_architecture_is_known_by_its_mark(tmp_path):
+    """What a tiny checkpoint holds fits the tiny network, key for key, and no other."""
+    write_checkpoints(3, tmp_path, TINY)
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint.identity.synthetic
+    assert checkpoint.identity.weights.startswith("synthetic seed 3, tiny (sha256:")
+    assert CocoER.from_checkpoint(checkpoint).vi_head.ffn[1].weight.shape == (TINY.vi_hidden, TINY.embedding)
+    content = torch.load(tmp_path / "GWT.pth")
+    del content["synthetic"]["architecture"]
+    torch.save(content, tmp_path / "GWT.pth")
+    with pytest.raises(CheckpointError, match="of the wrong shape: head_proj.weight"):
+        load_checkpoint(tmp_path)
+
+
+def test_the_network_reads_what_the_manifest_says():
+    """Of the release's keys, all but those known to be unused; shapes too."""
+    listed = manifest()
+    read = network_keys(RELEASE)
+    assert read["GWT"] == {key: shape for key, shape in listed["GWT"].items() if not key.startswith(UNUSED_GWT)}
+    image_tower = {key: shape for key, shape in listed["CLIP_RN50"].items() if key.startswith(CLIP_PREFIX)}
+    assert read["CLIP_RN50"] == image_tower
 
 
 def test_absent_file_is_named(tiny):
@@ -135,7 +165,7 @@ def test_torchscript_needs_the_public_hash_or_consent(tiny, monkeypatch):
     with pytest.raises(CheckpointError, match="TorchScript archive .* SHA-256 .*--trust-checkpoint"):
         load_checkpoint(tiny)
     assert load_checkpoint(tiny, trust=True).tensors["visual.a"].tolist() == [0.5]
-    monkeypatch.setattr(weights, "CLIP_SHA256", weights.file_sha256(path))
+    monkeypatch.setattr(reading, "CLIP_SHA256", reading.file_sha256(path))
     assert load_checkpoint(tiny).tensors["visual.a"].dtype == torch.float32
 
 
