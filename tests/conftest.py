@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from tests.builds import PROJECT, Builds
+from tests.golden import outputs_in_pytorch
 
 CACHE = PROJECT / ".cache" / "tests"
 DATA = Path(__file__).parent / "data"
 SAMPLE = PROJECT / "examples" / "astronaut.png"
 SEEDS = (0, 1)
-DETECTORS = {0: "scrfd", 1: "opencv"}
-"""How the repository of each seed finds persons; both ways are served."""
 
 Golden = dict[str, np.ndarray]
 
@@ -27,17 +26,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the long tests are; ``make fuzz`` and ``make soak`` say more."""
     parser.addoption("--fuzz-inputs", type=int, default=10_000, help="mutated files to send to the server")
     parser.addoption("--fuzz-seed", type=int, default=0, help="which ones")
-    parser.addoption("--soak-seconds", type=float, default=30, help="how long to send mixed traffic")
+    parser.addoption("--soak-seconds", type=float, default=10, help="how long to send mixed traffic")
+    parser.addoption("--full", action="store_true", help="run what is marked full as well")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its directory, and run the slow ones last."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test by its directory, run the slow ones last, and leave out the full set unless it is asked for."""
     kinds = ("unit", "parity", "serving")
     for item in items:
         kind = item.path.parent.name
         assert kind in kinds, f"{item.path}: tests lie in tests/unit, tests/parity or tests/serving"
         item.add_marker(getattr(pytest.mark, kind))
     items.sort(key=lambda item: kinds.index(item.path.parent.name))
+    if not config.getoption("--full"):
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
 def run_python(*arguments: str | Path, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -55,26 +59,38 @@ def run_python(*arguments: str | Path, timeout: float = 600, **environment: str)
 @pytest.fixture(scope="session", autouse=True)
 def builds(request: pytest.FixtureRequest) -> Iterator[Builds]:
     """Makes what the tests will ask for, from the first test on, in the background."""
-    with Builds(CACHE, DETECTORS) as running:
+    with Builds(CACHE) as running:
         running.begin({name for item in request.session.items for name in getattr(item, "fixturenames", ())})
         yield running
 
 
 @pytest.fixture(scope="session")
+def tiny_checkpoints(builds: Builds) -> Path:
+    """A synthetic ``checkpoints/`` tree of the tiny CocoER, with detectors."""
+    return builds.tiny_checkpoints()
+
+
+@pytest.fixture(scope="session")
+def repositories(builds: Builds) -> Callable[[str], Path]:
+    """How persons are found ("scrfd" or "opencv") -> a built repository of the tiny CocoER."""
+    return builds.tiny
+
+
+@pytest.fixture(scope="session")
 def checkpoints(builds: Builds) -> Callable[[int], Path]:
-    """Seed -> a full synthetic ``checkpoints/`` tree with detectors."""
+    """Seed -> a synthetic ``checkpoints/`` tree of the release's architecture, with detectors."""
     return builds.checkpoints
 
 
 @pytest.fixture(scope="session")
-def repositories(builds: Builds) -> Callable[[int], Path]:
-    """Seed -> a built model repository: seed 0 with SCRFD detectors, seed 1 with OpenCV's."""
-    return builds.repository
+def full_repositories(builds: Builds) -> Callable[[int], Path]:
+    """Seed -> a built repository of the release's architecture, with SCRFD."""
+    return builds.full
 
 
 @pytest.fixture(scope="session")
 def fp16_repository(builds: Builds) -> Path:
-    """A repository of seed 0 in FP16, with SCRFD."""
+    """The one of seed 0 in FP16."""
     return builds.fp16()
 
 
@@ -82,6 +98,12 @@ def fp16_repository(builds: Builds) -> Path:
 def golden() -> Callable[[int], Golden]:
     """Seed -> the official code's outputs on the sample."""
     return lambda seed: dict(np.load(DATA / f"astronaut_seed{seed}.npz"))
+
+
+@pytest.fixture(scope="session")
+def expected(tiny_checkpoints: Path, golden: Callable[[int], Golden], sample_bgr: np.ndarray) -> Golden:
+    """What the tiny CocoER says of the golden persons, in PyTorch, in the form of a golden file."""
+    return outputs_in_pytorch(tiny_checkpoints, golden(0), sample_bgr)
 
 
 @pytest.fixture(scope="session")

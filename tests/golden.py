@@ -1,24 +1,79 @@
-"""The golden image's inputs, and comparing with the golden outputs. Used at every rung: PyTorch, ONNX, served."""
+"""The golden image's inputs, and comparing with the golden outputs. Used at every rung: PyTorch, ONNX, served.
+
+The official code's outputs are of the release's architecture. Of the tiny CocoER, ``outputs_in_pytorch`` are what
+served answers are held to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from benchmarks.golden import LOGITS, inputs, person_rows
+from cocoer.checkpoints.loader import Checkpoint, load_checkpoint
 from cocoer.labels import EMOTIC_LABELS
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
 
-__all__ = ["LOGITS", "check", "check_labels", "inputs", "max_errors", "person_rows", "refined_logits"]
+__all__ = [
+    "LOGITS",
+    "check",
+    "check_labels",
+    "inputs",
+    "max_errors",
+    "outputs_in_pytorch",
+    "person_rows",
+    "refined_logits",
+    "run_in_pytorch",
+]
 
+Golden = dict[str, np.ndarray]
+
+LAMBDAS = ("lambda_w1", "lambda_b1", "lambda_w2", "lambda_b2")
 FINAL, LEVEL = 0.26, 0.6
+
+
+@torch.no_grad()
+def run_in_pytorch(checkpoint: Checkpoint, golden: Golden, image: np.ndarray) -> dict[str, np.ndarray]:
+    """``recognition``'s outputs, and the fused ``features``, for the persons whose boxes the golden file has.
+
+    Args:
+        checkpoint: of any architecture.
+        golden: gives the boxes.
+        image: the sample, UINT8 [512, 512, 3], BGR.
+    """
+    model, normalise = CocoER.from_checkpoint(checkpoint), imagenet_normalise()
+    given = {name: torch.from_numpy(array) for name, array in inputs(image, golden).items()}
+    fused, head, body, context, vi_logits = model(
+        normalise(given["image"]),
+        normalise(given["head_crop"]),
+        given["head_box"],
+        normalise(given["body_crop"]),
+        given["body_box"],
+        given["image_index"],
+    )
+    levels = {"head_logits": head.logits, "body_logits": body.logits, "context_logits": context.logits}
+    return {name: x.numpy() for name, x in {**fused._asdict(), **levels, "vi_logits": vi_logits}.items()}
+
+
+def outputs_in_pytorch(checkpoints: Path, golden: Golden, image: np.ndarray) -> Golden:
+    """What PyTorch says of the golden persons with other weights, in the form of a golden file."""
+    outputs = run_in_pytorch(load_checkpoint(checkpoints), golden, image)
+    persons = len(golden["pred"])
+    found = {key: np.resize(outputs[tensor], (persons, 26)) for key, tensor in LOGITS.items()}
+    found |= {key: outputs[key] for key in ("order", "losses", "features", *LAMBDAS)}
+    boxes = {key: golden[key] for key in ("body_box", "head_box")}
+    return {**boxes, **found, "grad_distance": outputs["grad_distance"][:, 0]}
 
 
 def max_errors(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray]) -> dict[str, float]:
     """Largest absolute error of each golden array (rows per image are spread over the persons)."""
     found = {key: outputs[tensor] for key, tensor in LOGITS.items()}
-    found |= {key: outputs[key] for key in ("losses", "lambda_w1", "lambda_b1", "lambda_w2", "lambda_b2")}
+    found |= {key: outputs[key] for key in ("losses", *LAMBDAS)}
     found["grad_distance"] = outputs["grad_distance"][:, 0]
     return {key: float(np.abs(array - golden[key]).max()) for key, array in found.items()}
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.machine import process_family, process_memory_mb
+from export.publishing.configs import COCOER_INSTANCES, LIMITS
 from serving.server import TritonServer
+from tests.metrics import key, scrape, settled
 
 NOBODY = np.zeros((1, 0, 8), dtype=np.float32)
 """PERSONS of an image that is to be decoded, and no more."""
-INVALID = "StatusCode.INVALID_ARGUMENT"
+INVALID, UNAVAILABLE = "StatusCode.INVALID_ARGUMENT", "StatusCode.UNAVAILABLE"
+CANCELLED = "StatusCode.CANCELLED"
+MAX_CROWD = int(LIMITS["max_persons"])
+"""Persons of one image."""
 
 
 def batch_inputs(images: Sequence[bytes], persons: np.ndarray | None = None) -> list[grpcclient.InferInput]:
@@ -73,6 +81,103 @@ def post(server: TritonServer, path: str, body: bytes, headers: dict[str, str] |
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
+
+
+@dataclass
+class Answer:
+    """One asynchronous request; moments are ``time.monotonic``'s."""
+
+    sent: float
+    came: float = 0.0
+    status: str = ""
+    message: str = ""
+    scores: list[float] = field(default_factory=list)
+    """Of the first person, if there is one."""
+
+    @property
+    def seconds(self) -> float:
+        return self.came - self.sent
+
+
+class Sender:
+    """Sends without waiting, and collects what comes back."""
+
+    def __init__(self, url: str, inputs: list[grpcclient.InferInput], **options: Any) -> None:
+        self.client, self.inputs, self.options = grpcclient.InferenceServerClient(url), inputs, options
+        self.answers: list[Answer] = []
+        self.calls: list[Any] = []
+        self.open = threading.Semaphore(0)
+
+    def send(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._send()
+
+    def _send(self) -> None:
+        answer = Answer(time.monotonic())
+        self.answers.append(answer)
+
+        def done(result: Any, error: InferenceServerException | None) -> None:
+            answer.came = time.monotonic()
+            if error is not None:
+                answer.status, answer.message = error.status(), error.message()
+            else:
+                persons = json.loads(result.as_numpy("RESULT")[0, 0])["persons"]
+                answer.status, answer.scores = "OK", persons[0]["scores"]["pred"] if persons else []
+            self.open.release()
+
+        self.calls.append(self.client.async_infer("cocoer", self.inputs, done, **self.options))
+
+    def cancel(self) -> None:
+        for call in self.calls:
+            call.cancel()
+
+    def wait(self, timeout: float = 240) -> list[Answer]:
+        """Until every request has its answer; that none stays without is part of what is tested."""
+        for _ in self.answers:
+            assert self.open.acquire(timeout=timeout), "a request has had no answer"
+        self.client.close()
+        return self.answers
+
+
+def check_scores(answers: Iterable[Answer], logits: np.ndarray) -> None:
+    """Assert that answers are the first person's."""
+    for answer in answers:
+        p = np.array(answer.scores)
+        assert np.abs(np.log(p / (1 - p)) - logits).max() < 2e-3
+
+
+@contextlib.contextmanager
+def occupied(server: TritonServer, image: bytes, rows: np.ndarray) -> Iterator[Sender]:
+    """A server whose instances of ``cocoer`` each work on a crowd during the block: what is sent meanwhile waits.
+
+    At the end of the block the crowds are cancelled, unless they are done.
+
+    Args:
+        server: a running one.
+        image: the crowds' image.
+        rows: PERSONS FP32 [N, 8], repeated to as many as there may be.
+    """
+    settled(server)
+    crowd = Sender(server.url, image_inputs(image, np.resize(rows, (1, MAX_CROWD, 8))))
+    for busy in range(1, COCOER_INSTANCES + 1):
+        crowd.send()
+        wait_for(server, busy, key("cocoer_requests_running"))
+    yield crowd
+    crowd.cancel()
+    assert {answer.status for answer in crowd.wait()} <= {"OK", CANCELLED}
+
+
+def wait_for(server: TritonServer, count: float, series: tuple[str, tuple[tuple[str, str], ...]]) -> None:
+    """Until a gauge of the server's has this value."""
+    deadline = time.monotonic() + 120
+    while (value := scrape(server).get(series, 0)) != count:
+        assert time.monotonic() < deadline, f"{series} is {value}, not {count}"
+        time.sleep(0.01)
+
+
+def queued(server: TritonServer, count: int) -> None:
+    """Until so many requests wait for ``cocoer``."""
+    wait_for(server, count, key("nv_inference_pending_request_count", model="cocoer", version="1"))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from cocoer.network.architecture import ARCHITECTURES, RELEASE, Architecture
 NOTICE = "synthetic weights (random numbers): predictions mean nothing"
 
 # Gains that keep logits a few units wide through the very wide layers.
-_GAINS = {"W.weight": 1024.0, "VI_ffn.1.weight": 4.0, "VI_ffn.3.weight": 4.0, "VI_ffn.5.weight": 8.0}
+_GAINS = {"VI_ffn.1.weight": 4.0, "VI_ffn.3.weight": 4.0, "VI_ffn.5.weight": 8.0}
 _GAINS["cls_global_all.8.weight"] = 4.0
 _GAINS |= {f"cls_HFE_{level}.4.weight": 4.0 for level in ("head", "body", "ctx")}
 
@@ -65,7 +65,8 @@ def synthetic_array(seed: int, key: str, shape: list[int]) -> np.ndarray:
         return _f32(rng.uniform(0, 1, shape))
     if len(shape) < 2:
         return _f32(rng.standard_normal(shape))
-    gain = _GAINS.get(key, 2.0 if len(shape) == 4 else 1.0)
+    # CLIP's embedding is a unit vector, so that the matrix behind it wants a standard deviation of 1.
+    gain = shape[1] if key == "W.weight" else _GAINS.get(key, 2.0 if len(shape) == 4 else 1.0)
     std = np.float32(math.sqrt(gain / math.prod(shape[1:])))
     values = rng.standard_normal(shape, dtype=np.float32)
     values *= std

@@ -42,6 +42,8 @@ class DetectorShape:
     head_convs: int
     head_channels: int
     keypoints: bool
+    firing: float = 1e-4
+    """About this share of the anchors of a noise image scores over 0.5."""
 
 
 PERSON_2_5G = DetectorShape("scrfd_person_2.5g", (3, 5, 3, 2), (24, 48, 48, 80), 24, 2, 64, keypoints=False)
@@ -49,7 +51,7 @@ FACE_10G = DetectorShape("det_10g", (3, 4, 2, 3), (56, 88, 88, 224), 56, 3, 80, 
 SHAPES = {
     RELEASE.name: (PERSON_2_5G, FACE_10G),
     TINY.name: tuple(
-        replace(shape, blocks=(1, 1, 1, 1), planes=(8, 8, 8, 8), neck=8, head_convs=1, head_channels=8)
+        replace(shape, blocks=(1, 1, 1, 1), planes=(8, 8, 8, 8), neck=8, head_convs=1, head_channels=8, firing=1e-3)
         for shape in (PERSON_2_5G, FACE_10G)
     ),
 }
@@ -130,15 +132,15 @@ class Scrfd(nn.Module):
         return tuple(x.permute(2, 3, 0, 1).reshape(-1, width) for width, maps in zip(widths, kinds) for x in maps)
 
 
-def random_scrfd(shape: DetectorShape, seed: int, firing: float = 1e-4) -> Scrfd:
-    """A detector with random weights; about a share ``firing`` of the anchors of a noise image score over 0.5."""
+def random_scrfd(shape: DetectorShape, seed: int) -> Scrfd:
+    """A detector with random weights."""
     model = Scrfd(shape)
     state = {
         key: torch.from_numpy(synthetic_array(seed, f"{shape.name}.{key}", list(tensor.shape)))
         for key, tensor in model.state_dict().items()
     }
     model.load_state_dict(state)
-    _calibrate(model, seed, firing)
+    _calibrate(model, seed, shape.firing)
     return model.eval().requires_grad_(False)
 
 

@@ -32,14 +32,14 @@ BUILD = "export/build_engines.py"
 def repository(repositories, tmp_path):
     """A built repository (seed 1, OpenCV) of the test's own; unchanged files are links."""
     target = tmp_path / "repository"
-    shutil.copytree(repositories(1), target, copy_function=os.link)
+    shutil.copytree(repositories("opencv"), target, copy_function=os.link)
     return target
 
 
 @pytest.fixture
-def common(checkpoints, repository):
+def common(tiny_checkpoints, repository):
     """Arguments of the build that made it."""
-    return ["--checkpoints", str(checkpoints(1)), "--repository", str(repository), "--detectors", "opencv"]
+    return ["--checkpoints", str(tiny_checkpoints), "--repository", str(repository), "--detectors", "opencv"]
 
 
 def stamps(repository):
@@ -111,11 +111,11 @@ def test_failing_engine_does_not_replace_a_good_one(common, repository, monkeypa
     assert after == before
 
 
-def test_unusable_weights_are_told_once(tmp_path, checkpoints, repository):
+def test_unusable_weights_are_told_once(tmp_path, tiny_checkpoints, repository):
     """A checkpoint of something else: one message with a list, not one for each engine."""
     directory = tmp_path / "checkpoints"
     (directory / "clip").mkdir(parents=True)
-    os.link(checkpoints(1) / "clip" / "RN50.pt", directory / "clip" / "RN50.pt")
+    os.link(tiny_checkpoints / "clip" / "RN50.pt", directory / "clip" / "RN50.pt")
     torch.save({"model": {"ln_after.weight": torch.zeros(3), "other.weight": torch.zeros(1)}}, directory / "GWT.pth")
     result = run_python(BUILD, "--checkpoints", directory, "--repository", repository)
     assert result.returncode == 2
@@ -164,9 +164,9 @@ def test_mixed_builds_are_not_servable(common, repository, capsys):
 
 
 @torch.no_grad()
-def test_rgb(checkpoints):
+def test_rgb(tiny_checkpoints):
     """Channels are turned in the graph: RGB of the turned image is BGR of the image."""
-    model = CocoER.from_checkpoint(load_checkpoint(checkpoints(1)))
+    model = CocoER.from_checkpoint(load_checkpoint(tiny_checkpoints))
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8))
     bgr, rgb = (build_graph("context_encoder", model, order, "fp32") for order in ("bgr", "rgb"))
     logits = bgr(pixels)[2]
@@ -262,10 +262,10 @@ def test_usage_errors(arguments, message, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_repository_that_is_a_file(checkpoints, tmp_path):
+def test_repository_that_is_a_file(tiny_checkpoints, tmp_path):
     (tmp_path / "file").write_text("")
     result = run_python(
-        BUILD, "--checkpoints", checkpoints(1), "--repository", tmp_path / "file", "--only", "context_gather"
+        BUILD, "--checkpoints", tiny_checkpoints, "--repository", tmp_path / "file", "--only", "context_gather"
     )
     assert result.returncode != 0
     assert f"{tmp_path}/file" in result.stderr

@@ -19,10 +19,10 @@ ENCODERS = ("context_encoder", "head_encoder", "body_encoder")
 
 
 @pytest.mark.parametrize("spec", ENGINES, ids=lambda spec: spec.name)
-def test_tensorrt_could_take_them(spec, fp16_repository, repositories):
+def test_tensorrt_could_take_them(spec, fp16_repository, full_repositories, repositories):
     """Those of FP32 and FP16, and what stands where there is no detector."""
-    places = {engine_path(place, spec.name) for place in (fp16_repository, repositories(0))}
-    places |= {engine_path(repositories(1), spec.name)} if spec.is_detector else set()
+    places = {engine_path(place, spec.name) for place in (fp16_repository, full_repositories(0))}
+    places |= {engine_path(repositories("opencv"), spec.name)} if spec.is_detector else set()
     for path in places:
         assert violations(onnx.load(path)) == []
 
@@ -39,11 +39,11 @@ def precisions(path):
 
 
 @pytest.mark.parametrize("name", [*ENCODERS, "vi_head"])
-def test_what_is_in_half_precision(name, fp16_repository, repositories):
+def test_what_is_in_half_precision(name, fp16_repository, full_repositories):
     found = precisions(engine_path(fp16_repository, name))
     assert found["Conv"] == found["MatMul"] == {"FLOAT16"}
     assert "FLOAT16" in found["Gemm"]  # the wide layers; the last one stays
-    half, full = (engine_path(place, name).stat().st_size for place in (fp16_repository, repositories(0)))
+    half, full = (engine_path(place, name).stat().st_size for place in (fp16_repository, full_repositories(0)))
     assert half < 0.6 * full
     assert found["Softmax"] == {"FLOAT"}
     if name == "vi_head":

@@ -9,10 +9,10 @@ from tests.conftest import run_python
 
 
 @pytest.fixture(scope="module")
-def reported(checkpoints, repositories, fp16_repository, tmp_path_factory):
+def reported(checkpoints, full_repositories, fp16_repository, tmp_path_factory):
     """The report of a run, and what it printed; engines that are there are not built again."""
     home = tmp_path_factory.mktemp("gpu")
-    for precision, repository in (("fp32", repositories(0)), ("fp16", fp16_repository)):
+    for precision, repository in (("fp32", full_repositories(0)), ("fp16", fp16_repository)):
         (home / f"repository-gpu-{precision}").symlink_to(repository)
     command = ["benchmarks/run.py", "--gpu", "--device", "cpu", "--checkpoints", checkpoints(0), "--cache", home]
     result = run_python(*command, "--output-dir", home / "report")

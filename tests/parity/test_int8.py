@@ -16,24 +16,24 @@ from tests.conftest import SAMPLE
 
 
 @pytest.fixture
-def quantised(repositories, tmp_path):
+def quantised(full_repositories, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     shutil.copy(SAMPLE, folder)
-    path = shutil.copy(repositories(0) / "head_encoder" / "1" / "model.onnx", tmp_path / "model.onnx")
+    path = shutil.copy(full_repositories(0) / "head_encoder" / "1" / "model.onnx", tmp_path / "model.onnx")
     # Conv 54 projects to tokens and stays.
     assert quantise(path, CalibrationImages(folder).inputs(engine("head_encoder"))) == 53
     return path
 
 
-def test_head_encoder(quantised, repositories, sample_bgr, golden):
-    before = repositories(0) / "head_encoder" / "1" / "model.onnx"
+def test_head_encoder(quantised, full_repositories, sample_bgr, golden):
+    before = full_repositories(0) / "head_encoder" / "1" / "model.onnx"
     kinds = [Counter(node.op_type for node in onnx.load(path).graph.node) for path in (before, quantised)]
     for operator in ("MatMul", "Softmax", "LayerNormalization", "Gemm"):
         assert kinds[0][operator] == kinds[1][operator]
     inputs = gold.inputs(sample_bgr, golden(0))
     crops = {"crop": inputs["head_crop"], "box": inputs["head_box"]}
-    context = ort.InferenceSession(str(repositories(0) / "context_encoder" / "1" / "model.onnx"))
+    context = ort.InferenceSession(str(full_repositories(0) / "context_encoder" / "1" / "model.onnx"))
     (tokens,) = context.run(["tokens"], {"image": inputs["image"]})
     feed = {**crops, "context_tokens": np.repeat(tokens, len(crops["box"]), axis=0)}
     expected, found = (ort.InferenceSession(str(path)).run(["logits"], feed)[0] for path in (before, quantised))

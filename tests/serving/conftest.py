@@ -37,7 +37,7 @@ def every_result_fits_the_schema() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server(repositories: Callable[[int], Path]) -> Iterator[TritonServer]:
-    with TritonServer(repositories(0), CACHE / "server-seed0.log") as running:
+    with TritonServer(repositories("scrfd"), CACHE / "server-seed0.log") as running:
         yield running
     assert running.process is not None
     assert running.process.returncode == 0, running.log_tail()
@@ -51,5 +51,5 @@ def client(server: TritonServer) -> Iterator[CocoerClient]:
 
 @pytest.fixture(scope="session")
 def opencv_server(repositories: Callable[[int], Path]) -> Iterator[TritonServer]:
-    with TritonServer(repositories(1), CACHE / "server-seed1.log") as running:
+    with TritonServer(repositories("opencv"), CACHE / "server-seed1.log") as running:
         yield running

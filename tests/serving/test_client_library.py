@@ -18,12 +18,12 @@ from cocoer_client import (
 from tests import golden as gold
 from tests import metrics
 from tests.conftest import SAMPLE
-from tests.serving.test_served import as_persons, check_golden
+from tests.serving.test_served import as_persons, check_result
 
 
 @pytest.fixture(scope="module")
-def persons(golden):
-    return as_persons(gold.person_rows(golden(0)))
+def persons(expected):
+    return as_persons(gold.person_rows(expected))
 
 
 def same(result, other):
@@ -34,20 +34,20 @@ def same(result, other):
             np.testing.assert_allclose(list(scores.values()), list(theirs.scores[key].values()), atol=1e-4)
 
 
-def test_a_typed_result(client, golden, persons):
+def test_a_typed_result(client, expected, persons):
     result = client.infer(SAMPLE, persons)
-    check_golden(result.raw, golden(0))
+    check_result(result.raw, expected)
     for index, person in enumerate(result.persons):
         assert result.to_dict()[str(index)]["pred"] == list(person.pred)
-        gold.check_labels(list(person.pred), golden(0)["pred"][index], gold.FINAL)
+        gold.check_labels(list(person.pred), expected["pred"][index], gold.FINAL)
     assert result.model.synthetic
 
 
-def test_after_coordination(client, checkpoints, golden, persons):
+def test_after_coordination(client, tiny_checkpoints, expected, persons):
     """``refined`` against the official code's refined features, put through the checkpoint's last layers."""
     from cocoer.checkpoints.loader import load_checkpoint
 
-    expected = gold.refined_logits(load_checkpoint(checkpoints(0)).tensors, golden(0))
+    expected = gold.refined_logits(load_checkpoint(tiny_checkpoints).tensors, expected)
     for index, person in enumerate(client.infer(SAMPLE, persons).persons):
         for level, key in enumerate(("head", "body", "ctx")):
             p = np.array(list(person.refined[key].values()))
@@ -86,7 +86,7 @@ def test_many_in_order(client, sample_bytes):
     assert [(outcome.width, outcome.height) for outcome in outcomes] == sizes
 
 
-def test_body_without_head(client, golden, sample_bytes):
+def test_body_without_head(client, expected, sample_bytes):
     """The server looks for the head; the release's rule, and nobody where there is no face."""
     detected = client.infer(sample_bytes, min_score=0.0).persons[0]
     found = client.infer(sample_bytes, [{"body": [0, 0, 1, 1]}, {"body": [0, 0, 512, 512]}], min_score=0.0)
@@ -110,7 +110,7 @@ def test_headers_reach_the_server(repositories, tmp_path, sample_bytes):
     from serving.server import TritonServer
 
     flag = "--grpc-restricted-protocol=inference:x-key=open"
-    with TritonServer(repositories(1), tmp_path / "log", arguments=[flag]) as server:
+    with TritonServer(repositories("opencv"), tmp_path / "log", arguments=[flag]) as server:
         with (
             CocoerClient(server.url, retries=0) as stranger,
             pytest.raises(ServerError, match="without its key"),
@@ -147,9 +147,9 @@ def test_async_has_the_same_errors():
     asyncio.run(ask())
 
 
-def test_a_cancelled_task_is_cancelled_on_the_server(server, golden, sample_bytes):
+def test_a_cancelled_task_is_cancelled_on_the_server(server, expected, sample_bytes):
     """A crowd that takes seconds: the server drops it, and says so in its metrics."""
-    crowd = as_persons(np.resize(gold.person_rows(golden(0)), (500, 8)))
+    crowd = as_persons(np.resize(gold.person_rows(expected), (500, 8)))
     cancelled = metrics.key("cocoer_failed_total", reason="cancelled")
     before = metrics.settled(server)[cancelled]
 

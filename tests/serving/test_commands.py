@@ -16,13 +16,13 @@ from PIL import Image
 from serving.server import ServerFailed, TritonServer, free_ports
 from tests import golden as gold
 from tests.conftest import PROJECT, SAMPLE, run_python
-from tests.serving.test_served import check_golden
+from tests.serving.test_served import check_result
 
 INFER = "client/infer.py"
 
 
 def test_image_text_and_json(opencv_server, tmp_path):
-    """Seed 1, no boxes: OpenCV finds the astronaut."""
+    """No boxes: OpenCV finds the astronaut."""
     options = ["--url", opencv_server.url, "--output-dir", tmp_path, "--json", tmp_path / "result.json"]
     run = run_python(INFER, SAMPLE, *options)
     assert run.returncode == 0, run.stderr
@@ -52,23 +52,13 @@ def test_image_text_and_json(opencv_server, tmp_path):
     assert str(tmp_path / "astronaut.png") in run.stdout
 
 
-def test_golden_seed1_from_the_command_line(opencv_server, golden, tmp_path):
-    rows = gold.person_rows(golden(1))
-    boxes = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in rows]
+def test_given_boxes_from_the_command_line(server, expected, tmp_path):
+    boxes = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in gold.person_rows(expected)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    options = [
-        "--persons",
-        tmp_path / "boxes.json",
-        "--json",
-        "-",
-        "--output-dir",
-        tmp_path,
-        "--url",
-        opencv_server.url,
-    ]
+    options = ["--persons", tmp_path / "boxes.json", "--json", "-", "--output-dir", tmp_path, "--url", server.url]
     run = run_python(INFER, SAMPLE, *options)
     assert run.returncode == 0, run.stderr
-    check_golden(json.loads(run.stdout), golden(1))
+    check_result(json.loads(run.stdout), expected)
 
 
 def test_several_images_one_of_them_bad(opencv_server, tmp_path):
@@ -147,7 +137,7 @@ def test_model_not_ready(tmp_path):
 
 def test_incomplete_repository_is_not_served(repositories, tmp_path):
     """Without its build file the BLS refuses, the server does not start, and the log names the file and the command."""
-    shutil.copytree(repositories(1), tmp_path / "repository", copy_function=os.link)
+    shutil.copytree(repositories("opencv"), tmp_path / "repository", copy_function=os.link)
     (tmp_path / "repository" / "cocoer" / "1" / "build.json").unlink()
     with (
         pytest.raises(ServerFailed, match="ended with code 1"),
@@ -162,7 +152,7 @@ def test_incomplete_repository_is_not_served(repositories, tmp_path):
 def test_the_command_itself(repositories, tmp_path):
     """``tritonserver --model-repository ...``: serves, stops on SIGTERM with 0, leaves nothing behind."""
     ports = [f"{flag}={port}" for flag, port in zip(("--grpc-port", "--http-port", "--metrics-port"), free_ports(3))]
-    command = [f"{sys.prefix}/bin/tritonserver", "--model-repository", str(repositories(1)), *ports]
+    command = [f"{sys.prefix}/bin/tritonserver", "--model-repository", str(repositories("opencv")), *ports]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}

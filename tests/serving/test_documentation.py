@@ -49,14 +49,14 @@ def copy(tmp_path_factory, checkpoints, repositories):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, target / name)
     shutil.copytree(checkpoints(1), target / "checkpoints", copy_function=os.link, dirs_exist_ok=True)
-    for engine in repositories(1).rglob("1/*"):
+    for engine in repositories("opencv").rglob("1/*"):
         if engine.suffix in (".onnx", ".json"):
-            link = target / "model_repository" / engine.relative_to(repositories(1))
+            link = target / "model_repository" / engine.relative_to(repositories("opencv"))
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(engine, link)
     for order in ("bgr", "rgb"):  # what a user has who has compared them before: built again where it differs
         built = target / ".cache" / "accuracy" / f"{order}-fp32"
-        shutil.copytree(repositories(1), built, copy_function=os.link)
+        shutil.copytree(repositories("opencv"), built, copy_function=os.link)
     (target / ".venv").symlink_to(sys.prefix)
     for stamp in (".setup", ".setup-batch", ".setup-dev"):
         (PROJECT / ".venv" / stamp).touch()

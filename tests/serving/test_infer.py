@@ -145,7 +145,7 @@ def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
 
 def test_the_server_is_lost_midway(repositories, many, tmp_path):
     out = tmp_path / "out"
-    with TritonServer(repositories(1), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
+    with TritonServer(repositories("opencv"), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
         process = started(many, "--output-dir", out, "--url", server.url, "--concurrency", 2, "--timeout", 5)
         wait_for_lines(out / "results.jsonl", 4, process)
         for _ in range(2):  # the second signal: do not finish what is queued

@@ -23,9 +23,9 @@ from tests.serving.test_served import as_persons
 from tests.traffic import image_inputs
 
 
-def test_sigterm_under_load_loses_no_accepted_request(repositories, golden, sample_bytes, tmp_path):
-    inputs = image_inputs(sample_bytes, gold.person_rows(golden(0))[None, :1])
-    with TritonServer(repositories(0), tmp_path / "log") as server:
+def test_sigterm_under_load_loses_no_accepted_request(repositories, expected, sample_bytes, tmp_path):
+    inputs = image_inputs(sample_bytes, gold.person_rows(expected)[None, :1])
+    with TritonServer(repositories("scrfd"), tmp_path / "log") as server:
         sender = Sender(server.url, inputs)
         for _ in range(50):
             sender.send()
@@ -35,7 +35,7 @@ def test_sigterm_under_load_loses_no_accepted_request(repositories, golden, samp
         assert not server.is_ready()
         answers = sender.wait()
         assert [answer.status for answer in answers] == ["OK"] * 50
-        check_scores(answers, golden)
+        check_scores(answers, expected)
         assert server.process.wait(timeout=30) == 0
     assert not list(Path("/dev/shm").glob(f"cocoer{server.process.pid}_*"))
 
@@ -54,9 +54,9 @@ def pid_of(server, model):
 class Loaded:
     """Four clients that try again, against a server; everything they are told is kept."""
 
-    def __init__(self, server, golden, sample_bytes):
-        self.server, self.golden, self.sample = server, golden(0), sample_bytes
-        self.persons = as_persons(gold.person_rows(self.golden)[:1])
+    def __init__(self, server, expected, sample_bytes):
+        self.server, self.expected, self.sample = server, expected, sample_bytes
+        self.persons = as_persons(gold.person_rows(self.expected)[:1])
         self.stop = threading.Event()
         self.answered, self.lost, self.readiness = [], [], []
         self.threads = [threading.Thread(target=self._ask) for _ in range(4)]
@@ -82,7 +82,7 @@ class Loaded:
                     self.lost.append(repr(error))
                     continue
                 p = np.array(result["persons"][0]["scores"]["pred"])
-                assert np.abs(np.log(p / (1 - p)) - self.golden["pred"][0]).max() < 2e-3
+                assert np.abs(np.log(p / (1 - p)) - self.expected["pred"][0]).max() < 2e-3
                 self.answered.append(time.monotonic())
 
     def _look(self):
@@ -107,9 +107,12 @@ class Loaded:
         raise AssertionError(f"not back after a minute: {self.server.log_tail()}")
 
 
-def test_killed_processes_come_back_and_patient_clients_lose_nothing(repositories, golden, sample_bytes, tmp_path):
+def test_killed_processes_come_back_and_patient_clients_lose_nothing(repositories, expected, sample_bytes, tmp_path):
     """The BLS, a model behind it, Triton itself: readiness turns false, the server is started anew, nobody is lost."""
-    with TritonServer(repositories(0), tmp_path / "log") as server, Loaded(server, golden, sample_bytes) as load:
+    with (
+        TritonServer(repositories("scrfd"), tmp_path / "log") as server,
+        Loaded(server, expected, sample_bytes) as load,
+    ):
         for model in ("cocoer", "head_encoder", ""):
             down, up, answer = load.kill(model)
             print(
@@ -131,10 +134,10 @@ def test_killed_processes_come_back_and_patient_clients_lose_nothing(repositorie
     assert not list(Path("/dev/shm").glob(f"cocoer{server.process.pid}_*"))
 
 
-def test_without_retries_the_loss_is_bounded_and_told(repositories, golden, sample_bytes, tmp_path):
+def test_without_retries_the_loss_is_bounded_and_told(repositories, expected, sample_bytes, tmp_path):
     """What happens to requests on their way when a model behind dies: UNAVAILABLE, quickly, or an answer."""
-    inputs = image_inputs(sample_bytes, gold.person_rows(golden(0))[None, :1])
-    with TritonServer(repositories(0), tmp_path / "log") as server:
+    inputs = image_inputs(sample_bytes, gold.person_rows(expected)[None, :1])
+    with TritonServer(repositories("scrfd"), tmp_path / "log") as server:
         sender = Sender(server.url, inputs, client_timeout=30)
         for _ in range(20):
             sender.send()
@@ -220,7 +223,7 @@ def plan_of_another_machine(repository):
 )
 def test_a_damaged_repository_is_not_served(damage, told, repositories, tmp_path):
     """The server says which file and why, is never ready, and ends with an error."""
-    shutil.copytree(repositories(0), tmp_path / "repository", copy_function=os.link)
+    shutil.copytree(repositories("scrfd"), tmp_path / "repository", copy_function=os.link)
     damage(tmp_path / "repository")
     with (
         pytest.raises(ServerFailed, match="ended with code 1"),
@@ -230,9 +233,9 @@ def test_a_damaged_repository_is_not_served(damage, told, repositories, tmp_path
     assert told in (tmp_path / "log").read_text()
 
 
-def test_operators_may_tune(repositories, golden, sample_bytes, tmp_path):
+def test_operators_may_tune(repositories, expected, sample_bytes, tmp_path):
     """Instances, queues and limits are not the build's; limits hold."""
-    shutil.copytree(repositories(0), tmp_path / "repository", copy_function=os.link)
+    shutil.copytree(repositories("scrfd"), tmp_path / "repository", copy_function=os.link)
     changes = {
         "count: 2": "count: 1",
         "max_queue_size: 64": "max_queue_size: 7",

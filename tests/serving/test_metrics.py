@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from tritonclient.utils import InferenceServerException
 
 from cocoer_bls.errors import REASONS
 from cocoer_bls.metrics import FAILURES, STAGES
@@ -14,7 +13,8 @@ from cocoer_client import InvalidRequest
 from tests import golden as gold
 from tests.conftest import PROJECT
 from tests.metrics import key, scrape, settled
-from tests.traffic import batch_inputs
+from tests.serving.test_served import results_of
+from tests.traffic import CANCELLED, MAX_CROWD, Sender, batch_inputs, wait_for
 
 MONITORING = PROJECT / "serving" / "deploy" / "monitoring"
 METRIC = re.compile(r"\b(?:nv|cocoer)_[a-z0-9_]+")
@@ -37,19 +37,23 @@ def test_every_series_is_there_from_the_start(server):
         assert key(name) in found
 
 
-def test_counts_are_of_what_was_sent(server, client, golden, sample_bytes):
+def test_counts_are_of_what_was_sent(server, client, expected, sample_bytes):
     """One batch of two images (one bad), one without a person, one refused for its boxes, one cancelled."""
     before = scrape(server)
-    rows = gold.person_rows(golden(0))
+    rows = gold.person_rows(expected)
     with grpcclient.InferenceServerClient(server.url) as triton:
-        triton.infer("cocoer", batch_inputs([sample_bytes, b""], np.stack([rows, rows])))
+        inputs = batch_inputs([sample_bytes, b""], np.stack([rows, rows]))
+        timed, _ = results_of(triton.infer("cocoer", inputs, parameters={"timing": True}))
         client.infer_raw(sample_bytes, [])
         with pytest.raises(InvalidRequest):
             client.infer_raw(sample_bytes, [{"body": [5, 5, 1, 1], "head": [1, 1, 2, 2]}])
         with pytest.raises(InvalidRequest):
             client.infer_raw(sample_bytes, final_threshold=7)
-        with pytest.raises(InferenceServerException):
-            triton.infer("cocoer", batch_inputs([sample_bytes], np.resize(rows, (1, 300, 8))), client_timeout=0.5)
+        crowd = Sender(server.url, batch_inputs([sample_bytes], np.resize(rows, (1, MAX_CROWD, 8))))
+        crowd.send()
+        wait_for(server, 1, key("cocoer_requests_running"))
+        crowd.cancel()
+        assert [answer.status for answer in crowd.wait()] == [CANCELLED]
         client.infer_raw(sample_bytes, [])  # both instances
         client.infer_raw(sample_bytes, [])
     after = settled(server)
@@ -64,7 +68,7 @@ def test_counts_are_of_what_was_sent(server, client, golden, sample_bytes):
     counts = {stage: grown[key("cocoer_stage_seconds_count", stage=stage)] for stage in STAGES}
     assert counts == {**dict.fromkeys(STAGES, 0), "decode": 4, "windows": 1, "recognition": 1, "result": 4}
     seconds = grown[key("cocoer_stage_seconds_sum", stage="recognition")]
-    assert 0.01 < seconds < 10
+    assert seconds == pytest.approx(timed["timing_ms"]["recognition"] / 1000, abs=1e-6)
 
 
 def names_in(text):

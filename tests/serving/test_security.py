@@ -48,7 +48,9 @@ def mutual(repositories, certificates, tmp_path_factory):
         f"--grpc-root-cert={certificates}/ca.pem",
     ]
     log = tmp_path_factory.mktemp("mutual") / "log"
-    with TritonServer(repositories(1), log, arguments=arguments, environment={"COCOER_ADMIN_KEY": "open-sesame"}) as it:
+    with TritonServer(
+        repositories("opencv"), log, arguments=arguments, environment={"COCOER_ADMIN_KEY": "open-sesame"}
+    ) as it:
         yield it
 
 
@@ -74,7 +76,7 @@ def test_recipe_of_the_documentation(repositories, certificates, tmp_path):
     command = serve.split()
     assert command[:3] == ["tritonserver", "--model-repository", "model_repository"]
     flags = [re.sub(r"=(?=\w+\.\w+$)", f"={tmp_path}/", flag) for flag in command[3:]]
-    with TritonServer(repositories(1), tmp_path / "log", arguments=flags) as server:
+    with TritonServer(repositories("opencv"), tmp_path / "log", arguments=flags) as server:
         url = f"localhost:{server.grpc_port}"
         python, *rest = ask.replace("localhost:8001", url).split()
         assert python == "python"
@@ -150,7 +152,7 @@ def test_only_this_machine_can_connect(server):
 
 @pytest.mark.parametrize("flag", ["--http-address", "--grpc-address", "--metrics-address"])
 def test_a_vulnerable_triton_stays_at_home(repositories, tmp_path, flag):
-    server = TritonServer(repositories(1), tmp_path / "log", arguments=[f"{flag}=0.0.0.0"])
+    server = TritonServer(repositories("opencv"), tmp_path / "log", arguments=[f"{flag}=0.0.0.0"])
     with pytest.raises(ServerFailed, match="ended with code 1"), server:
         pass
     log = (tmp_path / "log").read_text()
@@ -186,7 +188,7 @@ def test_nothing_is_fetched_while_serving(repositories, tmp_path):
     )
     namespace = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     run = subprocess.run(
-        [*namespace, sys.executable, "-c", script, repositories(1), tmp_path / "log", SAMPLE],
+        [*namespace, sys.executable, "-c", script, repositories("opencv"), tmp_path / "log", SAMPLE],
         cwd=SAMPLE.parent.parent,
         capture_output=True,
         text=True,

@@ -89,7 +89,7 @@ class Talk:
             else:
                 text = format_result(record["file"], record, boxes_given) + "\n"
                 if "picture" in record:
-                    text += f"\npicture: {record['image']}"
+                    text += f"\npicture: {record['picture']}"
             tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 

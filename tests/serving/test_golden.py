@@ -1,0 +1,23 @@
+"""The release's architecture, from checkpoint files to what the command line prints, against the official outputs."""
+
+import json
+
+import pytest
+
+from serving.server import TritonServer
+from tests import golden as gold
+from tests.conftest import SAMPLE, run_python
+from tests.serving.test_served import check_result
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
+def test_from_the_command_line(seed, full_repositories, golden, tmp_path):
+    boxes = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in gold.person_rows(golden(seed))]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    with TritonServer(full_repositories(seed), tmp_path / "log") as server:
+        options = ["--persons", tmp_path / "boxes.json", "--json", "-", "--output-dir", tmp_path, "--url", server.url]
+        run = run_python("client/infer.py", SAMPLE, *options)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    check_result(result, golden(seed))
+    assert result["model"]["weights"].startswith(f"synthetic seed {seed} (")
