@@ -19,12 +19,10 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml client/pyproject.toml tools/checkout.py | $(VENV)/bin/python
+$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml client/pyproject.toml tools/checkout.py tools/install_torch.py | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (about a minute) ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements.lock
-	@# PyTorch's CPU build where an index has it (see PIP_FLAGS), else PyPI's, with gigabytes of CUDA.
-	@$(PIP) install --quiet $(LOCKED) -r requirements-torch-cpu.lock 2>/dev/null \
-		|| $(PIP) install --quiet $(LOCKED) -r requirements-torch-cuda.lock
+	@$(RUN) tools/install_torch.py $(PIP_FLAGS)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable ./client --editable .
 	@touch $@
 
