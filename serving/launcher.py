@@ -43,8 +43,8 @@ def find_installed(search_path: str | None = None) -> Path | None:
 def is_triton(candidate: Path) -> bool:
     """Whether a file called ``tritonserver`` is Triton's binary.
 
-    Every launcher of ours, this environment's and another checkout's, is a script; so is a shim of pyenv. Other managers
-    link each command to one binary of theirs, which has another name. Any of them would lead back to a launcher.
+    Every launcher of ours, this environment's and another checkout's, is a script, and so is a shim of pyenv. Other
+    managers link each command to one binary of theirs, which has another name. All of these lead back to a launcher.
     """
     if not (candidate.is_file() and os.access(candidate, os.X_OK)):
         return False

@@ -2,13 +2,14 @@
 
     .venv/bin/python tools/install_torch.py [pip's flags]
 
-``make setup`` runs it, with PIP_FLAGS. That no index has the CPU build is the usual case (it is on
-PyTorch's own index alone), and said before gigabytes are fetched. Whatever else goes wrong ends here, with pip's message.
+``make setup`` runs it, with PIP_FLAGS. Only PyTorch's own index has the CPU build; where no index has it, that is said
+before gigabytes are fetched. Whatever else goes wrong ends here, with pip's message.
 """
 
 from __future__ import annotations
 
 import enum
+import importlib
 import importlib.metadata
 import re
 import subprocess
@@ -50,7 +51,7 @@ def outcome_of(code: int, output: str) -> Outcome:
 
 def version() -> str:
     """PyTorch's in this environment; empty where there is none."""
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()  # pip has changed it
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
@@ -64,11 +65,10 @@ def locked_version(lock: Path) -> str:
 
 
 def messages(output: str) -> str:
-    """What pip says when it is asked to be quiet."""
-    level = re.compile(r"ERROR|WARNING")
-    lines = output.splitlines()
-    first = next((index for index, line in enumerate(lines) if level.match(line)), 0)
-    return "\n".join(lines[first:])
+    """Of pip's verbose output, what it says when it is asked to be quiet: warnings, and all from the first error on."""
+    lines = output.strip().splitlines()
+    error = next((index for index, line in enumerate(lines) if line.startswith("ERROR")), 0)
+    return "\n".join([line for line in lines[:error] if line.startswith("WARNING")] + lines[error:])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
     locked = ["--require-hashes", "--no-deps", *given]
-    command = [*pip, "--verbose", *locked, "-r", str(CPU_LOCK)]
+    command = [*pip, "-vv", *locked, "-r", str(CPU_LOCK)]
     asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     outcome = outcome_of(asked.returncode, asked.stdout)
     if outcome is Outcome.FAILED:

@@ -15,7 +15,6 @@ from serving import flags, launcher, wheel
 from tests.conftest import PROJECT
 
 
-
 def program(path, like):
     """A copy of a small ELF binary of this machine, under another name."""
     source = shutil.which(like)
@@ -87,7 +86,9 @@ def no_triton(path):
     return {
         "a shim of pyenv": lambda: script(path, PYENV_SHIM),
         "another checkout's command": lambda: script(path, CONSOLE_SCRIPT),
-        "a link to it": lambda: path.symlink_to(script(path.parent.parent / "checkout/bin/tritonserver", CONSOLE_SCRIPT)),
+        "a link to it": lambda: path.symlink_to(
+            script(path.parent.parent / "checkout/bin/tritonserver", CONSOLE_SCRIPT)
+        ),
         "this environment's command": lambda: path.symlink_to(Path(sys.executable).parent / "tritonserver"),
         "a link to a manager's one binary": lambda: path.symlink_to(program(path.parent.parent / "bin/mise", "true")),
         "a directory": path.mkdir,
@@ -129,7 +130,7 @@ def test_a_launcher_that_is_started_as_triton_says_so(tmp_path):
         "launcher.is_triton = Path.is_file; "
         f"launcher.CONTAINER_BINARY = Path({str(tmp_path / 'tritonserver')!r}); sys.exit(launcher.main())"
     )
-    back = script(tmp_path / "tritonserver", f"#!/bin/sh\necho started\nexec {sys.executable} -c \"{code}\"\n")
+    back = script(tmp_path / "tritonserver", f'#!/bin/sh\necho started\nexec {sys.executable} -c "{code}"\n')
     result = subprocess.run([back], cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     assert result.stdout == "started\nstarted\n"
