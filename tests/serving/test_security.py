@@ -141,7 +141,9 @@ def test_what_clients_and_balancers_need_is_open(server):
 
 def test_only_this_machine_can_connect(server):
     """Nothing listens on another address than 127.0.0.1."""
-    others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
+    others = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {
+        "127.0.0.1"
+    }
     for address in others or {"127.0.0.2"}:
         for port in (server.grpc_port, server.http_port, server.metrics_port):
             with pytest.raises(OSError, match=r"refused|unreachable"):

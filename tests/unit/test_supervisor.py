@@ -27,10 +27,16 @@ while True:
 
 
 @pytest.fixture
-def command(tmp_path):
+def stub(tmp_path):
+    """A program that only sleeps, by the name of Triton's."""
+    sleep = shutil.which("sleep")
+    assert sleep
+    return shutil.copy(sleep, tmp_path / "triton_python_backend_stub")
+
+
+@pytest.fixture
+def command(tmp_path, stub):
     """A server that never looks after its child, and notes each start."""
-    stub = tmp_path / "triton_python_backend_stub"
-    shutil.copy(shutil.which("sleep"), stub)
     (tmp_path / "starts").touch()
     return [sys.executable, "-c", SERVER, str(stub), str(tmp_path / "starts")]
 
@@ -100,7 +106,7 @@ def test_a_server_that_ends_itself_is_not_started_again(code):
     assert Supervisor([sys.executable, "-c", f"import sys; sys.exit({code})"], os.environ).run() == code
 
 
-def test_a_stub_that_its_server_ends_is_none_of_our_business(tmp_path):
+def test_a_stub_that_its_server_ends_is_none_of_our_business(stub):
     """Loading and unloading models ends stubs all the time; Triton waits for those."""
     script = (
         "import subprocess, sys, time\n"
@@ -108,8 +114,6 @@ def test_a_stub_that_its_server_ends_is_none_of_our_business(tmp_path):
         "    child = subprocess.Popen([sys.argv[1], '9'])\n"
         "    time.sleep(0.1); child.kill(); child.wait()\n"
     )
-    stub = tmp_path / "triton_python_backend_stub"
-    shutil.copy(shutil.which("sleep"), stub)
     assert Supervisor([sys.executable, "-c", script, str(stub)], os.environ).run() == 0
 
 
