@@ -45,7 +45,7 @@ class TritonServer:
         self,
         repository: Path,
         log: Path,
-        timeout: float = 120,
+        timeout: float = 300,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:

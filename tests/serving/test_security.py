@@ -19,6 +19,7 @@ from cocoer_client import TLS, CocoerClient, ServerUnavailable
 from serving.server import ServerFailed, TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
 from tests.traffic import post
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def mutual(repositories, certificates, tmp_path_factory):
 
 def test_mutual_tls(mutual, certificates):
     tls = TLS(certificates / "ca.pem", certificates / "client.pem", certificates / "client.key")
-    with CocoerClient(mutual.url, tls=tls) as client:
+    with CocoerClient(mutual.url, timeout=300, tls=tls) as client:
         client.check_ready()
         assert client.infer_raw(SAMPLE.read_bytes())["persons"]
 
@@ -63,7 +64,7 @@ def test_handshakes_that_must_fail(mutual, certificates):
     impostor = TLS(certificates / "ca.pem", certificates / "impostor.pem", certificates / "impostor.key")
     misled = TLS(certificates / "stranger.pem", certificates / "client.pem", certificates / "client.key")
     for tls in (None, TLS(certificates / "ca.pem"), impostor, misled):
-        with CocoerClient(mutual.url, timeout=10, retries=0, tls=tls) as client, pytest.raises(ServerUnavailable):
+        with CocoerClient(mutual.url, timeout=60, retries=0, tls=tls) as client, pytest.raises(ServerUnavailable):
             client.infer_raw(SAMPLE.read_bytes())
 
 
@@ -181,7 +182,7 @@ def test_nothing_is_fetched_while_serving(repositories, tmp_path):
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from client import CocoerClient\n"
+        "from cocoer_client import CocoerClient\n"
         "from serving.server import TritonServer\n"
         "with TritonServer(Path(sys.argv[1]), Path(sys.argv[2])) as server, CocoerClient(server.url) as client:\n"
         "    print(len(client.infer_raw(Path(sys.argv[3]).read_bytes())['persons']))\n"
@@ -192,6 +193,6 @@ def test_nothing_is_fetched_while_serving(repositories, tmp_path):
         cwd=SAMPLE.parent.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert run.stdout.strip() == "1", run.stderr

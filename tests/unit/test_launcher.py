@@ -153,7 +153,7 @@ def forwarding_to(on_term):
 def test_signals_reach_the_child():
     with forwarding_to("exit 7") as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 7
+        assert process.wait(timeout=300) == 7
 
 
 def test_child_does_not_outlive_a_killed_launcher():
