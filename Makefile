@@ -1,30 +1,38 @@
-# CocoER on Triton. `make` lists the targets; every one can be run again.
+# CocoER on Triton. `make` lists the targets and variables; every target can be run again.
+
+##  PYTHON=python3    the interpreter that .venv is made with, 3.10 to 3.12
 PYTHON ?= python3
+##  PIP_FLAGS=        more flags for pip, such as "--extra-index-url https://download.pytorch.org/whl/cpu" (PyTorch without CUDA)
+PIP_FLAGS ?=
+##  SEED=1            of make fuzz: which files
+SEED ?= 1
+##  DEVICE=cuda       of make gpu-report: cuda, or cpu to try the script without a GPU
+DEVICE ?= cuda
+
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-# More flags for pip, for instance the index of PyTorch's CPU builds: PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-PIP_FLAGS ?=
 RUN := $(VENV)/bin/python
 TOOLS := .cache/tools
 # Every package has its hash in a lock file; nothing else is installed.
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test fuzz soak lint bench gpu-report lock audit clean
+.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-full fuzz soak lint format bench gpu-report \
+	lock audit clean
 
-help:  ## List the targets
+help:  ## List the targets and variables
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo; echo "Variables, as in make setup PYTHON=python3.12:"
+	@sed -n 's/^##  //p' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml client/pyproject.toml tools/checkout.py | $(VENV)/bin/python
+$(VENV)/.setup: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock setup.cfg pyproject.toml client/pyproject.toml tools/checkout.py tools/install_torch.py | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (about a minute) ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements.lock
-	@# PyTorch's CPU build where an index has it (see PIP_FLAGS), else PyPI's, with gigabytes of CUDA.
-	@$(PIP) install --quiet $(LOCKED) -r requirements-torch-cpu.lock 2>/dev/null \
-		|| $(PIP) install --quiet $(LOCKED) -r requirements-torch-cuda.lock
+	@$(RUN) tools/install_torch.py $(PIP_FLAGS)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable ./client --editable .
 	@touch $@
 
@@ -58,25 +66,35 @@ demo: setup  ## Build what is missing, serve it, send the sample image through i
 serve: engines  ## Serve model_repository on this machine until Ctrl-C
 	$(VENV)/bin/tritonserver --model-repository model_repository
 
-test: setup-dev  ## All tests, with a real server
+test: setup-dev  ## All tests, with real servers
 	$(RUN) -m pytest
 
-lint: setup-dev  ## ruff and mypy
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+test-unit: setup-dev  ## The tests that need neither a server nor the network, in two processes
+	$(RUN) -m pytest tests/unit -n 2
 
-fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour)
-	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(or $(SEED),1)
+test-full: setup-dev  ## All tests, at full size where make test takes the smaller form
+	$(RUN) -m pytest --full
+
+fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour); SEED=2 for others
+	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(SEED)
 
 soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real server
 	$(RUN) -m pytest -rP tests/serving/test_load.py -k "soak or overload" --soak-seconds=600
 
+lint: setup-dev  ## Check style and types: ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup-dev  ## Format the code, and repair what ruff can repair
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
 bench: setup  ## Measure this machine (about 15 minutes); writes benchmarks/results
 	$(RUN) benchmarks/run.py
 
-gpu-report: setup  ## Measure a GPU (8 minutes and its engines' build); DEVICE=cpu proves the script without one
-	$(RUN) benchmarks/run.py --gpu --device $(or $(DEVICE),cuda)
+gpu-report: setup  ## Measure a GPU (8 minutes and its engines' build); DEVICE=cpu tries the script without one
+	$(RUN) benchmarks/run.py --gpu --device $(DEVICE)
 
 lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in
 	$(TOOLS)/bin/python tools/lock.py
@@ -86,4 +104,4 @@ audit: $(TOOLS)/.setup  ## Look up known vulnerabilities of everything that is l
 		echo "$$lock:"; $(TOOLS)/bin/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner=off -r $$lock || exit 1; done
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)
-	rm -rf $(VENV) .cache outputs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .cache outputs .pytest_cache .mypy_cache .ruff_cache *.egg-info client/*.egg-info client/build client/dist

@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,20 +21,52 @@ from serving.wheel import SHARED_MEMORY, WheelTriton
 
 logger = logging.getLogger(__name__)
 
-CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
+NAME = "tritonserver"
+CONTAINER_BINARY = Path("/opt/tritonserver/bin") / NAME
+ELF = b"\x7fELF"
+STARTED_VARIABLE = "COCOER_TRITON_BINARY"
+"""Set for the server: which binary it is."""
 MIN_SHARED_MEMORY = 256 << 20
 
 
 def find_installed(search_path: str | None = None) -> Path | None:
-    """A real Triton: NVIDIA's container's, or another ``tritonserver`` on PATH than this command."""
-    if CONTAINER_BINARY.is_file():
-        return CONTAINER_BINARY
-    own = {Path(sys.argv[0]).resolve(), Path(sysconfig.get_path("scripts")).resolve() / "tritonserver"}
-    for directory in (search_path if search_path is not None else os.environ.get("PATH", "")).split(os.pathsep):
-        candidate = Path(directory) / "tritonserver"
-        if directory and os.access(candidate, os.X_OK) and candidate.is_file() and candidate.resolve() not in own:
-            return candidate
-    return None
+    """A real Triton: NVIDIA's container's, or the first on PATH; None where there is none.
+
+    Args:
+        search_path: directories as PATH has them; PATH itself if None.
+    """
+    directories = (search_path if search_path is not None else os.environ.get("PATH", "")).split(os.pathsep)
+    candidates = [CONTAINER_BINARY, *(Path(directory) / NAME for directory in directories if directory)]
+    return next(filter(is_triton, candidates), None)
+
+
+def is_triton(candidate: Path) -> bool:
+    """Whether a file called ``tritonserver`` is Triton's binary.
+
+    Every launcher of ours, this environment's and another checkout's, is a script, and so is a shim of pyenv. Other
+    managers link each command to one binary of theirs, which has another name. All of these lead back to a launcher.
+    """
+    if not (candidate.is_file() and os.access(candidate, os.X_OK)):
+        return False
+    binary = candidate.resolve()
+    try:
+        with binary.open("rb") as file:
+            return binary.name.startswith(NAME) and file.read(len(ELF)) == ELF
+    except OSError:
+        return False
+
+
+def check_not_nested() -> None:
+    """Refuse to run as the server of another launcher.
+
+    Raises:
+        LauncherError: another launcher has started this one for Triton.
+    """
+    if taken := os.environ.get(STARTED_VARIABLE):
+        raise LauncherError(
+            f"{taken} was started as Triton and led back to CocoER's own tritonserver command; remove it from PATH, or "
+            f"if this is meant to be a server inside a server, unset {STARTED_VARIABLE}"
+        )
 
 
 def installed_release() -> str:
@@ -57,16 +88,24 @@ def main() -> int:
     logging.basicConfig(format="tritonserver: %(message)s", level=logging.WARNING)
     given = sys.argv[1:]
     try:
+        check_not_nested()
         warn_of_small_shared_memory()
         installed = find_installed()
-        if installed is not None:
-            arguments = [*given, *secure_arguments(given)]
-            check_exposure(installed_release(), arguments)
-            return Supervisor([str(installed), *arguments], os.environ, drain_of(arguments)).run()
-        return run_wheel(WheelTriton(), given)
+        return run_wheel(WheelTriton(), given) if installed is None else run_installed(installed, given)
     except (LauncherError, OSError) as error:
         logger.error("%s", error)
         return 1
+
+
+def run_installed(binary: Path, given: Sequence[str]) -> int:
+    """Serve with a Triton that is installed; its exit code.
+
+    Raises:
+        LauncherError: it would be exposed.
+    """
+    command = [str(binary), *given, *secure_arguments(given)]
+    check_exposure(installed_release(), command)
+    return Supervisor(command, {**os.environ, STARTED_VARIABLE: str(binary)}, drain_of(command)).run()
 
 
 def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
@@ -86,7 +125,8 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
                 f"can't copy Triton's backends to {directory}: {error}; TMPDIR chooses another place"
             ) from error
         command = [str(triton.binary), *given, *added, *triton.arguments(directory, given)]
-        return Supervisor(command, triton.environment(), drain_of(command), triton.remove_shared_memory).run()
+        environment = {**triton.environment(), STARTED_VARIABLE: str(triton.binary)}
+        return Supervisor(command, environment, drain_of(command), triton.remove_shared_memory).run()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

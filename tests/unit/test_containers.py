@@ -1,9 +1,12 @@
 """The images and the compose file: linted, and true to what the project has."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import compose_spec
@@ -79,21 +82,69 @@ def test_commands_are_those_of_the_project():
     assert all("USER 65532:65532" in stage.split("ENTRYPOINT")[0] for stage in stages)
 
 
-def test_the_launcher_needs_nothing_but_pythons_own():
-    """The served image has no package of the project's."""
-    code = "import sys; before = set(sys.modules); import serving.launcher, serving.supervisor, serving.wheel; "
-    code += (
-        "print([m for m in set(sys.modules) - before if m.split('.')[0] not in (*sys.stdlib_module_names, 'serving')])"
+def lay_out(stage, target):
+    """What the Dockerfile copies in one of its stages, and nothing else, copied there."""
+    (text,) = re.findall(rf"^FROM \S+ AS {stage}\n(.*?)(?=^FROM |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE):
+        *sources, destination = line.split()
+        tracked = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *sources],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for name in filter(None, tracked.stdout.split("\0")):
+            (source,) = (source for source in sources if Path(name).is_relative_to(source))
+            inside = Path(name).relative_to(source) if (PROJECT / source).is_dir() else Path(Path(name).name)
+            (target / destination / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, target / destination / inside)
+
+
+def isolated(directory, *arguments, path=(), **environment):
+    """Python without the environment's .pth files: the checkout's editable install can't help."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **environment}
+    return subprocess.run(
+        [sys.executable, "-S", *arguments], cwd=directory, env=environment, capture_output=True, text=True, timeout=300
     )
-    result = subprocess.run([sys.executable, "-S", "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+
+
+def test_what_is_copied_builds_engines(tmp_path):
+    """In the layout of the image, with packages and without the checkout."""
+    lay_out("engines", tmp_path)
+    (declared,) = re.findall(r"PYTHONPATH=(\S+)", TEXT)
+    path = [tmp_path / Path(part).relative_to("/opt/cocoer") for part in declared.split(":")]
+    packages = Path(sysconfig.get_path("purelib"))
+    command = entry_points()[0][1]
+    result = isolated(tmp_path, command, "--help", path=[*path, packages])
+    assert result.returncode == 0, result.stderr
+    assert "--backend" in result.stdout
+    # Each of what is copied is needed, and the path too.
+    alone = isolated(tmp_path, command, "--help", path=[packages])
+    assert "No module named 'cocoer'" in alone.stderr
+    (tmp_path / "model_repository").rename(tmp_path / "elsewhere")
+    assert "No module named 'cocoer_bls'" in isolated(tmp_path, command, "--help", path=[*path, packages]).stderr
+
+
+def test_what_is_copied_serves(tmp_path):
+    """In the layout of the image, with no package at all, and a program in Triton's place that says what it gets."""
+    lay_out("serve", tmp_path / "cocoer")
+    binary = tmp_path / "bin" / "tritonserver"
+    binary.parent.mkdir()
+    shutil.copy(Path(shutil.which("echo") or "/bin/echo").resolve(), binary)
+    python, *arguments = entry_points()[1]
+    assert python == "python3"
+    search_path = f"{binary.parent}{os.pathsep}{os.environ['PATH']}"
+    result = isolated(tmp_path / "cocoer", *arguments, PATH=search_path, NVIDIA_TRITON_SERVER_VERSION="26.08")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("--model-repository=/models --http-address=0.0.0.0 --grpc-address=0.0.0.0 ")
 
 
 def test_compose_file():
     """By the rules of the Compose specification; the parser can fail."""
     text = (PROJECT / "serving" / "deploy" / "compose.yaml").read_text()
     parsed = compose_spec.PyCompose.from_yaml(text)
-    assert set(parsed.services) == {"engines", "server", "prometheus", "grafana"}
+    assert set(parsed.services or ()) == {"engines", "server", "prometheus", "grafana"}
     for old, new in (("shm_size: 1g", "shm_size: [1]"), ("cap_drop:", "cap_dropped:")):
         assert old in text
         with pytest.raises(ValueError, match="shm_size|cap_dropped"):
@@ -117,7 +168,7 @@ def test_compose_mounts_and_targets():
                 assert source in COMPOSE["volumes"]
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-    default = re.search(r":-(.*)}", services["engines"]["command"])[1]
+    (default,) = re.findall(r":-(.*)}", services["engines"]["command"])
     assert parse_args(default.split()).backend == "tensorrt"
     assert services["server"]["depends_on"]["engines"]["condition"] == "service_completed_successfully"
 

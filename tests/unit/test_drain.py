@@ -14,12 +14,13 @@ from serving.drain import Drain
 
 @contextlib.contextmanager
 def metrics(texts):
-    """An endpoint that tells the next text each time, and the last one in the end."""
-    left = list(texts)
+    """An endpoint that tells the next text each time, and the last one in the end; its address, and what it told."""
+    left, told = list(texts), []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802, http.server's name
             text = left.pop(0) if len(left) > 1 else left[0]
+            told.append(text)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(text.encode())
@@ -31,7 +32,7 @@ def metrics(texts):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield server.server_address
+            yield server.server_address, told
         finally:
             server.shutdown()
             thread.join()
@@ -46,41 +47,45 @@ def text_of(pending, running):
 
 
 def test_running_is_queued_and_worked_on():
-    with metrics([text_of(3, 2)]) as address:
+    with metrics([text_of(3, 2)]) as (address, _):
         assert Drain(None, address).running() == 5
 
 
 def test_waits_until_it_is_quiet():
     """A pause between two requests is not the end."""
-    texts = [text_of(2, 1), text_of(0, 0), text_of(0, 1), text_of(0, 0)]
-    with metrics(texts) as address:
+    busy, quiet, again = text_of(2, 1), text_of(0, 0), text_of(0, 1)
+    with metrics([busy, quiet, again, quiet]) as (address, told):
+        Drain(None, address, seconds=600).wait(lambda: True)
+    assert told == [busy, quiet, again] + [quiet] * drain.QUIET
+
+
+def test_does_not_wait_for_ever():
+    with metrics([text_of(0, 1)]) as (address, told):
         started = time.monotonic()
-        Drain(None, address).wait(lambda: True)
-    assert time.monotonic() - started > 5 * drain.PAUSE
+        Drain(None, address, 0.3).wait(lambda: True)
+    assert time.monotonic() - started >= 0.3
+    assert told
 
 
-@pytest.mark.parametrize(
-    ("alive", "seconds"),
-    [(True, 0.3), (False, 20.0)],
-)
-def test_does_not_wait_for_ever_nor_for_the_dead(alive, seconds):
-    with metrics([text_of(0, 1)]) as address:
-        started = time.monotonic()
-        Drain(None, address, seconds).wait(lambda: alive)
-    assert time.monotonic() - started < 2
+def test_does_not_wait_for_the_dead():
+    with metrics([text_of(0, 1)]) as (address, told):
+        Drain(None, address, seconds=600).wait(lambda: False)
+    assert told == []
 
 
-def test_without_metrics_nobody_waits():
+@pytest.mark.parametrize("there", [True, False])
+def test_without_metrics_nobody_waits(there, monkeypatch):
+    def never(seconds):
+        raise AssertionError("waits for what it can't see")
+
+    monkeypatch.setattr(drain.time, "sleep", never)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         address = unused.getsockname()
-    for endpoint in (None, address):
-        started = time.monotonic()
-        Drain(None, endpoint).wait(lambda: True)
-        assert time.monotonic() - started < 2
+    Drain(None, address if there else None).wait(lambda: True)
 
 
 def test_holds_a_connection_that_has_been_answered():
-    with metrics(["alive"]) as address, Drain(address, None).hold() as held:
+    with metrics(["alive"]) as (address, _), Drain(address, None).hold() as held:
         assert held
 
 

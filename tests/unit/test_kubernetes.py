@@ -97,24 +97,70 @@ def test_services_and_policies_select_pods_there_are():
     assert "replicas" not in the(objects, "Deployment", "cocoer")["spec"]  # else each upgrade would undo the scaling
 
 
-def test_ports_lead_somewhere():
-    """A Service's and a probe's named port is one of a container it reaches."""
-    objects = render()
-    named = {
-        port["name"]
-        for template in pods(objects).values()
-        for c in template["spec"]["containers"]
-        for port in c.get("ports", [])
+def ports_of(template):
+    """Name -> number of a pod's ports."""
+    return {
+        port["name"]: port["containerPort"]
+        for container in template["spec"]["containers"]
+        for port in container.get("ports", [])
     }
+
+
+def ports_behind(objects, selector):
+    """Of each pod that is selected."""
+    found = [ports_of(x) for x in pods(objects).values() if selector.items() <= x["metadata"]["labels"].items()]
+    assert found, selector
+    return found
+
+
+def named_ports(objects):
+    """Whatever names a pod's port: what it is, the name, the ports of the pods it means, and the number it must be."""
     for thing in objects:
-        if thing["kind"] == "Service":
-            assert {port["targetPort"] for port in thing["spec"]["ports"]} <= named
-    for template in pods(objects).values():
+        kind, spec = thing["kind"], thing.get("spec", {})
+        where = f"{kind} {thing['metadata']['name']}"
+        if kind == "Service":
+            for port in spec["ports"]:
+                for there in ports_behind(objects, spec["selector"]):
+                    yield where, port["targetPort"], there, port["port"]
+        if kind == "NetworkPolicy":
+            for port in (port for rule in spec.get("ingress", []) for port in rule["ports"]):
+                for there in ports_behind(objects, spec["podSelector"]["matchLabels"]):
+                    yield where, port["port"], there, None
+    for name, template in pods(objects).items():
         for container in template["spec"]["containers"]:
-            own = {port["name"] for port in container.get("ports", [])}
+            own = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if probe in container:
-                    assert container[probe]["httpGet"]["port"] in own
+                    yield f"{probe} of {name}", container[probe]["httpGet"]["port"], own, None
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_ports_lead_somewhere(settings):
+    """A named port is one of the very pods that are meant, and a Service's number is the container's."""
+    found = list(named_ports(render(*settings)))
+    assert len(found) >= 7
+    for where, name, there, number in found:
+        assert name in there, where
+        assert number in (None, there[name]), where
+
+
+def test_a_port_of_other_pods_leads_nowhere():
+    """Envoy's readiness is at a port that servers don't have."""
+    objects = render()
+    the(objects, "Service", "cocoer-servers")["spec"]["ports"][0]["targetPort"] = "ready"
+    assert any(name not in there for _, name, there, _ in named_ports(objects))
+
+
+def test_what_is_scraped_is_the_servers_metrics():
+    objects = render("serviceMonitor.enabled=true")
+    monitor = the(objects, "ServiceMonitor", "cocoer")["spec"]
+    (service,) = [
+        x
+        for x in objects
+        if x["kind"] == "Service" and monitor["selector"]["matchLabels"].items() <= x["metadata"]["labels"].items()
+    ]
+    numbers = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert [numbers[endpoint["port"]] for endpoint in monitor["endpoints"]] == [8002]
 
 
 def test_every_container_is_unprivileged_and_bounded():
@@ -201,14 +247,17 @@ def test_the_scaling_metric_is_tritons():
 def kserve_model(name):
     """JSON name -> type of one of KServe's models, read from its source (importing it wants most of PyPI)."""
     spec = importlib.util.find_spec("kserve")
+    assert spec is not None
+    assert spec.submodule_search_locations
     directory = Path(spec.submodule_search_locations[0]) / "models"
     file = directory / (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() + ".py")
     if not file.is_file():
         return None
     found = {}
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("openapi_types", "attribute_map"):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
+        match node:
+            case ast.Assign(targets=[ast.Name(id="openapi_types" | "attribute_map" as name)]):
+                found[name] = ast.literal_eval(node.value)
     return {found["attribute_map"][key]: kind for key, kind in found["openapi_types"].items()}
 
 
@@ -217,7 +266,7 @@ def check_fields(value, kind, where):
     if inner := re.match(r"list\[(.*)\]", kind):
         assert isinstance(value, list), where
         return [problem for i, item in enumerate(value) for problem in check_fields(item, inner[1], f"{where}[{i}]")]
-    simple = {"str": str, "int": int, "bool": bool, "float": (int, float)}.get(kind)
+    simple = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}.get(kind)
     if simple:
         return [] if isinstance(value, simple) else [f"{where}: {value!r} is no {kind}"]
     if (fields := kserve_model(kind)) is None:  # Kubernetes' own: checked below

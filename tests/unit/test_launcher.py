@@ -1,4 +1,4 @@
-"""The tritonserver command, with a shell script in Triton's place."""
+"""The tritonserver command, with a small program in Triton's place."""
 
 import contextlib
 import errno
@@ -7,36 +7,46 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from serving import flags, launcher, wheel
 from tests.conftest import PROJECT
 
-FAKE = """#!/bin/sh
-echo "$@"
-exit 3
-"""
+
+def program(path, like):
+    """A copy of a small ELF binary of this machine, under another name."""
+    source = shutil.which(like)
+    assert source
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(source).resolve(), path)
+    return path
+
+
+def script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def launch(binary, *arguments, **environment):
+    """The launcher with this tritonserver on PATH; it ends by itself."""
+    environment = {**os.environ, "PATH": f"{binary.parent}{os.pathsep}{os.environ['PATH']}", **environment}
+    command = [sys.executable, "-m", "serving.launcher", *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
-def fake(tmp_path):
-    script = tmp_path / "tritonserver"
-    script.write_text(FAKE)
-    script.chmod(0o755)
-    return script
+def no_container(monkeypatch, tmp_path):
+    monkeypatch.setattr(launcher, "CONTAINER_BINARY", tmp_path / "none")
 
 
-def launch(fake, *arguments):
-    environment = {**os.environ, "PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "serving.launcher", *arguments]
-    return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-def test_installed_triton_gets_every_flag_and_its_exit_code_comes_back(fake):
-    with launch(fake, "--model-repository", "x", "--http-address=0.0.0.0") as process:
-        output, _ = process.communicate(timeout=30)
-    *arguments, http, grpc = output.split()
+def test_installed_triton_gets_every_flag(tmp_path):
+    echo = program(tmp_path / "tritonserver", "echo")
+    result = launch(echo, "--model-repository", "x", "--http-address=0.0.0.0")
+    *arguments, http, grpc = result.stdout.split()
     assert arguments == [
         "--model-repository",
         "x",
@@ -51,15 +61,80 @@ def test_installed_triton_gets_every_flag_and_its_exit_code_comes_back(fake):
     assert http.startswith(f"--http-restricted-api={restricted}")
     assert grpc.startswith(f"--grpc-restricted-protocol={restricted}")
     assert len(http.rpartition("=")[2]) > 40
-    assert process.returncode == 3
+    assert result.returncode == 0
 
 
-def test_does_not_find_itself(fake, monkeypatch):
-    monkeypatch.setattr(launcher, "CONTAINER_BINARY", fake.parent / "none")
-    monkeypatch.setattr(sys, "argv", [str(fake)])
-    assert launcher.find_installed(str(fake.parent)) is None
-    monkeypatch.setattr(sys, "argv", ["elsewhere"])
-    assert launcher.find_installed(str(fake.parent)) == fake
+def test_the_servers_exit_code_comes_back(tmp_path):
+    assert launch(program(tmp_path / "tritonserver", "ls"), "--model-repository", "x").returncode == 2  # no such option
+
+
+PYENV_SHIM = """#!/usr/bin/env bash
+set -e
+program="${0##*/}"
+exec "/root/.pyenv/libexec/pyenv" exec "$program" "$@"
+"""
+CONSOLE_SCRIPT = """#!/other/checkout/.venv/bin/python
+import sys
+from serving.launcher import main
+if __name__ == '__main__':
+    sys.exit(main())
+"""
+
+
+def no_triton(path):
+    """What lies where PATH leads to, and is not Triton."""
+    return {
+        "a shim of pyenv": lambda: script(path, PYENV_SHIM),
+        "another checkout's command": lambda: script(path, CONSOLE_SCRIPT),
+        "a link to it": lambda: path.symlink_to(
+            script(path.parent.parent / "checkout/bin/tritonserver", CONSOLE_SCRIPT)
+        ),
+        "this environment's command": lambda: path.symlink_to(Path(sys.executable).parent / "tritonserver"),
+        "a link to a manager's one binary": lambda: path.symlink_to(program(path.parent.parent / "bin/mise", "true")),
+        "a directory": path.mkdir,
+        "not executable": lambda: program(path, "true").chmod(0o644),
+        "empty": lambda: script(path, ""),
+        "a broken link": lambda: path.symlink_to("nowhere"),
+    }
+
+
+@pytest.mark.parametrize("kind", no_triton(Path()))
+def test_what_is_called_tritonserver_and_is_not(kind, tmp_path, no_container):
+    """It is passed over, and the next one on PATH is found."""
+    first = tmp_path / "first" / "tritonserver"
+    first.parent.mkdir()
+    no_triton(first)[kind]()
+    assert launcher.find_installed(str(first.parent)) is None
+    real = program(tmp_path / "second" / "tritonserver", "true")
+    assert launcher.find_installed(os.pathsep.join(["", str(first.parent), str(real.parent)])) == real
+
+
+def test_a_link_to_triton_is_triton(tmp_path, no_container):
+    link = tmp_path / "bin" / "tritonserver"
+    link.parent.mkdir()
+    link.symlink_to(program(tmp_path / "opt" / "tritonserver-2.60", "true"))
+    assert launcher.find_installed(str(link.parent)) == link
+
+
+def test_the_containers_comes_first(tmp_path, monkeypatch):
+    container = program(tmp_path / "opt" / "tritonserver", "true")
+    monkeypatch.setattr(launcher, "CONTAINER_BINARY", container)
+    other = program(tmp_path / "bin" / "tritonserver", "true")
+    assert launcher.find_installed(str(other.parent)) == container
+
+
+def test_a_launcher_that_is_started_as_triton_says_so(tmp_path):
+    """Whatever leads back in the end: one launcher more, and an error."""
+    code = (
+        "import sys; from pathlib import Path; from serving import launcher; "
+        "launcher.is_triton = Path.is_file; "
+        f"launcher.CONTAINER_BINARY = Path({str(tmp_path / 'tritonserver')!r}); sys.exit(launcher.main())"
+    )
+    back = script(tmp_path / "tritonserver", f'#!/bin/sh\necho started\nexec {sys.executable} -c "{code}"\n')
+    result = subprocess.run([back], cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert result.stdout == "started\nstarted\n"
+    assert f"tritonserver: {back} was started as Triton and led back to CocoER's own" in result.stderr
 
 
 @contextlib.contextmanager
@@ -78,7 +153,7 @@ def forwarding_to(on_term):
 def test_signals_reach_the_child():
     with forwarding_to("exit 7") as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 7
+        assert process.wait(timeout=300) == 7
 
 
 def test_child_does_not_outlive_a_killed_launcher():

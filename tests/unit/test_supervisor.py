@@ -7,18 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from serving import supervisor
 from serving.supervisor import GAVE_UP, Supervisor, stubs
+from tests.waiting import until
 
 SERVER = """
 import os, signal, subprocess, sys, time
 stub, starts = sys.argv[1:3]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0) if len(sys.argv) > 3 else None)
-child = subprocess.Popen([stub, "30", "/models/head_encoder/1/model.onnx"][:2])
+child = subprocess.Popen([stub, "600", "/models/head_encoder/1/model.onnx"][:2])
 with open(starts, "a") as file:
     file.write(f"{os.getpid()} {child.pid}\\n")
 while True:
@@ -27,10 +27,16 @@ while True:
 
 
 @pytest.fixture
-def command(tmp_path):
+def stub(tmp_path):
+    """A program that only sleeps, by the name of Triton's."""
+    sleep = shutil.which("sleep")
+    assert sleep
+    return shutil.copy(sleep, tmp_path / "triton_python_backend_stub")
+
+
+@pytest.fixture
+def command(tmp_path, stub):
     """A server that never looks after its child, and notes each start."""
-    stub = tmp_path / "triton_python_backend_stub"
-    shutil.copy(shutil.which("sleep"), stub)
     (tmp_path / "starts").touch()
     return [sys.executable, "-c", SERVER, str(stub), str(tmp_path / "starts")]
 
@@ -47,12 +53,12 @@ def quick(monkeypatch):
 
 def started(tmp_path, count):
     """Pids of server and stub at each start, once there are so many."""
-    for _ in range(200):
-        lines = (tmp_path / "starts").read_text().splitlines()
-        if len(lines) >= count:
-            return [tuple(map(int, line.split())) for line in lines]
-        time.sleep(0.05)
-    raise AssertionError(f"{count} starts expected: {lines}")
+
+    def lines():
+        return (tmp_path / "starts").read_text().splitlines()
+
+    until(lambda: len(lines()) >= count)
+    return [tuple(map(int, line.split())) for line in lines()]
 
 
 def alive(pid):
@@ -100,16 +106,15 @@ def test_a_server_that_ends_itself_is_not_started_again(code):
     assert Supervisor([sys.executable, "-c", f"import sys; sys.exit({code})"], os.environ).run() == code
 
 
-def test_a_stub_that_its_server_ends_is_none_of_our_business(tmp_path):
+def test_a_stub_that_its_server_ends_is_none_of_our_business(stub, monkeypatch):
     """Loading and unloading models ends stubs all the time; Triton waits for those."""
+    monkeypatch.setattr(supervisor, "POLL", 0.2)  # a busy machine may keep the script from waiting for a while
     script = (
         "import subprocess, sys, time\n"
-        "for _ in range(5):\n"
+        "for _ in range(10):\n"
         "    child = subprocess.Popen([sys.argv[1], '9'])\n"
         "    time.sleep(0.1); child.kill(); child.wait()\n"
     )
-    stub = tmp_path / "triton_python_backend_stub"
-    shutil.copy(shutil.which("sleep"), stub)
     assert Supervisor([sys.executable, "-c", script, str(stub)], os.environ).run() == 0
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
-Arrays = list[np.ndarray]
+Arrays = list[np.ndarray[Any, Any]]
 
 
 def session_options(config: dict[str, Any]) -> ort.SessionOptions:
@@ -106,7 +106,7 @@ class TritonPythonModel:
     def _run(self, feed: Arrays) -> Arrays:
         batch = len(feed[0])
         if not self.batched or not self.run_batch or batch <= self.run_batch:
-            return self.session.run(self.outputs, dict(zip(self.inputs, feed)))
+            return list(self.session.run(self.outputs, dict(zip(self.inputs, feed))))
         starts = range(0, batch, self.run_batch)
         parts = [
             self.session.run(self.outputs, {n: x[i : i + self.run_batch] for n, x in zip(self.inputs, feed)})
