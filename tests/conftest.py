@@ -31,8 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each test by its directory, run the slow ones last, and leave out the full set unless it is asked for."""
-    kinds = ("unit", "parity", "serving")
+    """Mark each test by its directory, and run last what waits longest for its builds; leave out the full set unless it is asked for."""
+    kinds = ("unit", "serving", "parity")
     for item in items:
         kind = item.path.parent.name
         assert kind in kinds, f"{item.path}: tests lie in tests/unit, tests/parity or tests/serving"

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from cocoer.checkpoints.loader import load_checkpoint
 from serving.server import TritonServer
 from tests import golden as gold
 from tests.conftest import SAMPLE, run_python
@@ -11,7 +13,7 @@ from tests.serving.test_served import check_result
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
-def test_from_the_command_line(seed, full_repositories, golden, tmp_path):
+def test_from_the_command_line(seed, checkpoints, full_repositories, golden, tmp_path):
     boxes = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in gold.person_rows(golden(seed))]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     with TritonServer(full_repositories(seed), tmp_path / "log") as server:
@@ -21,3 +23,7 @@ def test_from_the_command_line(seed, full_repositories, golden, tmp_path):
     result = json.loads(run.stdout)
     check_result(result, golden(seed))
     assert result["model"]["weights"].startswith(f"synthetic seed {seed} (")
+    logits = gold.refined_logits(load_checkpoint(checkpoints(seed)).tensors, golden(seed))
+    for person, levels in zip(result["persons"], logits):
+        for refined, level in zip(person["refined"].values(), levels):
+            np.testing.assert_allclose(refined, 1 / (1 + np.exp(-level.astype(np.float64))), atol=5e-4)
