@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each test by its directory, and run last what waits longest for its builds; leave out the full set unless it is asked for."""
+    """Mark each test by its directory, run last what waits longest for builds, and leave out the full set unasked."""
     kinds = ("unit", "serving", "parity")
     for item in items:
         kind = item.path.parent.name

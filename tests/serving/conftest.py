@@ -1,4 +1,4 @@
-"""One real server for these tests (the tiny CocoER, SCRFD), and a second one for what differs with OpenCV's detector."""
+"""One real server for these tests (tiny CocoER, SCRFD), and a second one for what differs with OpenCV's detector."""
 
 from __future__ import annotations
 
