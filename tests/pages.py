@@ -11,12 +11,13 @@ from tests.builds import PROJECT
 
 GUIDES = ("README.md", *sorted(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md")))
 """Pages whose blocks are run."""
-PAGES = (*GUIDES, "CONTRIBUTING.md", "CHANGELOG.md", "checkpoints/README.md", "examples/README.md", "client/README.md")
+FOLDERS = ("benchmarks", "checkpoints", "client", "examples")
+PAGES = (*GUIDES, "CONTRIBUTING.md", "CHANGELOG.md", *(f"{folder}/README.md" for folder in FOLDERS))
 
 RUN = ("bash", "python")
 LANGUAGES = (*RUN, "json", "console", "bibtex", "text", "")
-"""``text`` is what the block before it prints. ``console`` needs a GPU, Docker, a cluster or the network, and is not run;
-blocks without a language are for people."""
+"""``text`` is what the block before it prints. ``console`` is not run: it needs a GPU, Docker, a cluster, the network or
+much time. Blocks without a language are for people."""
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -94,7 +95,7 @@ _NORMAL = (
 
 
 def normal(text: str) -> str:
-    """Without what depends on weights and machine: which labels and how many, the order of the levels, decimals, seconds.
+    """Without what depends on weights and machine: which labels and how many, the levels' order, decimals, seconds.
 
     >>> normal("1 ('anger', 'doubt / confusion') 0.25 head-level > body-level")
     '1 LABELS NUMBER LEVEL > LEVEL'
