@@ -35,14 +35,18 @@ ELSEWHERE = "docs/operations.md"
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory, checkpoints, repositories):
-    """The project's files, this environment as ``.venv``, weights in ``checkpoints/``, their engines, a user's data."""
+    """The project's files, this environment as ``.venv``, weights in ``checkpoints/``, their models, a user's data.
+
+    As after ``make demo`` in a fresh clone there are no detectors, so that OpenCV finds the person the pages show.
+    """
     target = tmp_path_factory.mktemp("clone")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     for name in filter(lambda name: (PROJECT / name).is_file(), listed.stdout.splitlines()):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, target / name)
-    shutil.copytree(checkpoints(1), target / "checkpoints", copy_function=os.link, dirs_exist_ok=True)
+    ignore = shutil.ignore_patterns("insightface")
+    shutil.copytree(checkpoints(1), target / "checkpoints", copy_function=os.link, dirs_exist_ok=True, ignore=ignore)
     for engine in repositories(1).rglob("1/*"):
         if engine.suffix in (".onnx", ".json"):
             link = target / "model_repository" / engine.relative_to(repositories(1))
