@@ -16,8 +16,8 @@ PAGES = (*GUIDES, "CONTRIBUTING.md", "CHANGELOG.md", *(f"{folder}/README.md" for
 
 RUN = ("bash", "python")
 LANGUAGES = (*RUN, "json", "console", "bibtex", "text", "")
-"""``text`` is what the block before it prints. ``console`` is not run: it needs a GPU, Docker, a cluster, the network or
-much time. Blocks without a language are for people."""
+"""``text`` is what the block before it prints. ``console`` is not run: it needs a GPU, Docker, a cluster or the
+network, or takes long. Blocks without a language are for people."""
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
