@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 from dataclasses import dataclass
 
@@ -39,6 +40,10 @@ class Block:
 
 def read(page: str) -> str:
     return (PROJECT / page).read_text()
+
+
+SCHEMA = json.loads(read("docs/result.schema.json"))
+"""RESULT's JSON Schema."""
 
 
 def blocks(page: str) -> list[Block]:

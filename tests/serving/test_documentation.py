@@ -24,8 +24,7 @@ from cocoer.labels import EMOTIC_LABELS
 from cocoer_client.drawing.release_style import GREEN
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE
-from tests.pages import GUIDES, RUN, Block, blocks, difference
-from tests.serving.conftest import SCHEMA
+from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
 
 SERVE = "tritonserver --model-repository model_repository"

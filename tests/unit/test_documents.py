@@ -20,11 +20,9 @@ import yaml
 
 from cocoer import __version__
 from export.arguments import check_usage, parse_args
-from export.models.specs import DETECTION, RECOGNITION
 from tests import pages
 from tests.builds import PROJECT
-from tests.pages import GUIDES, LANGUAGES, PAGES, blocks, code_spans, links, prose, read
-from tests.serving.conftest import SCHEMA
+from tests.pages import GUIDES, LANGUAGES, PAGES, SCHEMA, blocks, code_spans, links, prose, read
 from tools import graph
 
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
@@ -40,6 +38,7 @@ COMMANDS = {
     "benchmarks/accuracy.py": "benchmarks/accuracy.py",
     "cocoer.checkpoints.synthetic": "cocoer/checkpoints/synthetic.py",
     "export.detectors.synthetic": "export/detectors/synthetic.py",
+    "cocoer_client.schema": "client/cocoer_client/schema.py",
 }
 """How the pages call a command of ours -> its file."""
 OTHERS = {
@@ -171,7 +170,7 @@ def lines_of_blocks():
 @pytest.mark.parametrize(("page", "line"), lines_of_blocks())
 def test_commands_are_right_as_far_as_one_sees(page, line):
     """Options exist and go together; files and targets exist."""
-    program, *arguments = shlex.split(line)
+    program, *arguments = shlex.split(line, comments=True)
     name = arguments[1] if program == "python" and arguments[0] == "-m" else (arguments or [""])[0]
     if program in COMMANDS:
         assert options_in(line) <= options_of(COMMANDS[program])
@@ -192,7 +191,8 @@ def test_commands_are_right_as_far_as_one_sees(page, line):
         assert (PROJECT / arguments[arguments.index("-f") + 1]).is_file()
     elif program == "pip":
         assert arguments[0] == "install"
-        assert (PROJECT / arguments[1].partition("[")[0] / "pyproject.toml").is_file()
+        what = arguments[1].partition("[")[0]
+        assert what == "cocoer-client" or (PROJECT / what / "pyproject.toml").is_file()
     else:
         assert program in ("source", "tritonserver", "openssl", "printf")
 
@@ -286,7 +286,8 @@ def test_the_schema_describes_and_refuses():
 
 def test_the_drawn_graph_is_the_served_one():
     assert (PROJECT / "docs" / "graph.svg").read_text() == graph.svg()
-    assert {step.model for ensemble in (DETECTION, RECOGNITION) for step in ensemble.steps} == set(graph.PLACES)
+    ensembles = [read(f"model_repository/{name}/config.pbtxt") for name in ("detection", "recognition")]
+    assert {name for config in ensembles for name in re.findall(r'model_name: "(\w+)"', config)} == set(graph.PLACES)
     assert doctest.testmod(graph).failed == 0
 
 
