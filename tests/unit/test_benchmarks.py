@@ -138,6 +138,15 @@ def test_readme_shows_the_committed_report():
     assert shown == readme_section(json.loads((README_RESULTS / "report.json").read_text()))
 
 
+def test_readme_section():
+    begin, machine, empty, latency, throughput, rest, end = readme_section(REPORT).splitlines()
+    assert (begin, empty, end) == (BEGIN, "", END)
+    assert machine.startswith("Some CPU @ 2 GHz, 2 cores")
+    assert "12.0 times as fast for one person with boxes given (100 ms), 16.0 times for four (250 ms)" in latency
+    assert "9.5 images/s at concurrency 4, 95% of the same models called in-process; INT8, opt-in, 2.0" in throughput
+    assert "1.48 GB of memory, 8.0 s from start to ready; 9 of 11 targets met" in rest
+
+
 def test_markdown():
     text = to_markdown(REPORT)
     assert "| latency, 4 persons with boxes given (times faster) | 16.00 | >= 25 | missed |" in text
