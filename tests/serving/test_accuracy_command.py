@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from cocoer_client import CocoerClient
 from tests.conftest import SAMPLE, run_python
-from tests.unit.test_accuracy import HEADER, person
+from tests.unit.test_accuracy import HEADER, image, person
 
 COMMAND = "benchmarks/accuracy.py"
 BODY, HEAD = [84, 20, 363, 512], [177, 67, 270, 160]
@@ -25,8 +25,8 @@ def emotic(tmp_path_factory):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     entries, rows = [], []
-    with Image.open(SAMPLE) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    with Image.open(SAMPLE) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
     for index in range(8):
         changed = np.clip(pixels * rng.uniform(0.5, 1.4, 3), 0, 255).astype(np.uint8)
         Image.fromarray(changed).save(folder / f"{index}.png")
