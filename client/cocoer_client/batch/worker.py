@@ -81,6 +81,7 @@ def read(path: str) -> bytes:
     """
     try:
         with fsspec.open(path, "rb") as file:
-            return file.read()
+            content: bytes = file.read()
+            return content
     except (OSError, ValueError, ImportError) as error:
         raise InvalidInput(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
