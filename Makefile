@@ -10,7 +10,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test fuzz soak lint bench gpu-report lock audit clean
+.PHONY: help setup setup-batch setup-dev demo engines serve test test-pythons fuzz soak lint bench gpu-report lock audit clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ serve: engines  ## Serve model_repository on this machine until Ctrl-C
 
 test: setup-dev  ## All tests, with a real server
 	$(RUN) -m pytest
+
+test-pythons: setup-dev  ## The client's wheel in each Python 3.10 to 3.14 that is there, with the newest of what it needs
+	CLIENT_PYTHONS="3.10 3.11 3.12 3.13 3.14" $(RUN) -m pytest -v -rs tests/serving/test_client_wheel.py
 
 lint: setup-dev  ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -27,7 +27,7 @@ CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 """gRPC's options of a connection."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+FIRST_PAUSE, MAX_PAUSE = 0.2, 2.0
 """Seconds before the first and, growing, before later tries."""
 
 
@@ -165,7 +165,7 @@ class Call:
 def backoff(retries: int) -> list[float]:
     """Pauses before each next try, in seconds, doubled each time and scattered."""
     # Scattered, so that those who were refused together don't come back together.
-    return [min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0) for attempt in range(retries)]
+    return [min(FIRST_PAUSE * 2**attempt, MAX_PAUSE) * random.uniform(0.5, 1.0) for attempt in range(retries)]
 
 
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -128,20 +127,27 @@ class TestBatches:
 
 class TestInOrder:
     def test_order_is_kept_and_work_overlaps(self):
+        """Four at once, of which the first ends last."""
         running, maximum, lock = 0, 0, threading.Lock()
+        all_four, others_done = threading.Barrier(4, timeout=60), threading.Event()
 
         def work(number):
             nonlocal running, maximum
             with lock:
                 running += 1
                 maximum = max(maximum, running)
-            time.sleep(0.05 if number % 3 == 0 else 0.005)
+            if number < 4:
+                all_four.wait()
+            if number == 0:
+                assert others_done.wait(60)
+            if number == 4:  # begun where one of the four has ended
+                others_done.set()
             with lock:
                 running -= 1
             return number
 
         assert list(in_order(work, range(20), workers=4)) == list(range(20))
-        assert 2 <= maximum <= 4
+        assert maximum == 4
 
     def test_no_more_is_taken_than_there_is_room_for(self):
         taken = []

@@ -17,7 +17,7 @@ from cocoer_client.drawing.layout import Rect, columns, place, place_badge
 from cocoer_client.drawing.panel import GROUND, Panel, badge_size, draw_badge
 from cocoer_client.drawing.shapes import dash, fill, rounded
 
-SMALLEST_SIDE = 480
+MIN_SIDE = 480
 """Images whose shorter side is below this are enlarged by a whole factor."""
 # Okabe and Ito's colours, told apart by the colour-blind too, less those too dark on a dark panel; one per person.
 # After seven persons they come again with dashed boxes; the numbers tell apart what colours can't.
@@ -101,8 +101,8 @@ def _draw_figures(canvas: Image.Image, figures: Sequence[Figure]) -> list[Rect]:
 
 
 def _enlarge(image: Image.Image) -> Image.Image:
-    """A copy whose shorter side is at least ``SMALLEST_SIDE``, unless its longer side would grow past 4,096."""
-    wanted = -(-SMALLEST_SIDE // min(image.size))
+    """A copy whose shorter side is at least ``MIN_SIDE``, unless its longer side would grow past 4,096."""
+    wanted = -(-MIN_SIDE // min(image.size))
     factor = max(1, min(wanted, 4096 // max(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
 

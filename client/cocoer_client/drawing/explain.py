@@ -90,7 +90,7 @@ def _person(image: Image.Image, person: Mapping[str, Any], index: int, labels: S
         "pseudo": [row["label"] for row in rows if row["pseudo"]],
         "order": [name.removesuffix("-level") for name in person["emo_process"]],
         "losses": losses,
-        "largest_loss": max(*losses.values(), 1e-9),
+        "max_loss": max(*losses.values(), 1e-9),
         "rows": sorted(rows, key=lambda row: -row["final"]),
         "weights": [
             {"name": name, "parts": list(person["coordination"][key].items())} for key, name in WEIGHTS.items()

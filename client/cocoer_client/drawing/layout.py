@@ -120,11 +120,11 @@ def columns(sizes: Sequence[tuple[int, int]], height: int, gap: int) -> tuple[li
     >>> columns([(20, 30), (10, 30), (20, 30)], height=80, gap=5)
     ([(5, 5), (5, 40), (30, 5)], (55, 75))
     """
-    corners, x, y, widest, tallest = [], gap, gap, 0, 0
+    corners, x, y, max_width, max_height = [], gap, gap, 0, 0
     for width, tall in sizes:
         if y > gap and y + tall + gap > height:
-            x, y, widest = x + widest + gap, gap, 0
+            x, y, max_width = x + max_width + gap, gap, 0
         corners.append((x, y))
-        y, widest = y + tall + gap, max(widest, width)
-        tallest = max(tallest, y)
-    return corners, (x + widest + gap, tallest)
+        y, max_width = y + tall + gap, max(max_width, width)
+        max_height = max(max_height, y)
+    return corners, (x + max_width + gap, max_height)

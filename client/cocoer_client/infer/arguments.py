@@ -64,7 +64,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
     )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at the most")
+    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
 
 

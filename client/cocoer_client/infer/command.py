@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-# gRPC's own remarks would stand before our one line.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-from cocoer_client.client import CocoerClient  # noqa: E402
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, thresholds_of  # noqa: E402
-from cocoer_client.connection import TLS  # noqa: E402
-from cocoer_client.drawing.explain import write_page  # noqa: E402
-from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone  # noqa: E402
-from cocoer_client.infer.arguments import parse_args  # noqa: E402
-from cocoer_client.infer.journal import Journal  # noqa: E402
-from cocoer_client.infer.names import Names  # noqa: E402
-from cocoer_client.infer.outputs import CsvFile, JsonFile, LinesFile, Stream  # noqa: E402
-from cocoer_client.infer.run import Outcome, Run  # noqa: E402
-from cocoer_client.infer.talk import Talk, Totals, complain  # noqa: E402
-from cocoer_client.inputs import read_persons  # noqa: E402
-from cocoer_client.protocol import Thresholds  # noqa: E402
-from cocoer_client.reading import warnings_of  # noqa: E402
-from cocoer_client.sources import Source, find_sources  # noqa: E402
+from cocoer_client.client import CocoerClient
+from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, silence_grpc, thresholds_of
+from cocoer_client.connection import TLS
+from cocoer_client.drawing.explain import write_page
+from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
+from cocoer_client.infer.arguments import parse_args
+from cocoer_client.infer.journal import Journal
+from cocoer_client.infer.names import Names
+from cocoer_client.infer.outputs import CsvFile, JsonFile, LinesFile, Stream
+from cocoer_client.infer.run import Outcome, Run
+from cocoer_client.infer.talk import Talk, Totals, complain
+from cocoer_client.inputs import read_persons
+from cocoer_client.protocol import Thresholds
+from cocoer_client.reading import warnings_of
+from cocoer_client.sources import Source, find_sources
 
 JOURNAL = "results.jsonl"
 
@@ -125,7 +121,9 @@ def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
     args = parse_args(argv)
+    silence_grpc()
     try:
         return run(args)
     except ServerUnavailable as error:
