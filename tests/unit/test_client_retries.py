@@ -74,6 +74,11 @@ def test_options_that_are_given_are_sent(pauses):
     assert client._client.parameters == [{"final_threshold": 0.0}]
 
 
+def test_options_that_there_are_not():
+    with pytest.raises(TypeError, match="no such option: treshold; there are final_threshold, level_threshold"):
+        client_of().infer(b"", treshold=0.5)
+
+
 def test_gives_up_when_the_time_is_over(monkeypatch):
     """On a clock of its own, on which only pauses take time."""
     now = 100.0
