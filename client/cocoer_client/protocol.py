@@ -16,6 +16,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 """The three crops that the network looks at, in its own order."""
 LEVEL_KEYS: dict[Level, Literal["head", "body", "ctx"]] = {"head": "head", "body": "body", "context": "ctx"}
 """Level -> its key among a person's labels and scores, which are named as in CocoER's release."""
+MAX_PERSONS = 512
+"""Of one image."""
 LABEL_COUNT = 26
 """Categories of EMOTIC; RESULT says which."""
 CROP_SIDE = 224

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from cocoer_client.frozen import FrozenDict
-from cocoer_client.protocol import LABEL_COUNT, Level
+from cocoer_client.protocol import LABEL_COUNT, MAX_PERSONS, Level
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -46,8 +46,6 @@ Frozen = Annotated[Mapping[Key, Value], AfterValidator(FrozenDict)]
 Chosen = Annotated[tuple[str, ...], Field(json_schema_extra={"uniqueItems": True})]
 LevelName = Literal["head-level", "body-level", "context-level"]
 Stage = Annotated[str, one_of("decode", "letterbox", "detection", "match", "windows", "recognition", "result")]
-
-
 CORNERS = "x1, y1, x2, y2 in pixels of the upright image, inside it; x2 and y2 are one past the last pixel."
 
 
@@ -169,7 +167,7 @@ class Result(Part):
     """What the server found in one image."""
 
     image: ImageSize
-    persons: tuple[Person, ...] = Field(max_length=512)
+    persons: tuple[Person, ...] = Field(max_length=MAX_PERSONS)
     labels: tuple[str, ...] = described(
         "The 26 EMOTIC categories, in the order of every list of probabilities.",
         min_length=LABEL_COUNT,
