@@ -17,7 +17,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-full fuzz soak lint format bench gpu-report \
+.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-pythons test-full fuzz soak lint format bench gpu-report \
 	lock audit clean
 
 help:  ## List the targets and variables
@@ -71,6 +71,9 @@ test: setup-dev  ## All tests, with real servers
 
 test-unit: setup-dev  ## The tests that need neither a server nor the network, in two processes
 	$(RUN) -m pytest tests/unit -n 2
+
+test-pythons: setup-dev  ## The client's wheel in each Python 3.10 to 3.14 that is there, with the newest of what it needs
+	CLIENT_PYTHONS="3.10 3.11 3.12 3.13 3.14" $(RUN) -m pytest -v -rs tests/serving/test_client_wheel.py
 
 test-full: setup-dev  ## All tests, at full size where make test takes the smaller form
 	$(RUN) -m pytest --full

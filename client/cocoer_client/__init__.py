@@ -1,4 +1,10 @@
-"""Client of the CocoER server: ``CocoerClient``, ``AsyncCocoerClient``, and the command ``client/infer.py``."""
+"""Client of the CocoER server: ``CocoerClient``, ``AsyncCocoerClient``, and what they give and raise.
+
+The library: ``client`` and ``aio`` on ``connection`` (a call, its retries), ``inputs`` (images and boxes to tensors),
+``batches`` (several images), ``results`` (RESULT, and its ``schema``), ``errors``, ``protocol`` (the served model's
+names and limits). The folders ``infer``, ``batch``, ``drawing`` and ``video`` are the commands'; the library imports
+none of them.
+"""
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.client import CocoerClient

@@ -10,24 +10,21 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as grpcaio
 from tritonclient.utils import InferenceServerException
 
-from cocoer_client.connection import (
-    Attempts,
-    BaseClient,
-    as_outcome,
-    batch_inputs,
-    given_parameters,
-    prepare_batch,
-    results_of,
-)
-from cocoer_client.errors import MODEL, CocoerError, InvalidRequest
-from cocoer_client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
+from cocoer_client.batches import Batch, Request, as_result
+from cocoer_client.connection import BaseClient
+from cocoer_client.errors import CocoerError
+from cocoer_client.inputs import BoxPair, ImageLike, encode_image, image_inputs
+from cocoer_client.protocol import Options
 from cocoer_client.results import Result
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 
 class AsyncCocoerClient(BaseClient):
@@ -38,7 +35,7 @@ class AsyncCocoerClient(BaseClient):
 
     transport = grpcaio.InferenceServerClient
 
-    async def __aenter__(self) -> AsyncCocoerClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -52,47 +49,41 @@ class AsyncCocoerClient(BaseClient):
 
     async def check_ready(self) -> None:
         """As ``CocoerClient.check_ready``."""
-        try:
-            ready = await self._client.is_model_ready(MODEL, headers=self.headers, client_timeout=self.timeout)
-        except InferenceServerException as error:
-            raise self.translate(error) from error
-        if not ready:
-            raise self.not_ready()
+        with self.translated():
+            ready = await self._client.is_model_ready(**self.readiness())
+        self.require_ready(ready)
 
-    async def infer(self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Any) -> Result:
-        """As ``CocoerClient.infer``, with the same options."""
-        return Result.from_raw(await self.infer_raw(image, persons, **options))
+    async def infer(
+        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
+    ) -> Result:
+        """As ``CocoerClient.infer``."""
+        return as_result(await self.infer_raw(image, persons, **options))
 
     async def infer_raw(
-        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Any
+        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
     ) -> dict[str, Any]:
         """As ``CocoerClient.infer_raw``."""
-        rows = None if persons is None else [persons_rows(persons)]
-        inputs = request_inputs([await asyncio.to_thread(encode_image, image)], rows)
-        return (await self._ask(inputs, options))[0]
+        encoded = await asyncio.to_thread(encode_image, image)
+        return (await self._ask(image_inputs(encoded, persons), options))[0]
 
     async def infer_batch(
         self,
         images: Sequence[ImageLike],
         persons: Sequence[Sequence[BoxPair] | None] | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Result | CocoerError]:
         """As ``CocoerClient.infer_batch``; its requests go out together."""
-        requests, failed = await asyncio.to_thread(prepare_batch, images, persons)
-        outcomes: dict[int, Result | CocoerError] = dict(failed)
+        batch = await asyncio.to_thread(Batch, images, persons)
 
-        async def ask(request: list[Any]) -> None:
-            try:
-                raws = await self._ask(batch_inputs(request), options)
-                outcomes.update({one.index: as_outcome(raw) for one, raw in zip(request, raws)})
-            except InvalidRequest as error:
-                outcomes.update({one.index: error for one in request})
+        async def ask(request: Request) -> None:
+            with batch.asking(request):
+                batch.answered(request, await self._ask(request.inputs(), options))
 
-        await asyncio.gather(*map(ask, requests))
-        return [outcomes[index] for index in range(len(images))]
+        await asyncio.gather(*map(ask, batch.requests))
+        return batch.outcomes()
 
     async def infer_many(
-        self, images: Iterable[ImageLike], concurrency: int = 4, **options: Any
+        self, images: Iterable[ImageLike], concurrency: int = 4, **options: Unpack[Options]
     ) -> AsyncIterator[Result | CocoerError]:
         """As ``CocoerClient.infer_many``."""
 
@@ -116,12 +107,10 @@ class AsyncCocoerClient(BaseClient):
 
     async def _ask(self, inputs: list[grpcclient.InferInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """As ``CocoerClient._ask``."""
-        parameters = given_parameters(options)
-        attempts = Attempts(self.timeout, self.retries)
+        call = self.call(inputs, options)
         while True:
             try:
-                response = await self._client.infer(MODEL, inputs, **self.call(attempts.left, parameters))
-                return results_of(response)
+                return self.decode(await self._client.infer(**call.arguments()))
             except InferenceServerException as error:
-                pause = attempts.pause_after(self.translate(error))
+                pause = call.pause_after(error)
             await asyncio.sleep(pause)

@@ -10,24 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from cocoer_client.connection import (
-    Attempts,
-    BaseClient,
-    as_outcome,
-    batch_inputs,
-    given_parameters,
-    prepare_batch,
-    results_of,
-)
-from cocoer_client.errors import MODEL, CocoerError, InvalidRequest
-from cocoer_client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
+from cocoer_client.batches import Batch, as_result
+from cocoer_client.connection import BaseClient
+from cocoer_client.errors import CocoerError
+from cocoer_client.inputs import BoxPair, ImageLike, encode_image, image_inputs
 from cocoer_client.ordered import in_order
+from cocoer_client.protocol import Options
 from cocoer_client.results import Result
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 
 class CocoerClient(BaseClient):
@@ -39,7 +36,7 @@ class CocoerClient(BaseClient):
 
     transport = grpcclient.InferenceServerClient
 
-    def __enter__(self) -> CocoerClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -53,55 +50,38 @@ class CocoerClient(BaseClient):
 
     def check_ready(self) -> None:
         """Raise ``ServerUnavailable`` unless the server is there and its model is ready."""
-        try:
-            ready = self._client.is_model_ready(MODEL, headers=self.headers, client_timeout=self.timeout)
-        except InferenceServerException as error:
-            raise self.translate(error) from error
-        if not ready:
-            raise self.not_ready()
+        with self.translated():
+            ready = self._client.is_model_ready(**self.readiness())
+        self.require_ready(ready)
 
-    def infer(
-        self,
-        image: ImageLike,
-        persons: Sequence[BoxPair] | None = None,
-        *,
-        final_threshold: float | None = None,
-        level_threshold: float | None = None,
-        min_score: float | None = None,
-        timing: bool = False,
-    ) -> Result:
+    def infer(self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]) -> Result:
         """Recognise the emotions of the persons in one image.
 
         Args:
             image: bytes of a file, its path, a NumPy array or a Pillow image; see ``ImageLike``.
             persons: their boxes, in pixels; None: the server detects them.
-            final_threshold, level_threshold: probabilities above which a label is listed; None: the server's
-                (0.26, 0.6).
-            min_score: smallest detection score; None: the server's (0.5).
-            timing: have the server add ``timing_ms``, the milliseconds of each stage.
+            **options: ``final_threshold`` and ``level_threshold``, probabilities above which a label is listed (the
+                server's: 0.26, 0.6); ``min_score``, above which a detection counts (the server's: 0.5); ``timing``,
+                to have the server add ``timing_ms``, the milliseconds of each stage.
 
         Raises:
             InvalidInput, ServerUnavailable (ServerBusy), RequestTimeout, InvalidRequest, ServerError: see
                 ``cocoer_client.errors``.
+            TypeError: an option that there is not.
         """
-        options = {
-            "final_threshold": final_threshold,
-            "level_threshold": level_threshold,
-            "min_score": min_score,
-            "timing": timing,
-        }
-        return Result.from_raw(self.infer_raw(image, persons, **options))
+        return as_result(self.infer_raw(image, persons, **options))
 
-    def infer_raw(self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Any) -> dict[str, Any]:
+    def infer_raw(
+        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
+    ) -> dict[str, Any]:
         """As ``infer``; RESULT as the server sent it (docs/result.md)."""
-        rows = None if persons is None else [persons_rows(persons)]
-        return self._ask(request_inputs([encode_image(image)], rows), options)[0]
+        return self._ask(image_inputs(encode_image(image), persons), options)[0]
 
     def infer_batch(
         self,
         images: Sequence[ImageLike],
         persons: Sequence[Sequence[BoxPair] | None] | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Result | CocoerError]:
         """Several images in as few requests as hold them, one after the other; what fails, fails alone.
 
@@ -116,19 +96,14 @@ class CocoerClient(BaseClient):
         Raises:
             ServerUnavailable, RequestTimeout, ServerError: a whole request failed.
         """
-        requests, failed = prepare_batch(images, persons)
-        outcomes: dict[int, Result | CocoerError] = dict(failed)
-        for request in requests:
-            try:
-                raws = self._ask(batch_inputs(request), options)
-                outcomes |= {one.index: as_outcome(raw) for one, raw in zip(request, raws)}
-            except InvalidRequest as error:
-                # The only image's error, or that of an option, which is everyone's.
-                outcomes |= {one.index: error for one in request}
-        return [outcomes[index] for index in range(len(images))]
+        batch = Batch(images, persons)
+        for request in batch.requests:
+            with batch.asking(request):
+                batch.answered(request, self._ask(request.inputs(), options))
+        return batch.outcomes()
 
     def infer_many(
-        self, images: Iterable[ImageLike], concurrency: int = 4, **options: Any
+        self, images: Iterable[ImageLike], concurrency: int = 4, **options: Unpack[Options]
     ) -> Iterator[Result | CocoerError]:
         """Any number of images, several on their way at once; outcomes in the order of the images.
 
@@ -148,12 +123,10 @@ class CocoerClient(BaseClient):
 
     def _ask(self, inputs: list[grpcclient.InferInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """RESULT of each image; asks again where that is safe, until the time is over."""
-        parameters = given_parameters(options)
-        attempts = Attempts(self.timeout, self.retries)
+        call = self.call(inputs, options)
         while True:
             try:
-                response = self._client.infer(MODEL, inputs, **self.call(attempts.left, parameters))
-                return results_of(response)
+                return self.decode(self._client.infer(**call.arguments()))
             except InferenceServerException as error:
-                pause = attempts.pause_after(self.translate(error))
+                pause = call.pause_after(error)
             time.sleep(pause)

@@ -1,17 +1,37 @@
-"""What the two commands, ``infer.py`` and ``batch.py``, share: exit statuses, thresholds."""
+"""What the two commands share: exit statuses, thresholds, silence."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from typing import cast
 
 from cocoer_client.connection import given_parameters
+from cocoer_client.protocol import THRESHOLDS, Thresholds
 
 DONE, SOME_FAILED, USAGE, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses."""
-THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
-"""Request parameters that are options of both: ``--final-threshold`` and so on."""
 
 
-def thresholds_of(args: argparse.Namespace) -> dict[str, float]:
+THRESHOLD_HELP = {
+    "final_threshold": "final labels above this probability",
+    "level_threshold": "labels of a level and of V-I above this probability",
+    "min_score": "detections above this score",
+}
+
+
+def add_thresholds(parser: argparse._ActionsContainer) -> None:
+    """``--final-threshold`` and so on; what is not given is the server's."""
+    for name in THRESHOLDS:
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=float, metavar="P", help=THRESHOLD_HELP[name])
+
+
+def silence_grpc() -> None:
+    """Keep gRPC's own remarks off standard error; it looks when the first connection is made."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def thresholds_of(args: argparse.Namespace) -> Thresholds:
     """Those that are given."""
-    return given_parameters({name: getattr(args, name) for name in THRESHOLDS})
+    return cast(Thresholds, given_parameters({name: getattr(args, name) for name in THRESHOLDS}))

@@ -1,32 +1,24 @@
-"""What the synchronous and the asynchronous client share: options of a connection, calls, retries, batches."""
+"""What the synchronous and the asynchronous client share: options of a connection, calls, retries."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from cocoer_client.errors import (
-    MODEL,
-    CocoerError,
-    InvalidInput,
-    InvalidRequest,
-    ServerBusy,
-    ServerError,
-    ServerUnavailable,
-)
+from cocoer_client.errors import CocoerError, ServerUnavailable
 from cocoer_client.errors import translate as translate_error
-from cocoer_client.inputs import BoxPair, ImageLike, encode_image, persons_rows, request_inputs
-from cocoer_client.results import Result
+from cocoer_client.protocol import MODEL, OPTIONS
+from cocoer_client.results import Failure, Result
 
 CHANNEL = [
     ("grpc.max_send_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
@@ -35,12 +27,8 @@ CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 """gRPC's options of a connection."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+FIRST_PAUSE, MAX_PAUSE = 0.2, 2.0
 """Seconds before the first and, growing, before later tries."""
-MAX_BATCH = 8
-"""Images of one request: ``max_batch_size`` of the model."""
-MAX_BYTES = 256 << 20
-"""Of one request's images together; a message of gRPC ends at 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -95,111 +83,98 @@ class BaseClient:
         # gRPC allows no capitals in their names.
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         secure = tls.arguments() if tls else {}
+        # Here, rather than by the first answers in several threads at once.
+        for answer in (Result, Failure):
+            answer.model_rebuild()
         self._client = self.transport(self.url, ssl=tls is not None, channel_args=CHANNEL, **secure)
 
     def translate(self, error: InferenceServerException) -> CocoerError:
         return translate_error(error, self.url, self.timeout)
 
-    def call(self, left: float, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of an ``infer`` that may take ``left`` seconds."""
-        return {
-            "parameters": dict(parameters),
-            "headers": self.headers,
-            "client_timeout": left,
-            "timeout": int(left * 1e6),  # microseconds; past it, the server does not begin with it any more
-        }
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Around a call: its failure as an error of this package."""
+        try:
+            yield
+        except InferenceServerException as error:
+            raise self.translate(error) from error
 
-    def not_ready(self) -> ServerUnavailable:
-        return ServerUnavailable(f"the server at {self.url} is up, but its model {MODEL!r} is not ready; see its log")
+    def readiness(self) -> dict[str, Any]:
+        """Arguments of the call that asks whether the model is ready."""
+        return {"model_name": MODEL, "headers": self.headers, "client_timeout": self.timeout}
+
+    def require_ready(self, ready: bool) -> None:
+        """Raise ``ServerUnavailable`` unless that call said yes."""
+        if not ready:
+            raise ServerUnavailable(
+                f"the server at {self.url} is up, but its model {MODEL!r} is not ready; see its log"
+            )
+
+    def call(self, inputs: Sequence[grpcclient.InferInput], options: Mapping[str, Any]) -> Call:
+        """A request, with its time beginning now."""
+        return Call(self, inputs, options)
+
+    @staticmethod
+    def decode(response: Any) -> list[dict[str, Any]]:
+        """RESULT of each image of an answer."""
+        return [json.loads(text) for text in response.as_numpy("RESULT").reshape(-1)]
 
 
-class Attempts:
-    """Tries of one request within its time."""
+class Call:
+    """One request, asked again where that makes sense until its time is over.
 
-    def __init__(self, timeout: float, retries: int) -> None:
-        self.deadline = time.monotonic() + timeout
-        self.pauses = backoff(retries)
+    Args:
+        client: whose address, time and retries count.
+        inputs: its tensors.
+        options: request parameters; None is left to the server.
+
+    Raises:
+        TypeError: an option that there is not.
+    """
+
+    def __init__(self, client: BaseClient, inputs: Sequence[grpcclient.InferInput], options: Mapping[str, Any]) -> None:
+        self.client, self.inputs, self.parameters = client, inputs, given_parameters(options)
+        self.deadline = time.monotonic() + client.timeout
+        self.pauses = backoff(client.retries)
 
     @property
     def left(self) -> float:
         """Seconds."""
         return self.deadline - time.monotonic()
 
-    def pause_after(self, error: CocoerError) -> float:
-        """Seconds to wait before asking again; raises ``error`` where that makes no sense or time is over."""
+    def arguments(self) -> dict[str, Any]:
+        """Of Triton's client's ``infer``, for a try that begins now."""
+        left = self.left
+        return {
+            "model_name": MODEL,
+            "inputs": self.inputs,
+            "parameters": self.parameters,
+            "headers": self.client.headers,
+            "client_timeout": left,
+            "timeout": int(left * 1e6),  # microseconds; past it, the server does not begin with it any more
+        }
+
+    def pause_after(self, failure: InferenceServerException) -> float:
+        """Seconds to wait before asking again; raises the failure, translated, where it is final or time is over."""
+        error = self.client.translate(failure)
         if not isinstance(error, ServerUnavailable) or not self.pauses or self.pauses[0] >= self.left:
-            raise error
+            raise error from failure
         return self.pauses.pop(0)
 
 
 def backoff(retries: int) -> list[float]:
     """Pauses before each next try, in seconds, doubled each time and scattered."""
     # Scattered, so that those who were refused together don't come back together.
-    return [min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0) for attempt in range(retries)]
+    return [min(FIRST_PAUSE * 2**attempt, MAX_PAUSE) * random.uniform(0.5, 1.0) for attempt in range(retries)]
 
 
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Request parameters of those options that are given."""
+    """Request parameters of those options that are given; raises TypeError for one that there is not.
+
+    >>> given_parameters({"min_score": 0.0, "final_threshold": None, "timing": False})
+    {'min_score': 0.0}
+    """
+    if unknown := sorted(set(options) - set(OPTIONS)):
+        raise TypeError(f"no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
     # Not "in (None, False)": a threshold of 0 equals False.
     return {name: value for name, value in options.items() if value is not None and value is not False}
-
-
-def results_of(response: Any) -> list[dict[str, Any]]:
-    """RESULT of each image of a batch, decoded."""
-    return [json.loads(text) for text in response.as_numpy("RESULT").reshape(-1)]
-
-
-def as_outcome(raw: Mapping[str, Any]) -> Result | CocoerError:
-    """An image's RESULT, or the error that stands in its place."""
-    if "error" not in raw:
-        return Result.from_raw(raw)
-    code, message = raw["error"]["code"], raw["error"]["message"]
-    kind = {"INVALID_ARG": InvalidRequest, "UNAVAILABLE": ServerBusy}.get(code, ServerError)
-    return kind(message)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image of a batch, ready to send."""
-
-    index: int
-    image: bytes
-    persons: np.ndarray | None
-
-    @property
-    def rows(self) -> int | None:
-        """Number of boxes; None: to be detected. Images of one request have the same."""
-        return None if self.persons is None else len(self.persons)
-
-
-def batch_inputs(request: Sequence[Prepared]) -> list[grpcclient.InferInput]:
-    """The tensors of one of ``prepare_batch``'s requests."""
-    rows = [one.persons for one in request if one.persons is not None]
-    return request_inputs([one.image for one in request], rows or None)
-
-
-def prepare_batch(
-    images: Sequence[ImageLike], persons: Sequence[Sequence[BoxPair] | None] | None
-) -> tuple[list[list[Prepared]], dict[int, InvalidInput]]:
-    """Requests that together hold a batch, and by position the images that can't be sent.
-
-    Raises:
-        InvalidInput: ``persons`` has another length than ``images``.
-    """
-    if persons is not None and len(persons) != len(images):
-        raise InvalidInput(f"persons has {len(persons)} entries for {len(images)} images; give one, or None, for each")
-    groups: dict[int | None, list[list[Prepared]]] = {}
-    failed: dict[int, InvalidInput] = {}
-    for index, image in enumerate(images):
-        boxes = None if persons is None else persons[index]
-        try:
-            one = Prepared(index, encode_image(image), None if boxes is None else persons_rows(boxes))
-        except InvalidInput as error:
-            failed[index] = error
-            continue
-        requests = groups.setdefault(one.rows, [[]])
-        size = sum(len(other.image) for other in requests[-1])
-        if requests[-1] and (len(requests[-1]) == MAX_BATCH or size + len(one.image) > MAX_BYTES):
-            requests.append([])
-        requests[-1].append(one)
-    return [request for requests in groups.values() for request in requests], failed

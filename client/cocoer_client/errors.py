@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tritonclient.utils import InferenceServerException
 
-MODEL = "cocoer"
+from cocoer_client.protocol import MODEL
+
 BUSY = ("Exceeds maximum queue size", "short of memory", "is being started anew", "Stub process")
 """What a server that works says when it refuses a request for now."""
 HANDSHAKE = ("handshake", "certificate", "ssl", "tls")

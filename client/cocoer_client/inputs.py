@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
+import numpy.typing as npt
 import tritonclient.grpc as grpcclient
 from PIL import Image, ImageOps
 
 from cocoer_client.errors import InvalidInput
 
-ImageLike = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]", np.ndarray, Image.Image]
+Pixels = npt.NDArray[np.uint8]
+"""UINT8 [H, W, 3], RGB, unless said otherwise."""
+ImageLike = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]", Pixels, Image.Image]
 """What can be sent.
 
 bytes: an encoded JPEG, PNG, WebP or BMP. str, path: a file with one. Array: UINT8 [H, W, 3] in RGB order (OpenCV's are
 BGR: send ``array[..., ::-1]``), [H, W, 4] (alpha is dropped) or [H, W]. Pillow's images are turned by their EXIF
 orientation first, as files are by the server.
 """
+Rows = npt.NDArray[np.float32]
+"""FP32 [N, 8]: body and head of each person, as ``PERSONS``."""
 BoxPair = Mapping[str, "Sequence[float] | None"]
 """``{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}``, pixels; without a head, the server looks for it."""
 TO_BE_FOUND = (0.0, 0.0, 0.0, 0.0)
@@ -60,7 +65,7 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
+def _from_array(array: Pixels) -> Image.Image:
     if array.dtype != np.uint8:
         raise InvalidInput(f"an array must be uint8 with values from 0 to 255, got {array.dtype}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
@@ -78,7 +83,7 @@ def _as_png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def persons_rows(persons: Sequence[BoxPair]) -> np.ndarray:
+def persons_rows(persons: Sequence[BoxPair]) -> Rows:
     """``PERSONS`` FP32 [N, 8].
 
     Raises:
@@ -98,13 +103,13 @@ def persons_rows(persons: Sequence[BoxPair]) -> np.ndarray:
     return np.array(rows, dtype=np.float32).reshape(len(rows), 8)
 
 
-def _four(box: Any) -> Sequence[float]:
+def _four(box: Any) -> tuple[float, ...]:
     if len(box) != 4:
         raise ValueError("four numbers")
-    return box
+    return tuple(box)
 
 
-def request_inputs(images: Sequence[bytes], persons: Sequence[np.ndarray] | None) -> list[grpcclient.InferInput]:
+def request_inputs(images: Sequence[bytes], persons: Sequence[Rows] | None) -> list[grpcclient.InferInput]:
     """``IMAGE`` and, where boxes are given, ``PERSONS`` of a batch; ``persons`` have the same number of rows."""
     tensors = [_tensor("IMAGE", np.array([[image] for image in images], dtype=np.object_), "BYTES")]
     if persons is not None:
@@ -112,7 +117,12 @@ def request_inputs(images: Sequence[bytes], persons: Sequence[np.ndarray] | None
     return tensors
 
 
-def _tensor(name: str, array: np.ndarray, dtype: str) -> grpcclient.InferInput:
+def image_inputs(image: bytes, persons: Sequence[BoxPair] | None) -> list[grpcclient.InferInput]:
+    """The tensors of one image and, where they are given, its persons' boxes."""
+    return request_inputs([image], None if persons is None else [persons_rows(persons)])
+
+
+def _tensor(name: str, array: npt.NDArray[Any], dtype: str) -> grpcclient.InferInput:
     tensor = grpcclient.InferInput(name, list(array.shape), dtype)
     tensor.set_data_from_numpy(array)
     return tensor

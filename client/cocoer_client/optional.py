@@ -13,7 +13,7 @@ def opencv(wanted_by: str) -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise InvalidInput(f"{wanted_by} needs OpenCV: pip install opencv-python-headless") from error
+        raise InvalidInput(f"{wanted_by} needs OpenCV: pip install 'cocoer-client[video]'") from error
     return cv2
 
 
@@ -21,6 +21,4 @@ def needs(wanted_by: str, *modules: str, extra: str) -> None:
     """Raise ``InvalidInput`` unless packages are installed; ``extra`` is this package's that brings them."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        raise InvalidInput(
-            f"{wanted_by} needs {', '.join(missing)}: make setup-{extra}, or pip install '.[{extra}]' in the checkout"
-        )
+        raise InvalidInput(f"{wanted_by} needs {', '.join(missing)}: pip install 'cocoer-client[{extra}]'")

@@ -1,133 +1,241 @@
-"""RESULT as typed, immutable objects; ``to_dict`` gives the dictionary of CocoER's release."""
+"""RESULT, the server's answer for one image: the one definition of it.
+
+``Result`` and ``Failure`` are RESULT on the wire, field by field. What else speaks of RESULT is made from them: the
+JSON Schema (``schema.py``), the table of ``cocoer-batch`` (``batch/rows.py``) and that of ``cocoer-infer --csv``
+(``infer/columns.py``). A new field is added here, and named there only where it should not become a column.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import FrozenInstanceError
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+
+from cocoer_client.frozen import FrozenDict
+from cocoer_client.protocol import LABEL_COUNT, MAX_PERSONS, Level
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def one_of(*values: str) -> Any:
+    """A string that is one of these today. The schema says so; a client takes what a newer server says instead."""
+    return Field(json_schema_extra={"enum": list(values)})
+
+
+def described(text: str, **limits: Any) -> Any:
+    """A field's description, and its limits."""
+    return Field(description=text, **limits)
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """The schema of a field that is absent where a client says None."""
+    schema.pop("default", None)
+    schema |= next(kind for kind in schema.pop("anyOf") if kind != {"type": "null"})
+
+
+Pixel = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Probabilities = Annotated[tuple[Probability, ...], Field(min_length=LABEL_COUNT, max_length=LABEL_COUNT)]
+# The QP that they solve leaves them so far outside.
+Weight = Annotated[float, Field(ge=-1e-6, le=1.000001)]
+Frozen = Annotated[Mapping[Key, Value], AfterValidator(FrozenDict)]
+Chosen = Annotated[tuple[str, ...], Field(json_schema_extra={"uniqueItems": True})]
+LevelName = Literal["head-level", "body-level", "context-level"]
+Stage = Annotated[str, one_of("decode", "letterbox", "detection", "match", "windows", "recognition", "result")]
+CORNERS = "x1, y1, x2, y2 in pixels of the upright image, inside it; x2 and y2 are one past the last pixel."
 
 
 class Box(NamedTuple):
-    """x1, y1, x2, y2 in pixels of the upright image; x2 and y2 are one past the last pixel."""
+    """Corners, in pixels of the upright image; x2 and y2 are one past the last pixel."""
 
-    x1: int
-    y1: int
-    x2: int
-    y2: int
-
-
-@dataclass(frozen=True)
-class Coordination:
-    """How the method weighs the levels (CocoER, section 3); does not reach any prediction."""
-
-    lambda_w1: Mapping[str, float]
-    """Level -> weight in the QP over all levels' gradients (weights of the last layer)."""
-    lambda_b1: Mapping[str, float]
-    """The same, biases."""
-    lambda_w2: Mapping[str, float]
-    """The same as ``lambda_w1``, without the level excluded first."""
-    lambda_b2: Mapping[str, float]
-    grad_distance: float
+    x1: Pixel
+    y1: Pixel
+    x2: Pixel
+    y2: Pixel
 
 
-@dataclass(frozen=True)
-class Person:
+class Part(BaseModel):
+    """RESULT or a part of it: immutable, equal where its values are."""
+
+    # What is not defined here is refused, but by Result.from_raw. Built where first needed, which is not on import.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise FrozenInstanceError(f"results can't be changed: {type(self).__name__}.{name}")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+
+class ByLabel(Part, Mapping[str, Mapping[str, float]]):
+    """Lists of probabilities, as the server sends them: ``scores.pred``; and by label: ``scores["pred"]["peace"]``."""
+
+    _labels: tuple[str, ...] = PrivateAttr(())
+
+    def __getitem__(self, key: str) -> Mapping[str, float]:
+        """Label -> probability; raises KeyError where there is no such list."""
+        if key not in type(self).model_fields:
+            raise KeyError(key)
+        return FrozenDict(zip(self._labels, getattr(self, key), strict=True))
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(type(self).model_fields)
+
+    def __len__(self) -> int:
+        return len(type(self).model_fields)
+
+
+class Scores(ByLabel):
+    """Probabilities that the lists of labels are made from."""
+
+    pred: Probabilities
+    VI: Probabilities
+    head: Probabilities
+    body: Probabilities
+    ctx: Probabilities
+
+
+class Refined(ByLabel):
+    """The levels' probabilities after coordination."""
+
+    head: Probabilities
+    body: Probabilities
+    ctx: Probabilities
+
+
+class Coordination(Part):
+    """How the method weighs the levels against each other (CocoER, section 3); no prediction depends on it."""
+
+    lambda_w1: Frozen[Level, Weight] = described("Over all three levels, gradients of weights.", min_length=3)
+    lambda_b1: Frozen[Level, Weight] = described("The same of biases.", min_length=3)
+    lambda_w2: Frozen[Level, Weight] = described("Without the level excluded first.", min_length=2, max_length=2)
+    lambda_b2: Frozen[Level, Weight] = described("The same of biases.", min_length=2, max_length=2)
+    grad_distance: NonNegative = described("Distance between the gradients of both.")
+
+
+class Person(Part):
     """One person of an image."""
 
-    id: int
-    """From 1; of given boxes, the row + 1."""
-    body_box: Box
-    head_box: Box
-    pred: tuple[str, ...]
-    """The answer: labels above the final threshold."""
-    VI: tuple[str, ...]
-    """The vocabulary-informed head's labels; as the next three, above the level threshold."""
-    head: tuple[str, ...]
-    """A level's labels before coordination."""
-    body: tuple[str, ...]
-    ctx: tuple[str, ...]
-    emo_process: tuple[str, ...]
-    """``head-level``, ``body-level``, ``context-level`` in the order of being excluded."""
-    scores: Mapping[str, Mapping[str, float]]
-    """``pred``, ``VI``, ``head``, ``body``, ``ctx`` -> label -> probability."""
-    refined: Mapping[str, Mapping[str, float]]
-    """``head``, ``body``, ``ctx`` -> label -> probability after coordination."""
-    losses: Mapping[str, float]
-    """``head``, ``body``, ``context`` -> disagreement with the pseudo-label."""
+    id: int = described("From 1; where boxes were given, the row of PERSONS + 1.", ge=1)
+    body_box: Box = described(CORNERS)
+    head_box: Box = described(CORNERS)
+    pred: Chosen = described("The answer: labels whose final probability is above final_threshold.")
+    VI: Chosen = described("The vocabulary-informed head's labels above level_threshold.")
+    head: Chosen = described("The head level's labels above level_threshold, before coordination.")
+    body: Chosen = described("The same of the body level.")
+    ctx: Chosen = described("The same of the context level.")
+    emo_process: tuple[LevelName, ...] = described(
+        "Levels in the order of being excluded.", min_length=3, max_length=3, json_schema_extra={"uniqueItems": True}
+    )
+    scores: Scores
+    refined: Refined
+    losses: Frozen[Level, NonNegative] = described(
+        "Each level's disagreement with the pseudo-label; the largest is excluded first.", min_length=3
+    )
     coordination: Coordination
 
     def to_dict(self) -> dict[str, list[str]]:
         """The release's dictionary of one person."""
-        return {key: list(getattr(self, key)) for key in ("pred", "VI", "head", "body", "ctx", "emo_process")}
+        return {key: list(getattr(self, key)) for key in LISTS}
 
 
-@dataclass(frozen=True)
-class ModelInfo:
+class ModelInfo(Part):
     """The build that answered."""
 
     version: str
-    weights: str
-    synthetic: bool
-    """Random weights: the labels mean nothing."""
+    weights: str = described("SHA-256 of the weights, or that they are synthetic.")
+    synthetic: bool = described("Random weights: the labels mean nothing.")
     detector: str
-    channel_order: str
-    precision: str
+    channel_order: Literal["bgr", "rgb"]
+    precision: Annotated[str, one_of("fp32", "fp16", "int8")]
 
 
-@dataclass(frozen=True)
-class Result:
+class ImageSize(Part):
+    """The image, upright (turned by its EXIF orientation)."""
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class Result(Part):
     """What the server found in one image."""
 
-    width: int
-    height: int
-    persons: tuple[Person, ...]
-    labels: tuple[str, ...]
-    """The 26 categories."""
+    image: ImageSize
+    persons: tuple[Person, ...] = Field(max_length=MAX_PERSONS)
+    labels: tuple[str, ...] = described(
+        "The 26 EMOTIC categories, in the order of every list of probabilities.",
+        min_length=LABEL_COUNT,
+        max_length=LABEL_COUNT,
+        json_schema_extra={"uniqueItems": True},
+    )
     model: ModelInfo
-    timing_ms: Mapping[str, float] | None = None
-    """Stage -> milliseconds, where asked for."""
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """RESULT as the server sent it."""
+    timing_ms: Frozen[Stage, NonNegative] | None = Field(
+        None,
+        description="Stage -> milliseconds, with the request parameter timing.",
+        exclude_if=lambda value: value is None,
+        json_schema_extra=_never_null,
+    )
+
+    _raw: Mapping[str, Any] | None = PrivateAttr(None)
 
     @classmethod
     def from_raw(cls, raw: Mapping[str, Any]) -> Result:
-        """Args:
-        raw: RESULT, decoded (docs/result.schema.json).
+        """A result from RESULT as decoded JSON; what a newer server adds to it stays in ``raw`` alone.
+
+        Raises:
+            pydantic.ValidationError: it is not a RESULT.
         """
-        labels = tuple(raw["labels"])
-        return cls(
-            width=raw["image"]["width"],
-            height=raw["image"]["height"],
-            persons=tuple(_person(person, labels) for person in raw["persons"]),
-            labels=labels,
-            model=ModelInfo(**raw["model"]),
-            timing_ms=MappingProxyType(raw["timing_ms"]) if "timing_ms" in raw else None,
-            raw=raw,
-        )
+        result = cls.model_validate(raw, extra="ignore")
+        result._raw = raw
+        return result
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Persons' probabilities learn the labels, which RESULT has once for all."""
+        for person in self.persons:
+            person.scores._labels = person.refined._labels = self.labels
+
+    @property
+    def width(self) -> int:
+        """Pixels, upright."""
+        return self.image.width
+
+    @property
+    def height(self) -> int:
+        """Pixels, upright."""
+        return self.image.height
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """RESULT as the server sent it, decoded (docs/result.md)."""
+        return self.model_dump(mode="json") if self._raw is None else self._raw
 
     def to_dict(self) -> dict[str, dict[str, list[str]]]:
         """The release's dictionary of an image: persons by their position, "0" the first."""
         return {str(index): person.to_dict() for index, person in enumerate(self.persons)}
 
 
-def _person(raw: Mapping[str, Any], labels: Sequence[str]) -> Person:
-    lists = {key: tuple(raw[key]) for key in ("pred", "VI", "head", "body", "ctx", "emo_process")}
-    weights = raw["coordination"]
-    return Person(
-        id=raw["id"],
-        body_box=Box(*raw["body_box"]),
-        head_box=Box(*raw["head_box"]),
-        **lists,
-        scores=_by_label(raw["scores"], labels),
-        refined=_by_label(raw["refined"], labels),
-        losses=MappingProxyType(raw["losses"]),
-        coordination=Coordination(
-            **{key: MappingProxyType(weights[key]) for key in ("lambda_w1", "lambda_b1", "lambda_w2", "lambda_b2")},
-            grad_distance=weights["grad_distance"],
-        ),
-    )
+class Error(Part):
+    """Why there is no result."""
+
+    code: Annotated[str, one_of("INVALID_ARG", "UNAVAILABLE", "INTERNAL", "CANCELLED")]
+    message: str
 
 
-def _by_label(scores: Mapping[str, Sequence[float]], labels: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-    return MappingProxyType({key: MappingProxyType(dict(zip(labels, values))) for key, values in scores.items()})
+class Failure(Part):
+    """In the place of an image that failed, in a batch of several."""
+
+    error: Error
+
+
+BOXES = tuple(name for name, field in Person.model_fields.items() if field.annotation is Box)
+"""A person's boxes."""
+CHOSEN = tuple(Scores.model_fields)
+"""A person's lists of labels, each with its probabilities in ``scores``."""
+LISTS = (*CHOSEN, "emo_process")
+"""A person's lists: the release's dictionary of them."""

@@ -136,7 +136,7 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 
 def _download(url: str, timeout: float) -> bytes:
     with urllib.request.build_opener(_WebOnly).open(url, timeout=timeout) as response:
-        data = response.read(MAX_BYTES + 1)
+        data: bytes = response.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise InvalidInput(f"download failed: more than {MAX_BYTES >> 20} MiB")
     return data

@@ -14,11 +14,16 @@ import pytest
 from PIL import Image
 
 from tests.conftest import PROJECT, SAMPLE
-from tests.metrics import key, scrape
+from tests.held import HeldImage
+from tests.metrics import key, settled
 
 BATCH = [sys.executable, str(PROJECT / "client" / "batch.py")]
 WORKERS, SHARD = 2, 4
 IMAGES = 80
+HELD = "041.png"
+"""An image of the eleventh shard, which lets a run wait until the test has done to it what it does."""
+PATIENCE = 240
+"""Seconds for what takes some, on the busiest machine."""
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +56,11 @@ def start(opencv_server, tmp_path):
 
 
 def wait_for_shards(out, count, process):
-    deadline = time.monotonic() + 120
-    while len(found := list(out.glob("shard=*/part.parquet"))) < count:
+    def there():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
+        return len(list(out.glob("shard=*/part.parquet"))) >= count
+
+    wait_until(there)
 
 
 def ray_workers():
@@ -73,8 +77,17 @@ def ray_workers():
     return found
 
 
+def wait_until(true):
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def asked(server):
-    return scrape(server)[key("cocoer_images_total")] + scrape(server)[key("cocoer_rejected_total", reason="format")]
+    """Images that the server has been asked about; once it is at rest, since a killed client does not wait for it."""
+    told = settled(server)
+    return told[key("cocoer_images_total")] + told[key("cocoer_rejected_total", reason="format")]
 
 
 def check_all_there(out, paths):
@@ -94,12 +107,15 @@ def check_all_there(out, paths):
 
 def test_a_worker_is_killed(start, folder, opencv_server, tmp_path):
     before = asked(opencv_server)
+    held = HeldImage(folder / HELD)
     process = start(folder)
     wait_for_shards(tmp_path / "out", 2, process)
     victims = ray_workers()
     assert victims, "no worker found to kill"
     os.kill(victims[0], signal.SIGKILL)
-    stdout, stderr = process.communicate(timeout=180)
+    wait_until(lambda: victims[0] not in ray_workers())
+    held.release()
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, stderr  # one image is none
     statistics = json.loads(stdout)
     assert {key: statistics[key] for key in ("total", "done_before", "pictures", "failed", "persons")} == {
@@ -120,18 +136,17 @@ def test_all_is_killed_and_begun_again(start, folder, opencv_server, tmp_path):
     out, names = tmp_path / "out", tmp_path / "names.parquet"
     paths = sorted(folder.iterdir())
     pq.write_table(pa.table({"path": [f"file://{path}" for path in paths[:-1]]}), names)
+    held = HeldImage(folder / HELD)
     process = start(names)
-    kept = wait_for_shards(out, 3, process)
+    wait_for_shards(out, 3, process)
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 60
-    while ray_workers() and time.monotonic() < deadline:  # Ray ends what has lost its driver
-        time.sleep(0.1)
-    assert not ray_workers()
+    wait_until(lambda: not ray_workers())  # Ray ends what has lost its driver
+    held.release()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("shard=*/part.parquet")}
     pq.write_table(pa.table({"path": [f"file://{path}" for path in paths]}), names)
     process = start(names)
-    stdout, stderr = process.communicate(timeout=180)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 1), stderr
     statistics = json.loads(stdout)
     assert statistics["done_before"] == SHARD * len(kept) >= 12
@@ -139,13 +154,13 @@ def test_all_is_killed_and_begun_again(start, folder, opencv_server, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     check_all_there(out, paths)
     assert IMAGES <= asked(opencv_server) - before <= IMAGES + WORKERS * SHARD
-    stdout, _ = start(names).communicate(timeout=60)
+    stdout, _ = start(names).communicate(timeout=PATIENCE)
     assert json.loads(stdout)["pictures"] == 0
 
 
 def test_no_server(folder, tmp_path):
     command = [*BATCH, str(folder), "--output", str(tmp_path / "out"), "--url", "127.0.0.1:1", "--patience", "1"]
-    result = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 3
     assert result.stderr.startswith("error: no server has answered for 1 s; the last said: no server at 127.0.0.1:1")
     assert "Traceback" not in result.stderr

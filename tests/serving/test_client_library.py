@@ -156,7 +156,8 @@ def test_a_cancelled_task_is_cancelled_on_the_server(server, expected, sample_by
     async def ask():
         async with AsyncCocoerClient(server.url, timeout=60) as client:
             task = asyncio.create_task(client.infer(sample_bytes, crowd))
-            await asyncio.sleep(1)
+            while not (await asyncio.to_thread(metrics.scrape, server))[metrics.key("cocoer_requests_running")]:
+                assert not task.done()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

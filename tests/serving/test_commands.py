@@ -73,7 +73,7 @@ def test_several_images_one_of_them_bad(opencv_server, tmp_path):
     assert [len(result["persons"]) for result in results] == [1, 0]
     lines = run.stderr.splitlines()
     assert re.match(
-        r"2 images, 1 person in \d+\.\d s \(\d+\.\d pictures/s\); 2 failed; results: .*results.jsonl", lines[0]
+        r"2 images, 1 person in \d+\.\d s \(\d+\.\d images/s\); 2 failed; results: .*results.jsonl", lines[0]
     )
     assert lines[1:] == [
         f"error: {tmp_path}/bad.jpg: IMAGE is not an image in JPEG, PNG, WebP or BMP format",

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,19 +21,23 @@ from PIL import Image
 
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
-from tests.metrics import key, scrape
+from tests.held import HeldImage
+from tests.metrics import key, scrape, settled
 
 INFER = PROJECT / "client" / "infer.py"
+PATIENCE = 240
+"""Seconds for what takes some, on the busiest machine."""
+IMAGES_ASKED = key("cocoer_images_total")
 
 
 @pytest.fixture
 def infer(opencv_server):
-    """Run the command; the server's address is added."""
-    return lambda *arguments: run_python(INFER, *arguments, "--url", opencv_server.url)
+    """Run the command; the server's address, and time for a busy machine, are added."""
+    return lambda *arguments: run_python(INFER, *arguments, "--url", opencv_server.url, "--timeout", str(PATIENCE))
 
 
 def asked(server):
-    return scrape(server)[key("cocoer_images_total")]
+    return scrape(server)[IMAGES_ASKED]
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def started(*arguments, **options):
 
 
 def wait_for_lines(path, count, process):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not path.exists() or path.read_bytes().count(b"\n") < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -119,24 +122,26 @@ def many(tmp_path, rng):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
-    """Nothing is lost, and what was done is not asked again."""
+    """Nothing is lost, and what was done is not asked again. It is stopped at the ninth image, which lets it wait."""
     out = tmp_path / "out"
     arguments = [many, "--output-dir", out, "--concurrency", 2]
+    held = HeldImage(many / "08.jpg")
     process = started(*arguments, "--url", opencv_server.url)
     wait_for_lines(out / "results.jsonl", 8, process)
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    if how == signal.SIGKILL:
+        process.wait()
+    held.release()
+    _, errors = process.communicate(timeout=PATIENCE)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "the same command with --resume does the rest" in errors
-    time.sleep(1)  # what was on its way when it was killed
-    done = len(lines_of(out / "results.jsonl"))
-    assert 8 <= done < 30
-    before = asked(opencv_server)
+    before = settled(opencv_server)[IMAGES_ASKED]  # with what was on its way
+    assert len(lines_of(out / "results.jsonl")) == 8
     run = infer(*arguments, "--resume", "--json", tmp_path / "all.json")
     assert run.returncode == 0, run.stderr
-    assert f"{done} done before" in run.stderr
-    assert asked(opencv_server) - before == 30 - done
+    assert "8 done before" in run.stderr
+    assert asked(opencv_server) - before == 30 - 8
     results = json.loads((tmp_path / "all.json").read_text())
     assert [result["file"] for result in results] == [str(many / f"{index:02}.jpg") for index in range(30)]
     assert all((out / f"{index:02}.png").exists() for index in range(30))
@@ -144,21 +149,21 @@ def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
 
 
 def test_the_server_is_lost_midway(repositories, many, tmp_path):
+    """It is gone while the fifth image lets the command wait."""
     out = tmp_path / "out"
+    held = HeldImage(many / "04.jpg")
     with TritonServer(repositories("opencv"), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
         process = started(many, "--output-dir", out, "--url", server.url, "--concurrency", 2, "--timeout", 5)
         wait_for_lines(out / "results.jsonl", 4, process)
-        for _ in range(2):  # the second signal: do not finish what is queued
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)
-        _, errors = process.communicate(timeout=60)
+    held.release()
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "stopped, since the server is gone; what is done is kept" in errors
     assert errors.count("\n") < 15
 
 
 def test_order_and_lines_on_standard_output(infer, many):
-    run = infer(many, "--jsonl", "-", "--no-pictures", "--concurrency", 8, "--output-dir", many.parent / "out")
+    run = infer(many, "--jsonl", "-", "--no-images", "--concurrency", 8, "--output-dir", many.parent / "out")
     assert run.returncode == 0, run.stderr
     records = [json.loads(line) for line in run.stdout.splitlines()]
     assert [record["image"]["width"] for record in records] == list(range(280, 310))
@@ -168,13 +173,13 @@ def test_order_and_lines_on_standard_output(infer, many):
 def test_quiet_and_verbose(infer, folder, tmp_path):
     run = infer(folder / "a.png", folder / "b.jpg", "--quiet", "--output-dir", tmp_path / "out")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
-    run = infer(folder / "a.png", folder / "b.jpg", "--verbose", "--no-pictures", "--output-dir", tmp_path / "out2")
+    run = infer(folder / "a.png", folder / "b.jpg", "--verbose", "--no-images", "--output-dir", tmp_path / "out2")
     assert run.stdout.count("  excluded ") == 2
 
 
 def test_from_a_pipe_to_a_pipe(opencv_server, tmp_path):
-    command = [sys.executable, INFER, "-", "--json", "-", "--no-pictures", "--url", opencv_server.url]
-    run = subprocess.run(command, input=SAMPLE.read_bytes(), capture_output=True, cwd=tmp_path, timeout=60)
+    command = [sys.executable, INFER, "-", "--json", "-", "--no-images", "--url", opencv_server.url]
+    run = subprocess.run(command, input=SAMPLE.read_bytes(), capture_output=True, cwd=tmp_path, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["file"] == "stdin"
     assert list(tmp_path.iterdir()) == []
@@ -277,9 +282,9 @@ def test_the_bar_on_a_terminal(opencv_server, folder, tmp_path):
         while part := os.read(leader, 4096):
             text += part
     os.close(leader)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=PATIENCE) == 1
     assert b"5/5" in text
-    assert b"picture/s" in text or b"s/picture" in text
+    assert b"image/s" in text or b"s/image" in text
 
 
 def test_release_style(infer, tmp_path):
@@ -308,14 +313,20 @@ def test_the_page_in_a_browser(infer, tmp_path):
     persons = json.loads(run.stdout)["persons"]
     executable, environment = install()
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=executable, env=environment, args=["--no-sandbox"])
+        patience = 1000 * PATIENCE
+        options = {"executable_path": executable, "env": environment, "args": ["--no-sandbox"], "timeout": patience}
+        browser = play.chromium.launch(**options)
         for width, scheme in ((1280, "light"), (390, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.set_default_timeout(patience)
             problems, requests = [], []
             page.on("console", lambda message, problems=problems: problems.append(message.text))
             page.on("pageerror", lambda error, problems=problems: problems.append(str(error)))
             page.on("request", lambda request, requests=requests: requests.append(request.url))
             page.goto(page_file.as_uri())
+            page.wait_for_function(
+                "[...document.images].every(image => image.complete) && document.fonts.status === 'loaded'"
+            )
             page.screenshot(path=tmp_path / f"why-{width}.png", full_page=True)
             assert problems == []
             assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
@@ -340,32 +351,3 @@ def test_the_page_in_a_browser(infer, tmp_path):
                 assert shown == f"head: {before:.2f} to {after:.2f}"
             page.close()
         browser.close()
-
-
-def test_installed_and_from_anywhere(opencv_server, tmp_path):
-    """``pip install .`` into an environment of its own, whose other packages are these; run where no project is."""
-    source = tmp_path / "source"
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True
-    )
-    for name in listed.stdout.splitlines():
-        if name.split("/")[0] in ("client", "cocoer", "export", "serving", "benchmarks") or "/" not in name:
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / name, source / name)
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    packages = next(environment.glob("lib/python*/site-packages"))
-    (packages / "others.pth").write_text(os.path.dirname(os.path.dirname(np.__file__)) + "\n")
-    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", *flags]
-    subprocess.run([*pip, source], check=True, capture_output=True, timeout=300)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    command = [environment / "bin" / "cocoer-infer", SAMPLE, "--url", opencv_server.url, "--explain", "why.html"]
-    run = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0, run.stderr
-    assert (elsewhere / "outputs" / "astronaut.png").exists()
-    assert (elsewhere / "why.html").exists()
-    code = "import client; print(client.__file__)"
-    where = subprocess.run([environment / "bin" / "python", "-c", code], cwd=elsewhere, capture_output=True, text=True)
-    assert where.stdout.startswith(str(packages))

@@ -14,7 +14,14 @@ from benchmarks.predictions import Predictions
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_client import ModelInfo
 
-MODEL = ModelInfo("0", "synthetic seed 0", True, "scrfd", "bgr", "fp32")
+MODEL = ModelInfo(
+    version="0",
+    weights="synthetic seed 0",
+    synthetic=True,
+    detector="scrfd",
+    channel_order="bgr",
+    precision="fp32",
+)
 
 
 @pytest.mark.parametrize("module", [datasets, precision, predictions])

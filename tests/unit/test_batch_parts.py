@@ -1,5 +1,6 @@
 """Batch runs, but for Ray: images and their shards, several servers as one, rows."""
 
+import doctest
 import json
 import threading
 import time
@@ -237,6 +238,26 @@ def test_a_bad_image_is_not_tried_again():
     assert fleet.asked["a"] == 1
 
 
+def test_columns():
+    """Their names, types and order are what users' queries read."""
+    labels = ", ".join(f"{name}: list<item: string>" for name in ("pred", "VI", "head", "body", "ctx", "emo_process"))
+    scores = ", ".join(f"{name}: list<item: float>" for name in ("pred", "VI", "head", "body", "ctx"))
+    person = (
+        f"struct<id: int32, body_box: list<item: int32>, head_box: list<item: int32>, {labels}, "
+        f"scores: struct<{scores}>, losses: struct<head: float, body: float, context: float>>"
+    )
+    model = ", ".join(f"{name}: string" for name in ("detector", "channel_order", "precision"))
+    assert [(field.name, str(field.type)) for field in batch_rows.SCHEMA] == [
+        ("path", "string"),
+        ("error", "string"),
+        ("width", "int32"),
+        ("height", "int32"),
+        ("persons", f"list<item: {person}>"),
+        ("model", f"struct<version: string, weights: string, synthetic: bool, {model}>"),
+    ]
+    assert doctest.testmod(batch_rows).failed == 0
+
+
 def test_rows_are_read_back(tmp_path):
     rows = [batch_rows.row_of("a.jpg", RESULT), batch_rows.failed_row("b.jpg", InvalidRequest("IMAGE is empty"))]
     Output(str(tmp_path)).write_table(batch_rows.table_of(rows, RESULT["labels"]), str(tmp_path / "t.parquet"))
@@ -299,7 +320,9 @@ def test_messages(capsys):
     assert "Servers were full 3 times" in told
     assert batch.no_server_in(RuntimeError("x\nclient.server_pool.NoServer: nobody is there\n")) == "nobody is there"
     assert batch.no_server_in(RuntimeError("x")) == ""
-    with pytest.raises(InvalidInput, match=r"cocoer-batch needs nothing_like_it: make setup-batch, or pip install"):
+    with pytest.raises(
+        InvalidInput, match=r"cocoer-batch needs nothing_like_it: pip install 'cocoer-client\[batch\]'$"
+    ):
         needs("cocoer-batch", "json", "nothing_like_it", extra="batch")
     assert batch.main(["nowhere", "--output", "out"]) == batch.USAGE
     assert "nowhere: no such file or folder" in capsys.readouterr().err

@@ -2,11 +2,11 @@
 
 import csv
 import doctest
+import importlib
 import io
 import json
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -14,21 +14,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cocoer_client.infer.report
-import cocoer_client.ordered
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
-from cocoer_client.connection import MAX_BATCH, as_outcome, prepare_batch
-from cocoer_client.drawing.images import Names, save_png
+from cocoer_client.batches import Batch, as_outcome
+from cocoer_client.drawing.images import save_png
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
+from cocoer_client.infer.columns import column_names, rows_of
 from cocoer_client.infer.journal import Journal
-from cocoer_client.infer.outputs import CsvFile, JsonFile, csv_rows
-from cocoer_client.infer.report import format_line, format_result, shown_warnings, warnings_of
+from cocoer_client.infer.names import Names
+from cocoer_client.infer.outputs import CsvFile, JsonFile
+from cocoer_client.infer.report import format_line, format_result
 from cocoer_client.infer.run import Run
 from cocoer_client.inputs import encode_image, persons_rows, read_persons
 from cocoer_client.ordered import in_order
+from cocoer_client.protocol import MAX_BATCH
+from cocoer_client.reading import warnings_of
 from cocoer_client.sources import Source, find_sources
-from cocoer_client.video.video import Video
+from cocoer_client.video.frames import Video
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
@@ -92,17 +94,28 @@ class TestImages:
 class TestBatches:
     def test_images_with_as_many_boxes_share_a_request(self):
         one, two = [{"body": BODY}], [{"body": BODY}] * 2
-        requests, failed = prepare_batch([b"a", b"b", b"c", 5, b"e"], [None, one, two, one, one])
-        assert sorted([item.index for item in request] for request in requests) == [[0], [1, 4], [2]]
-        assert list(failed) == [3]
+        batch = Batch([b"a", b"b", b"c", 5, b"e"], [None, one, two, one, one])
+        assert sorted([item.index for item in request.images] for request in batch.requests) == [[0], [1, 4], [2]]
+        assert isinstance(*batch.outcomes(), InvalidInput)
 
     def test_requests_are_no_larger_than_the_server_takes(self):
-        requests, _ = prepare_batch([b"x"] * 19, None)
-        assert [len(request) for request in requests] == [MAX_BATCH, MAX_BATCH, 3]
+        batch = Batch([b"x"] * 19, None)
+        assert [len(request.images) for request in batch.requests] == [MAX_BATCH, MAX_BATCH, 3]
 
     def test_boxes_for_each_image(self):
         with pytest.raises(InvalidInput, match="2 entries for 1 images"):
-            prepare_batch([b"x"], [None, None])
+            Batch([b"x"], [None, None])
+
+    def test_outcomes_are_in_the_order_of_the_images(self):
+        batch = Batch([b"a", 5, b"b", b"c"], [None, None, [{"body": BODY}], None])
+        detected, given = batch.requests
+        with batch.asking(given):
+            raise InvalidRequest("PERSONS is wrong")
+        with batch.asking(detected):
+            batch.answered(detected, [make_result((640, 480), []), make_result((320, 240), [])])
+        kinds = [type(outcome) for outcome in batch.outcomes()]
+        assert kinds == [Result, InvalidInput, InvalidRequest, Result]
+        assert [batch.outcomes()[index].width for index in (0, 3)] == [640, 320]
 
     def test_errors_in_a_batch(self):
         wrong = as_outcome({"error": {"code": "INVALID_ARG", "message": "IMAGE is empty"}})
@@ -114,20 +127,27 @@ class TestBatches:
 
 class TestInOrder:
     def test_order_is_kept_and_work_overlaps(self):
+        """Four at once, of which the first ends last."""
         running, maximum, lock = 0, 0, threading.Lock()
+        all_four, others_done = threading.Barrier(4, timeout=60), threading.Event()
 
         def work(number):
             nonlocal running, maximum
             with lock:
                 running += 1
                 maximum = max(maximum, running)
-            time.sleep(0.05 if number % 3 == 0 else 0.005)
+            if number < 4:
+                all_four.wait()
+            if number == 0:
+                assert others_done.wait(60)
+            if number == 4:  # begun where one of the four has ended
+                others_done.set()
             with lock:
                 running -= 1
             return number
 
         assert list(in_order(work, range(20), workers=4)) == list(range(20))
-        assert 2 <= maximum <= 4
+        assert maximum == 4
 
     def test_no_more_is_taken_than_there_is_room_for(self):
         taken = []
@@ -136,42 +156,6 @@ class TestInOrder:
         assert len(taken) <= 7
         outcomes.close()
         assert len(taken) <= 7
-
-    def test_doctest_module(self):
-        assert doctest.testmod(cocoer_client.ordered).failed == 0
-
-
-class TestResults:
-    RAW = {
-        **make_result((640, 480), [make_person(3, BODY, HEAD, ("happiness", "peace"))]),
-        "timing_ms": {"decode": 1.5},
-    }
-
-    def test_typed(self):
-        result = Result.from_raw(self.RAW)
-        (person,) = result.persons
-        assert (result.width, result.height, len(result.labels)) == (640, 480, 26)
-        assert (person.id, person.head_box.x2, person.body_box) == (3, 30, tuple(BODY))
-        assert person.pred == ("happiness", "peace")
-        assert person.scores["pred"]["happiness"] == pytest.approx(0.95)
-        assert person.refined["ctx"]["peace"] == pytest.approx(0.9)
-        assert person.losses["body"] == 3.0
-        assert person.coordination.lambda_w2 == {"head": 0.5, "context": 0.5}
-        assert result.timing_ms == {"decode": 1.5}
-        assert result.raw is self.RAW
-
-    def test_the_releases_dictionary(self):
-        labels = ["happiness", "peace"]
-        order = ["body-level", "head-level", "context-level"]
-        person = {"pred": labels, "VI": labels, "head": labels, "body": labels, "ctx": labels, "emo_process": order}
-        assert Result.from_raw(self.RAW).to_dict() == {"0": person}
-
-    def test_frozen(self):
-        result = Result.from_raw(self.RAW)
-        with pytest.raises(AttributeError):
-            result.width = 1
-        with pytest.raises(TypeError):
-            result.persons[0].scores["pred"]["peace"] = 1
 
 
 @pytest.fixture
@@ -238,7 +222,7 @@ class BrokenClient:
 def test_a_fault_of_ours_is_one_images(tmp_path, caplog):
     for name, content in (("a.png", b"x"), ("b.png", b"fatal"), ("c.png", b"x")):
         (tmp_path / name).write_bytes(content)
-    args = parse_args([str(tmp_path), "--no-pictures", "--concurrency", "2"])
+    args = parse_args([str(tmp_path), "--no-images", "--concurrency", "2"])
     sources = find_sources(args.inputs, False, args.output_dir)
     outcomes = list(Run(BrokenClient(), args, None, {}, None, Names(tmp_path, [], {})).outcomes(sources))
     assert ["error" in record for outcome in outcomes for record in outcome.records] == [False, True, False]
@@ -375,23 +359,32 @@ class TestFiles:
         assert rows[1]["p(peace)"] == "0.95"
         assert rows[1]["head_x2"] == "30"
 
-    def test_every_column_of_a_row_has_a_name(self):
-        with CsvFile("-") as file:
-            file.add({"file": "a.jpg", **make_result((9, 9), [make_person(1, BODY, HEAD, ())])})
-        (row,) = csv_rows({"file": "a.jpg", **make_result((9, 9), [make_person(1, BODY, HEAD, ())])})
-        assert set(row) <= set(file.writer.fieldnames)
+    def test_columns(self):
+        """Their names and order are what users' scripts read."""
+        result = make_result((9, 9), [make_person(1, BODY, HEAD, ())])
+        boxes = [f"{part}_{corner}" for part in ("body", "head") for corner in ("x1", "y1", "x2", "y2")]
+        lists = ["pred", "VI", "head", "body", "ctx", "emo_process"]
+        probabilities = [f"p({label})" for label in result["labels"]]
+        names = ["file", "frame", "person", *boxes, *lists, *probabilities, "warnings", "error"]
+        assert column_names(result["labels"]) == names
+        (row,) = rows_of({"file": "a.jpg", **result})
+        assert set(row) == set(names) - {"error"}
+        assert set(rows_of({"file": "a.jpg", "error": {"message": "no"}})[0]) <= set(names)
 
 
 class TestText:
-    def test_docstrings(self):
-        assert doctest.testmod(cocoer_client.infer.report).failed == 0
+    @pytest.mark.parametrize("module", ["connection", "files", "infer.report", "ordered", "reading"])
+    def test_docstrings(self, module):
+        tried = doctest.testmod(importlib.import_module(f"cocoer_client.{module}"))
+        assert tried.failed == 0
+        assert tried.attempted > 0
 
     def test_warnings(self):
         assert warnings_of(make_result((1, 1), [])) == []
         assert "SYNTHETIC WEIGHTS" in warnings_of(make_result((1, 1), [], synthetic=True))[0]
         assert "FALLBACK DETECTOR" in warnings_of(make_result((1, 1), [], detector="opencv-haar"))[0]
         assert "SYNTHETIC DETECTORS" in warnings_of(make_result((1, 1), [], detector="scrfd (synthetic)"))[0]
-        assert shown_warnings(make_result((1, 1), [], detector="opencv-haar"), boxes_given=True) == []
+        assert warnings_of(make_result((1, 1), [], detector="opencv-haar"), boxes_given=True) == []
 
     def test_whole(self):
         labels = ("doubt / confusion", "happiness", "peace", "pleasure", "engagement", "excitement")
@@ -440,6 +433,12 @@ class TestUsage:
         error = capsys.readouterr().err
         assert "usage:" in error
         assert message in error
+
+    def test_the_old_name_of_no_images(self, capsys):
+        assert parse_args(["a.png", "--no-pictures"]).no_images
+        assert parse_args(["a.png", "--no-images"]).no_images
+        assert not parse_args(["a.png"]).no_images
+        assert "pictures" not in make_parser().format_help()
 
     def test_help_teaches(self, capsys):
         with pytest.raises(SystemExit):

@@ -8,7 +8,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from cocoer_client import TLS, CocoerClient, InvalidRequest, RequestTimeout, ServerBusy, ServerError, ServerUnavailable
-from cocoer_client.connection import FIRST_PAUSE, LONGEST_PAUSE, backoff
+from cocoer_client.connection import FIRST_PAUSE, MAX_PAUSE, backoff
 
 FULL = InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE")
 AWAY = InferenceServerException("failed to connect to all addresses", "StatusCode.UNAVAILABLE")
@@ -25,7 +25,7 @@ class FakeTriton:
     def __init__(self, *answers):
         self.answers, self.timeouts, self.parameters = list(answers), [], []
 
-    def infer(self, model, inputs, *, parameters, headers, client_timeout, timeout):
+    def infer(self, model_name, inputs, *, parameters, headers, client_timeout, timeout):
         self.timeouts.append((client_timeout, timeout))
         self.parameters.append(parameters)
         answer = self.answers.pop(0)
@@ -74,12 +74,26 @@ def test_options_that_are_given_are_sent(pauses):
     assert client._client.parameters == [{"final_threshold": 0.0}]
 
 
-def test_gives_up_when_the_time_is_over():
-    client = client_of(*[FULL] * 50, retries=50, timeout=0.6)
-    started = time.monotonic()
+def test_options_that_there_are_not():
+    with pytest.raises(TypeError, match="no such option: treshold; there are final_threshold, level_threshold"):
+        client_of().infer(b"", treshold=0.5)
+
+
+def test_gives_up_when_the_time_is_over(monkeypatch):
+    """On a clock of its own, on which only pauses take time."""
+    now = 100.0
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", sleep)
+    client = client_of(*[FULL] * 50, retries=50, timeout=5)
     with pytest.raises(ServerBusy):
         client.infer_raw(b"")
-    assert time.monotonic() - started < 0.7
+    assert 105 - MAX_PAUSE <= now < 105
+    assert len(client._client.answers) > 40, "asked until the time was over, not as often as it might"
 
 
 def test_the_server_is_told_how_much_time_is_left(pauses):
@@ -132,8 +146,8 @@ def test_handshakes_are_told_from_absent_servers():
 
 def test_pauses_grow_to_a_limit_and_are_scattered():
     pauses = backoff(12)
-    assert all(pause <= LONGEST_PAUSE for pause in pauses)
-    assert min(pauses[-5:]) >= LONGEST_PAUSE / 2
+    assert all(pause <= MAX_PAUSE for pause in pauses)
+    assert min(pauses[-5:]) >= MAX_PAUSE / 2
     assert len(set(pauses)) == 12
 
 

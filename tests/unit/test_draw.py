@@ -13,7 +13,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from cocoer_bls.errors import InputError
 from cocoer_bls.images import DecodeLimits, decode
 from cocoer_client.drawing import draw, layout, panel, shapes
-from cocoer_client.drawing.draw import COLOURS, SMALLEST_SIDE, annotate, draw_boxes
+from cocoer_client.drawing.draw import COLOURS, MIN_SIDE, annotate, draw_boxes
 from cocoer_client.drawing.explain import page
 from cocoer_client.drawing.images import open_upright
 from cocoer_client.drawing.release_style import annotate_as_release
@@ -57,7 +57,7 @@ def test_any_size_and_crowd(size, count, rng):
     drawn = annotate(image, make_result(size, crowd(size, count, rng)))
     factor = draw_boxes(image, make_result(size, [])).width // size[0]
     assert factor == 1 or size[0] * factor <= 4096
-    assert min(size) * factor >= SMALLEST_SIDE or max(size) * (factor + 1) > 4096
+    assert min(size) * factor >= MIN_SIDE or max(size) * (factor + 1) > 4096
     assert drawn.width >= size[0] * factor
     assert drawn.height >= size[1] * factor
     if count == 0:
@@ -96,7 +96,7 @@ def test_panels_cover_no_face_nor_each_other_nor_leave_the_frame(size, count, fi
         seen.clear()
         persons = crowd(size, count, rng)
         drawn = annotate(Image.new("RGB", size, GROUND), make_result(size, persons), [], fixed_size)
-        factor = -(-SMALLEST_SIDE // min(size)) if min(size) < SMALLEST_SIDE else 1
+        factor = -(-MIN_SIDE // min(size)) if min(size) < MIN_SIDE else 1
         panels = [rect for kind, rect, _ in seen if kind == "panel"]
         badges = [rect for kind, rect, _ in seen if kind == "badge"]
         heads = [[value * factor for value in person["head_box"]] for person in persons]

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pyarrow as pa
+from pydantic import BaseModel
 
-LABEL_LISTS = ("pred", "VI", "head", "body", "ctx")
+from cocoer_client.results import Box, ModelInfo, Person
 
-_BOX = pa.list_(pa.int32())
-_LABELS = pa.list_(pa.string())
-PERSON = pa.struct(
-    [
-        ("id", pa.int32()),
-        ("body_box", _BOX),
-        ("head_box", _BOX),
-        *((name, _LABELS) for name in LABEL_LISTS),
-        ("emo_process", _LABELS),
-        ("scores", pa.struct([(name, pa.list_(pa.float32())) for name in LABEL_LISTS])),
-        ("losses", pa.struct([(level, pa.float32()) for level in ("head", "body", "context")])),
-    ]
-)
-MODEL = pa.struct(
-    [
-        ("version", pa.string()),
-        ("weights", pa.string()),
-        ("synthetic", pa.bool_()),
-        ("detector", pa.string()),
-        ("channel_order", pa.string()),
-        ("precision", pa.string()),
-    ]
-)
+LEFT_OUT = frozenset({"refined", "coordination"})
+"""Of a person: what explains the answer, and would double the table."""
+SCALARS = {bool: pa.bool_(), int: pa.int32(), float: pa.float32(), str: pa.string()}
+
+
+def struct_of(model: type[BaseModel], left_out: Set[str] = frozenset()) -> pa.StructType:
+    """The Arrow type of a part of RESULT, field by field."""
+    fields = model.model_fields.items()
+    return pa.struct([(name, arrow_type(field.annotation)) for name, field in fields if name not in left_out])
+
+
+def arrow_type(annotation: Any) -> pa.DataType:
+    """The Arrow type of a field.
+
+    >>> arrow_type(tuple[str, ...])
+    ListType(list<item: string>)
+    >>> arrow_type(Mapping[Literal["a", "b"], float])
+    StructType(struct<a: float, b: float>)
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return arrow_type(arguments[0])
+    if origin is Literal:
+        return arrow_type(type(arguments[0]))
+    if origin is tuple:
+        return pa.list_(arrow_type(arguments[0]))
+    if origin is Mapping:  # from the names of a Literal
+        return pa.struct([(name, arrow_type(arguments[1])) for name in get_args(arguments[0])])
+    if annotation is Box:
+        return pa.list_(pa.int32())
+    if annotation in SCALARS:
+        return SCALARS[annotation]
+    return struct_of(annotation)
+
+
+PERSON = struct_of(Person, LEFT_OUT)
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -39,7 +53,7 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("persons", pa.list_(PERSON)),
-        ("model", MODEL),
+        ("model", struct_of(ModelInfo)),
     ]
 )
 """``error`` is null where there is a result; the others are null where there is an error. The order of the 26 scores is

@@ -102,7 +102,7 @@ class ServerPool:
         while True:
             server = self._take()
             try:
-                result = server.client.infer_raw(image, **options)
+                result: dict[str, Any] = server.client.infer_raw(image, **options)
             except ServerUnavailable as error:
                 self._give_back(server, error)
             except (ServerError, RequestTimeout) as error:

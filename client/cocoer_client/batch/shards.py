@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from cocoer_client.errors import InvalidInput
+from cocoer_client.files import replace_bytes
 from cocoer_client.sources import IMAGE_SUFFIXES
 
 OWN = "_cocoer"
@@ -82,14 +83,16 @@ def _is_image(name: str) -> bool:
 
 def _column(fs: fsspec.AbstractFileSystem, path: str, given: str, column: str) -> list[str]:
     try:
-        return pq.read_table(path, filesystem=fs, columns=[column])[column].to_pylist()
+        names: list[str] = pq.read_table(path, filesystem=fs, columns=[column])[column].to_pylist()
+        return names
     except (KeyError, pa.ArrowException) as error:
         raise InvalidInput(f"{given} has no column {column!r} of names; --column says which ({error})") from error
 
 
 def _open(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
-        return fsspec.core.url_to_fs(url)
+        fs, path = fsspec.core.url_to_fs(url)
+        return fs, path
     except (ValueError, ImportError) as error:  # an unknown protocol, or its package is missing
         raise InvalidInput(f"{url}: {error}") from error
 
@@ -167,14 +170,4 @@ class Output:
         if not isinstance(self.fs, LocalFileSystem):
             self.fs.pipe_file(path, content)
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}.part"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        replace_bytes(Path(path), content)

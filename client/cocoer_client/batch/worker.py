@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# gRPC's own remarks would stand among the workers' logs.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+import fsspec
 
-import fsspec  # noqa: E402
-
-from cocoer_client.batch.rows import failed_row, row_of, table_of  # noqa: E402
-from cocoer_client.batch.server_pool import NoServer, ServerPool  # noqa: E402
-from cocoer_client.batch.shards import Output  # noqa: E402
-from cocoer_client.errors import CocoerError, InvalidInput  # noqa: E402
-from cocoer_client.ordered import in_order  # noqa: E402
+from cocoer_client.batch.rows import failed_row, row_of, table_of
+from cocoer_client.batch.server_pool import NoServer, ServerPool
+from cocoer_client.batch.shards import Output
+from cocoer_client.command import silence_grpc
+from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.ordered import in_order
 
 
 class Recogniser:
@@ -38,6 +35,7 @@ class Recogniser:
         patience: float,
         options: Mapping[str, Any],
     ) -> None:
+        silence_grpc()
         self.pool = ServerPool(urls, concurrency, timeout, patience)
         self.output, self.options = Output(output), dict(options)
         self.threads = concurrency * len(urls)
@@ -81,6 +79,7 @@ def read(path: str) -> bytes:
     """
     try:
         with fsspec.open(path, "rb") as file:
-            return file.read()
+            content: bytes = file.read()
+            return content
     except (OSError, ValueError, ImportError) as error:
         raise InvalidInput(f"can't be read: {getattr(error, 'strerror', None) or error}") from error

@@ -12,16 +12,16 @@ from typing import Any
 
 from PIL import Image
 
+from cocoer_client.drawing.banner import with_banner
 from cocoer_client.drawing.layout import Rect, columns, place, place_badge
 from cocoer_client.drawing.panel import GROUND, Panel, badge_size, draw_badge
-from cocoer_client.drawing.shapes import dash, fill, font_of, rounded, shorten, text_height, write
+from cocoer_client.drawing.shapes import dash, fill, rounded
 
-SMALLEST_SIDE = 480
+MIN_SIDE = 480
 """Images whose shorter side is below this are enlarged by a whole factor."""
 # Okabe and Ito's colours, told apart by the colour-blind too, less those too dark on a dark panel; one per person.
 # After seven persons they come again with dashed boxes; the numbers tell apart what colours can't.
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#FFFFFF")
-WARNING_COLOUR = "#B00020"
 MAX_LABELS = 6
 BESIDE = (MAX_LABELS, 4, 3)
 """Labels per panel, tried until all panels find a place beside their faces."""
@@ -101,8 +101,8 @@ def _draw_figures(canvas: Image.Image, figures: Sequence[Figure]) -> list[Rect]:
 
 
 def _enlarge(image: Image.Image) -> Image.Image:
-    """A copy whose shorter side is at least ``SMALLEST_SIDE``, unless its longer side would grow past 4,096."""
-    wanted = -(-SMALLEST_SIDE // min(image.size))
+    """A copy whose shorter side is at least ``MIN_SIDE``, unless its longer side would grow past 4,096."""
+    wanted = -(-MIN_SIDE // min(image.size))
     factor = max(1, min(wanted, 4096 // max(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
 
@@ -203,19 +203,3 @@ def _margin(
     size = max(frame[0], x + needed[0]), max(frame[1], y + needed[1])
     placed = [(panel, (x + corner[0], y + corner[1])) for panel, corner in zip(panels, corners)]
     return Margin(size, placed, frame[0] * frame[1] / (size[0] * size[1]))
-
-
-def with_banner(canvas: Image.Image, warnings: Sequence[str]) -> Image.Image:
-    """Warnings above the image, so that they hide nothing of it, as large as the width allows."""
-    size = max(10, min(canvas.size) // 26)
-    while size > 7 and max(font_of(size).getlength(text) for text in warnings) > canvas.width - 12:
-        size -= 1
-    font = font_of(size)
-    step = round(text_height(font) * 1.35)
-    height = step * len(warnings) + size // 2
-    whole = Image.new("RGB", (canvas.width, canvas.height + height), WARNING_COLOUR)
-    whole.paste(canvas, (0, height))
-    for index, text in enumerate(warnings):
-        place_of_it = (6, size / 4 + (index + 0.5) * step)
-        write(whole, place_of_it, shorten(text, font, canvas.width - 12), font, "white")
-    return whole

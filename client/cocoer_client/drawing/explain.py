@@ -14,22 +14,18 @@ from PIL import Image
 
 from cocoer_client.drawing.draw import COLOURS, draw_boxes
 from cocoer_client.drawing.images import open_upright
-from cocoer_client.infer.outputs import replace_file
-from cocoer_client.infer.report import ranked
+from cocoer_client.files import replace_file
+from cocoer_client.protocol import CROP_SIDE, LEVEL_KEYS, LEVELS, PSEUDO_THRESHOLD
+from cocoer_client.reading import ranked
 
-PSEUDO_THRESHOLD = 0.3
-"""A label is in the pseudo-label above this V-I probability (CocoER, section 3; a constant of the network)."""
-LEVELS = {"head": "head", "body": "body", "context": "ctx"}
-"""Level -> its key in ``scores``."""
 WEIGHTS = {
     "lambda_w1": "weights, all",
     "lambda_b1": "biases, all",
     "lambda_w2": "weights, remaining",
     "lambda_b2": "biases, remaining",
 }
-WIDEST = 1200
+MAX_WIDTH = 1200
 """Of the embedded image, pixels."""
-CROP = 224
 
 
 def write_page(path: Path, image: bytes, result: Mapping[str, Any], warnings: Sequence[str]) -> None:
@@ -54,14 +50,15 @@ def page(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str])
         warnings: shown on top.
     """
     small = draw_boxes(image, result)
-    small.thumbnail((WIDEST, WIDEST))
+    small.thumbnail((MAX_WIDTH, MAX_WIDTH))
     return _template().render(
         file=Path(result["file"]).name,
         image=_data_uri(small),
         warnings=warnings,
         persons=[_person(image, person, index, result["labels"]) for index, person in enumerate(result["persons"])],
-        levels=list(LEVELS),
+        levels=LEVELS,
         pseudo_threshold=PSEUDO_THRESHOLD,
+        crop_side=CROP_SIDE,
         model=result["model"],
         **result["image"],
     )
@@ -86,14 +83,14 @@ def _person(image: Image.Image, person: Mapping[str, Any], index: int, labels: S
         "id": person["id"],
         "colour": COLOURS[index % len(COLOURS)],
         "pred": [label for label, _ in ranked(person, "pred", labels)],
-        "windows": [
+        "crops": [
             {"level": level, "image": _data_uri(_crop(image, boxes[level])), "labels": person[key]}
-            for level, key in LEVELS.items()
+            for level, key in LEVEL_KEYS.items()
         ],
         "pseudo": [row["label"] for row in rows if row["pseudo"]],
         "order": [name.removesuffix("-level") for name in person["emo_process"]],
         "losses": losses,
-        "largest_loss": max(*losses.values(), 1e-9),
+        "max_loss": max(*losses.values(), 1e-9),
         "rows": sorted(rows, key=lambda row: -row["final"]),
         "weights": [
             {"name": name, "parts": list(person["coordination"][key].items())} for key, name in WEIGHTS.items()
@@ -110,7 +107,7 @@ def _row(person: Mapping[str, Any], number: int, label: str) -> dict[str, Any]:
         "pseudo": scores["VI"][number] > PSEUDO_THRESHOLD,
         "changes": [
             {"level": level, "before": scores[key][number], "after": person["refined"][key][number]}
-            for level, key in LEVELS.items()
+            for level, key in LEVEL_KEYS.items()
         ],
         "final": scores["pred"][number],
         "chosen": label in person["pred"],
@@ -120,7 +117,7 @@ def _row(person: Mapping[str, Any], number: int, label: str) -> dict[str, Any]:
 def _crop(image: Image.Image, box: Sequence[int]) -> Image.Image:
     """A crop as the network gets it, colours as a person sees them."""
     x1, y1, x2, y2 = box
-    return image.crop((x1, y1, x2, y2)).resize((CROP, CROP), Image.Resampling.BILINEAR)
+    return image.crop((x1, y1, x2, y2)).resize((CROP_SIDE, CROP_SIDE), Image.Resampling.BILINEAR)
 
 
 def _data_uri(image: Image.Image) -> str:

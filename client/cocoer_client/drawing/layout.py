@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+Array = npt.NDArray[np.float64]
 Rect = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
 GRID = 60
@@ -14,7 +16,7 @@ FAR = 0.45
 """A panel further from its face than this share of the frame's diagonal tells nobody whose it is."""
 
 
-def overlaps(corners: np.ndarray, size: tuple[int, int], rects: Sequence[Rect]) -> np.ndarray:
+def overlaps(corners: Array, size: tuple[int, int], rects: Sequence[Rect]) -> Array:
     """Area, in pixels, that a rectangle of ``size`` at each corner shares with the rectangles together.
 
     Args:
@@ -30,17 +32,19 @@ def overlaps(corners: np.ndarray, size: tuple[int, int], rects: Sequence[Rect]) 
     boxes = np.array(rects, dtype=np.float64)[None]
     near, far = corners[:, None], corners[:, None] + np.array(size, dtype=np.float64)
     shared = np.minimum(far, boxes[..., 2:]) - np.maximum(near, boxes[..., :2])
-    return np.prod(np.clip(shared, 0, None), axis=2).sum(axis=1)
+    areas: Array = np.prod(np.clip(shared, 0, None), axis=2).sum(axis=1)
+    return areas
 
 
-def distances(corners: np.ndarray, size: tuple[int, int], rect: Rect) -> np.ndarray:
+def distances(corners: Array, size: tuple[int, int], rect: Rect) -> Array:
     """Gap between a rectangle of ``size`` at each corner and ``rect``; 0 where they touch: FP64 [N]."""
     low = np.array(rect[:2]) - (corners + np.array(size))
     high = corners - np.array(rect[2:])
-    return np.hypot(*np.clip(np.maximum(low, high), 0, None).T)
+    gaps: Array = np.hypot(*np.clip(np.maximum(low, high), 0, None).T)
+    return gaps
 
 
-def _corners(size: tuple[int, int], face: Rect, frame: tuple[int, int], gap: int) -> np.ndarray:
+def _corners(size: tuple[int, int], face: Rect, frame: tuple[int, int], gap: int) -> Array:
     """Places to try, all inside the frame: around the face, and a grid."""
     width, height = size
     x1, y1, x2, y2 = face
@@ -49,7 +53,8 @@ def _corners(size: tuple[int, int], face: Rect, frame: tuple[int, int], gap: int
     xs += list(np.linspace(0, frame[0] - width, GRID))
     ys += list(np.linspace(0, frame[1] - height, GRID))
     corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    return np.round(np.clip(corners, 0, [frame[0] - width, frame[1] - height]))
+    inside: Array = np.round(np.clip(corners, 0, [frame[0] - width, frame[1] - height]))
+    return inside
 
 
 def place(
@@ -102,7 +107,7 @@ def place_badge(size: tuple[int, int], head: Rect, frame: tuple[int, int], taken
     return _as_corner(corners[np.argmin(overlaps(corners, size, [head, *taken]))])
 
 
-def _as_corner(values: np.ndarray) -> tuple[int, int]:
+def _as_corner(values: Array) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
@@ -115,11 +120,11 @@ def columns(sizes: Sequence[tuple[int, int]], height: int, gap: int) -> tuple[li
     >>> columns([(20, 30), (10, 30), (20, 30)], height=80, gap=5)
     ([(5, 5), (5, 40), (30, 5)], (55, 75))
     """
-    corners, x, y, widest, tallest = [], gap, gap, 0, 0
+    corners, x, y, max_width, max_height = [], gap, gap, 0, 0
     for width, tall in sizes:
         if y > gap and y + tall + gap > height:
-            x, y, widest = x + widest + gap, gap, 0
+            x, y, max_width = x + max_width + gap, gap, 0
         corners.append((x, y))
-        y, widest = y + tall + gap, max(widest, width)
-        tallest = max(tallest, y)
-    return corners, (x + widest + gap, tallest)
+        y, max_width = y + tall + gap, max(max_width, width)
+        max_height = max(max_height, y)
+    return corners, (x + max_width + gap, max_height)

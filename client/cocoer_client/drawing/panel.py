@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from cocoer_client.drawing.shapes import fill, font_of, ink_on, rounded, shorten, text_height, write
-from cocoer_client.infer.report import ranked
+from cocoer_client.reading import ranked
 
 GROUND, TRACK, MUTED = "#14161A", "#4A4F59", "#AEB4BE"
 

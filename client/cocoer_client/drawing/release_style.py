@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cocoer_client.drawing.draw import with_banner
+from cocoer_client.drawing.banner import with_banner
 from cocoer_client.optional import opencv
 
 GREEN, YELLOW, BLUE, BLACK = (0, 255, 0), (255, 255, 0), (0, 0, 255), (0, 0, 0)

@@ -1,4 +1,4 @@
-"""The command line of ``infer.py``."""
+"""The command line of ``cocoer-infer``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import shtab
 
+from cocoer_client.command import add_thresholds
+
 EPILOG = """\
 examples:
   %(prog)s img.png                                  labels as text, the annotated image in outputs/
   %(prog)s holiday/ 'more/*.jpg'                    folders and globs: a progress bar, a line for each image
   %(prog)s holiday/ --resume --csv holiday.csv      go on where it stopped; a table at the end
-  %(prog)s - --json - --no-pictures < img.png       from a pipe to a pipe
+  %(prog)s - --json - --no-images < img.png       from a pipe to a pipe
   %(prog)s film.mp4 --frame-step 10                 every tenth frame; an annotated video in outputs/
   %(prog)s camera:0 --max-frames 100                a camera, until Ctrl-C or 100 frames
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
@@ -62,7 +64,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
     )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at the most")
+    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
 
 
@@ -76,7 +78,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="for annotated images (default: outputs)",
     )
     directory.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
-    group.add_argument("--no-pictures", action="store_true", help="draw nothing")
+    group.add_argument("--no-images", action="store_true", help="draw nothing")
+    # Its name before.
+    group.add_argument("--no-pictures", dest="no_images", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
         "--style",
         choices=("panel", "release"),
@@ -98,13 +102,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recognition(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("recognition (default: the server's)")
-    for name, what in (
-        ("--final-threshold", "final labels above this probability"),
-        ("--level-threshold", "labels of a level and of V-I above this probability"),
-        ("--min-score", "detections above this score"),
-    ):
-        group.add_argument(name, type=float, metavar="P", help=what)
+    add_thresholds(parser.add_argument_group("recognition (default: the server's)"))
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

@@ -1,31 +1,28 @@
-"""Recognise emotions in images and videos with a running server: ``python client/infer.py --help``."""
+"""Recognise emotions in images and videos with a running server: ``cocoer-infer --help``."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-# gRPC's own remarks would stand before our one line.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-from cocoer_client.client import CocoerClient  # noqa: E402
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, thresholds_of  # noqa: E402
-from cocoer_client.connection import TLS  # noqa: E402
-from cocoer_client.drawing.explain import write_page  # noqa: E402
-from cocoer_client.drawing.images import Names  # noqa: E402
-from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone  # noqa: E402
-from cocoer_client.infer.arguments import parse_args  # noqa: E402
-from cocoer_client.infer.journal import Journal  # noqa: E402
-from cocoer_client.infer.outputs import CsvFile, JsonFile, LinesFile, Stream  # noqa: E402
-from cocoer_client.infer.report import shown_warnings  # noqa: E402
-from cocoer_client.infer.run import Outcome, Run  # noqa: E402
-from cocoer_client.infer.talk import Talk, Totals, complain  # noqa: E402
-from cocoer_client.inputs import read_persons  # noqa: E402
-from cocoer_client.sources import Source, find_sources  # noqa: E402
+from cocoer_client.client import CocoerClient
+from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, silence_grpc, thresholds_of
+from cocoer_client.connection import TLS
+from cocoer_client.drawing.explain import write_page
+from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
+from cocoer_client.infer.arguments import parse_args
+from cocoer_client.infer.journal import Journal
+from cocoer_client.infer.names import Names
+from cocoer_client.infer.outputs import CsvFile, JsonFile, LinesFile, Stream
+from cocoer_client.infer.run import Outcome, Run
+from cocoer_client.infer.talk import Talk, Totals, complain
+from cocoer_client.inputs import read_persons
+from cocoer_client.protocol import Thresholds
+from cocoer_client.reading import warnings_of
+from cocoer_client.sources import Source, find_sources
 
 JOURNAL = "results.jsonl"
 
@@ -41,13 +38,13 @@ def open_streams(args: argparse.Namespace, several: bool, stack: contextlib.Exit
     return streams
 
 
-def open_journal(args: argparse.Namespace, several: bool, options: dict[str, float]) -> Journal | None:
+def open_journal(args: argparse.Namespace, several: bool, options: Thresholds) -> Journal | None:
     """JSON Lines where they are wanted: said so, to resume, or because there is much to lose."""
     named = args.jsonl not in (None, "-")
     if not (named or args.resume or several):
         return None
     path = Path(args.jsonl) if named else args.output_dir / JOURNAL
-    return Journal(path, args.resume, options, images=not args.no_pictures)
+    return Journal(path, args.resume, options, images=not args.no_images)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,7 +105,7 @@ def until_lost(outcomes: Generator[Outcome, None, None], totals: Totals) -> Iter
 
 def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> None:
     if outcome.data:
-        write_page(args.explain, outcome.data, outcome.records[0], shown_warnings(outcome.records[0], boxes_given))
+        write_page(args.explain, outcome.data, outcome.records[0], warnings_of(outcome.records[0], boxes_given))
         if not args.quiet:
             print(f"explanation: {args.explain}", file=sys.stderr)
 
@@ -124,7 +121,9 @@ def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
     args = parse_args(argv)
+    silence_grpc()
     try:
         return run(args)
     except ServerUnavailable as error:

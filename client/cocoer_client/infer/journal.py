@@ -21,7 +21,7 @@ class Journal:
         images: annotated images are wanted; results without don't count.
     """
 
-    def __init__(self, path: Path, resume: bool, options: Mapping[str, Any], images: bool) -> None:
+    def __init__(self, path: Path, resume: bool, options: Mapping[str, object], images: bool) -> None:
         self.path, self.options, self.wants_images = path, dict(options), images
         self.places: dict[str, list[int]] = {}
         self.images: dict[str, str] = {}
@@ -59,7 +59,8 @@ class Journal:
     @staticmethod
     def _at(file: Any, place: int) -> Record:
         file.seek(place)
-        return json.loads(file.readline())
+        record: Record = json.loads(file.readline())
+        return record
 
     def _read(self) -> None:
         """Find each file's last result; a line that a crash cut short is removed."""

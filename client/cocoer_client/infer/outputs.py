@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from cocoer_client.infer.report import warnings_of
+from cocoer_client.files import temporary_name
+from cocoer_client.infer.columns import column_names, rows_of
 
 Record = dict[str, Any]
-"""A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``; ``image``, ``source``, ``options`` where there are
-any; then RESULT's keys, or ``error`` with ``kind`` and ``message``."""
-LISTS = ("pred", "VI", "head", "body", "ctx", "emo_process")
-CORNERS = ("x1", "y1", "x2", "y2")
-
-
-def temporary_name(path: Path) -> Path:
-    """Beside ``path``, for what is not complete yet."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: an interrupted run leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+"""A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``; ``picture`` (the annotated image or video),
+``source``, ``options`` where there are any; then RESULT's keys, or ``error`` with ``kind`` and ``message``."""
 
 
 class Stream:
@@ -106,7 +88,7 @@ class CsvFile(Stream):
         self.held: list[dict[str, Any]] = []
 
     def add(self, record: Record) -> None:
-        rows = csv_rows(record)
+        rows = rows_of(record)
         if self.writer is None:
             if "error" in record:
                 # The labels are the server's; wait for its first answer.
@@ -116,29 +98,10 @@ class CsvFile(Stream):
         self.writer.writerows(rows)
 
     def _start(self, labels: Sequence[str]) -> None:
-        boxes = [f"{part}_{corner}" for part in ("body", "head") for corner in CORNERS]
-        names = ["file", "frame", "person", *boxes, *LISTS, *(f"p({label})" for label in labels), "warnings", "error"]
-        self.writer = csv.DictWriter(self.file, names, restval="", lineterminator="\n")
+        self.writer = csv.DictWriter(self.file, column_names(labels), restval="", lineterminator="\n")
         self.writer.writeheader()
         self.writer.writerows(self.held)
 
     def end(self) -> None:
         if self.writer is None:
             self._start([])
-
-
-def csv_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A record's rows, column -> value."""
-    common = {"file": record["file"], "frame": record.get("frame", "")}
-    if "error" in record:
-        return [{**common, "error": record["error"]["message"]}]
-    common["warnings"] = "; ".join(warnings_of(record))
-    rows = []
-    for person in record["persons"]:
-        row = {**common, "person": person["id"]}
-        for part in ("body", "head"):
-            row |= {f"{part}_{corner}": value for corner, value in zip(CORNERS, person[f"{part}_box"])}
-        row |= {key: ";".join(person[key]) for key in LISTS}
-        row |= {f"p({label})": round(p, 6) for label, p in zip(record["labels"], person["scores"]["pred"])}
-        rows.append(row)
-    return rows or [common]

@@ -1,4 +1,4 @@
-"""A result as text."""
+"""A result as text, for a terminal."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cocoer_client.reading import ranked, warnings_of
+
 ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
 WIDTH = 100
 NBSP = "\N{NO-BREAK SPACE}"
-
-
-def warnings_of(result: Mapping[str, Any]) -> list[str]:
-    """What must not be overlooked about how a result was made; shown with the text and in the image."""
-    model = result["model"]
-    warnings = []
-    if model["synthetic"]:
-        warnings.append("SYNTHETIC WEIGHTS: random numbers, these are not predictions")
-    if model["detector"].startswith("opencv"):
-        warnings.append("FALLBACK DETECTOR: OpenCV face cascade, body boxes are guesses")
-    elif "synthetic" in model["detector"]:
-        warnings.append("SYNTHETIC DETECTORS: boxes are random")
-    return warnings
 
 
 def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = False) -> str:
@@ -34,20 +23,10 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
     """
     image, persons = result["image"], result["persons"]
     lines = [f"{file}  {image['width']}x{image['height']}  {counted(len(persons), 'person')}"]
-    lines += [f"  !! {warning}" for warning in shown_warnings(result, boxes_given)]
+    lines += [f"  !! {warning}" for warning in warnings_of(result, boxes_given)]
     for person in persons:
         lines += ["", *_format_person(person, result["labels"])]
     return "\n".join(lines)
-
-
-def ranked(person: Mapping[str, Any], key: str, labels: Sequence[str]) -> list[tuple[str, float]]:
-    """The labels chosen for a key of ``scores``, the most probable first, with their probabilities.
-
-    >>> ranked({"pred": ["a", "c"], "scores": {"pred": [0.5, 0.1, 0.9]}}, "pred", ["a", "b", "c"])
-    [('c', 0.9), ('a', 0.5)]
-    """
-    probability = dict(zip(labels, person["scores"][key]))
-    return sorted(((label, probability[label]) for label in person[key]), key=lambda pair: -pair[1])
 
 
 def counted(number: int, noun: str) -> str:
@@ -70,11 +49,6 @@ def _top(person: Mapping[str, Any], labels: Sequence[str], maximum: int = 3) -> 
     chosen = ranked(person, "pred", labels)
     shown = ", ".join(f"{label} {probability:.2f}" for label, probability in chosen[:maximum])
     return f"{shown}, ..." if len(chosen) > maximum else shown or "no label"
-
-
-def shown_warnings(result: Mapping[str, Any], boxes_given: bool) -> list[str]:
-    """``warnings_of``, less those of a detector that was not used."""
-    return [text for text in warnings_of(result) if not (boxes_given and "DETECTOR" in text)]
 
 
 def _format_person(person: Mapping[str, Any], labels: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from typing import Any
 from PIL import Image
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.drawing.images import Names, draw, open_upright, save_png
+from cocoer_client.drawing.images import draw, open_upright, save_png
 from cocoer_client.errors import CocoerError, InvalidInput
 from cocoer_client.infer.journal import Journal
+from cocoer_client.infer.names import Names
 from cocoer_client.infer.outputs import Record
 from cocoer_client.inputs import BoxPair
 from cocoer_client.ordered import in_order
+from cocoer_client.protocol import Thresholds
 from cocoer_client.sources import Source
-from cocoer_client.video.video import Frame, Video, VideoFile
+from cocoer_client.video.file import VideoFile
+from cocoer_client.video.frames import Frame, Video
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +76,12 @@ class Run:
         client: CocoerClient,
         args: argparse.Namespace,
         persons: Sequence[BoxPair] | None,
-        options: Mapping[str, float],
+        options: Thresholds,
         journal: Journal | None,
         names: Names,
         expect: Any = lambda frames: None,
     ) -> None:
-        self.client, self.args, self.persons, self.options = client, args, persons, dict(options)
+        self.client, self.args, self.persons, self.options = client, args, persons, options
         self.journal, self.names, self.expect = journal, names, expect
         self.video: VideoFile | None = None
 
@@ -102,7 +105,7 @@ class Run:
             if done is not None:
                 yield Task(source, None, done=done)
                 continue
-            image = None if self.args.no_pictures else str(self.names.of(source))
+            image = None if self.args.no_images else str(self.names.of(source))
             if source.is_video:
                 yield from self._frames(source, image)
             else:

@@ -1,4 +1,4 @@
-"""What ``infer.py`` says while it works, and its totals."""
+"""What ``cocoer-infer`` says while it works, and its totals."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from cocoer_client.infer.journal import Journal
 from cocoer_client.infer.outputs import Record
-from cocoer_client.infer.report import counted, format_line, format_result, shown_warnings
+from cocoer_client.infer.report import counted, format_line, format_result
 from cocoer_client.infer.run import Outcome
+from cocoer_client.reading import warnings_of
 from cocoer_client.sources import Source
 
 MAX_FAILURES = 20
@@ -50,7 +51,7 @@ class Totals:
             return f"nothing left to do; {self.skipped} done before"
         parts = [f"{counted(self.images, 'image')}, {counted(self.persons, 'person')} in {seconds:.1f} s"]
         if self.images:
-            parts[0] += f" ({self.images / seconds:.1f} pictures/s)"
+            parts[0] += f" ({self.images / seconds:.1f} images/s)"
         if self.skipped:
             parts.append(f"{self.skipped} done before")
         if self.failures:
@@ -89,14 +90,14 @@ class Talk:
             else:
                 text = format_result(record["file"], record, boxes_given) + "\n"
                 if "picture" in record:
-                    text += f"\npicture: {record['picture']}"
+                    text += f"\nimage: {record['picture']}"
             tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
     def _warn(self, record: Record, boxes_given: bool) -> None:
         """What must not be overlooked, once for all images."""
         if not self.warned:
-            for warning in shown_warnings(record, boxes_given):
+            for warning in warnings_of(record, boxes_given):
                 tqdm.write(f"!! {warning}", file=sys.stdout)
         self.warned = True
 

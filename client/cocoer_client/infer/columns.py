@@ -1,0 +1,40 @@
+"""The table that ``--csv`` writes: a row for each person. Its boxes and lists are those of ``results.Person``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cocoer_client.reading import warnings_of
+from cocoer_client.results import BOXES, LISTS, Box
+
+
+def column_names(labels: Sequence[str]) -> list[str]:
+    """In their order; ``labels`` are RESULT's, each with a column of its final probability."""
+    corners = [_corner(box, name) for box in BOXES for name in Box._fields]
+    return ["file", "frame", "person", *corners, *LISTS, *map(_probability, labels), "warnings", "error"]
+
+
+def _corner(box: str, name: str) -> str:
+    return f"{box.removesuffix('_box')}_{name}"
+
+
+def _probability(label: str) -> str:
+    return f"p({label})"
+
+
+def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
+    common = {"file": record["file"], "frame": record.get("frame", "")}
+    if "error" in record:
+        return [{**common, "error": record["error"]["message"]}]
+    common["warnings"] = "; ".join(warnings_of(record))
+    rows = []
+    for person in record["persons"]:
+        row = {**common, "person": person["id"]}
+        for box in BOXES:
+            row |= {_corner(box, name): value for name, value in zip(Box._fields, person[box])}
+        row |= {key: ";".join(person[key]) for key in LISTS}
+        row |= {_probability(label): round(p, 6) for label, p in zip(record["labels"], person["scores"]["pred"])}
+        rows.append(row)
+    return rows or [common]

@@ -1,0 +1,48 @@
+"""What the client knows of the served model: its names, its limits, its options. Imports nothing of the package."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict, get_args
+
+MODEL = "cocoer"
+"""Triton's name of the model that is asked."""
+MAX_BATCH = 8
+"""Images of one request: ``max_batch_size`` of the model."""
+MAX_REQUEST_BYTES = 256 << 20
+"""Of one request's images together; a message of gRPC ends at 2 GiB."""
+
+Level = Literal["head", "body", "context"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""The three crops that the network looks at, in its own order."""
+LEVEL_KEYS: dict[Level, Literal["head", "body", "ctx"]] = {"head": "head", "body": "body", "context": "ctx"}
+"""Level -> its key among a person's labels and scores, which are named as in CocoER's release."""
+MAX_PERSONS = 512
+"""Of one image."""
+LABEL_COUNT = 26
+"""Categories of EMOTIC; RESULT says which."""
+CROP_SIDE = 224
+"""Pixels: each crop is resized to a square of this side."""
+PSEUDO_THRESHOLD = 0.3
+"""A label is in the pseudo-label above this V-I probability (CocoER, section 3; a constant of the network)."""
+
+
+class Thresholds(TypedDict, total=False):
+    """Request parameters that are options of the commands too; None, or left out: the server's own."""
+
+    final_threshold: float | None
+    """A label is in ``pred`` above this probability."""
+    level_threshold: float | None
+    """A label is in ``VI``, ``head``, ``body`` or ``ctx`` above this probability."""
+    min_score: float | None
+    """A detection counts above this score."""
+
+
+class Options(Thresholds, total=False):
+    """All request parameters."""
+
+    timing: bool
+    """Have the server add ``timing_ms``."""
+
+
+THRESHOLDS = tuple(Thresholds.__annotations__)
+OPTIONS = tuple(Options.__annotations__)
