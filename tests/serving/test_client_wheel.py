@@ -30,7 +30,7 @@ def find_python(version):
         return sys.executable
     places = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
     ask = "import sys; print('{}.{}'.format(*sys.version_info))"
-    for place in filter(None, places):
+    for place in map(str, filter(None, places)):
         # A shim of pyenv's may be there for a version that isn't.
         told = subprocess.run([place, "-c", ask], capture_output=True, text=True, timeout=30)
         if told.stdout.strip() == version:

@@ -70,7 +70,8 @@ def test_frozen(raw):
         with pytest.raises(AttributeError):
             setattr(result, name, 1)
     (person,) = result.persons
-    for mapping in (person.scores["pred"], person.scores, person.losses, person.coordination.lambda_w1):
+    mappings: tuple[Any, ...] = (person.scores["pred"], person.scores, person.losses, person.coordination.lambda_w1)
+    for mapping in mappings:
         with pytest.raises(TypeError):
             mapping["peace"] = 1
     for change in (
