@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
-from export.models.specs import ENGINES
-from export.publishing.repository import engine_path, record_path
+from export.models import MODELS
+from export.publishing.repository import onnx_path, record_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -93,8 +93,8 @@ class Builds:
 
     def _build_fp16(self) -> Path:
         fp32, target = self.repository(0), self.cache / "repository-fp16"
-        for name in (spec.name for spec in ENGINES if not spec.has_network):  # the same in FP32, so not built again
-            for path in (engine_path, record_path):
+        for name in (model.name for model in MODELS if not model.has_trunk):  # the same in FP32, so not built again
+            for path in (onnx_path, record_path):
                 link = path(target, name)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.unlink(missing_ok=True)

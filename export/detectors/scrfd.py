@@ -1,4 +1,4 @@
-"""insightface's SCRFD files as batched engines: preprocessing, box decoding, top-K and NMS in the graph.
+"""insightface's SCRFD files as batched graphs: preprocessing, box decoding, top-K and NMS in the graph.
 
 The file's own network is kept as it is. Before it: UINT8 BGR letterboxes to ``(RGB - 127.5) / 128``. Behind it: a row
 per anchor, boxes in the pixels of the original image, the best candidates, greedy NMS with insightface's "+1"
@@ -19,12 +19,16 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser, version_con
 from onnxruntime.transformers import float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.models.specs import DETECTOR_INPUT, MAX_CANDIDATES, MAX_DETECTIONS, OPSET
+from cocoer_bls.images import LETTERBOX
+from export.graphs import OPSET
+from export.precision import Precision
 
 logger = logging.getLogger(__name__)
 
-IOU_THRESHOLDS = {"person_detector": 0.5, "face_detector": 0.4}
-"""Overlap above which the lower score is suppressed (the release's settings)."""
+MAX_DETECTIONS = 256
+"""Boxes a detector returns for one image."""
+MAX_CANDIDATES = 3840
+"""Boxes that enter NMS: TensorRT's largest TopK."""
 
 BATCH_FIRST, BATCH_INSIDE, ONE_BY_ONE = "batch first", "batch inside", "one by one"
 """How rows of several images lie in an output: image by image; cell by cell, then images, then anchors; or the
@@ -43,13 +47,13 @@ class ScrfdLayout:
     anchors: int
 
     def rows(self, stride: int) -> int:
-        return (DETECTOR_INPUT // stride) ** 2 * self.anchors
+        return (LETTERBOX // stride) ** 2 * self.anchors
 
     def centres(self) -> np.ndarray:
         """FP32 [N, 2], (x, y) of each anchor in the letterbox: (column, row) * stride, no half-cell offset."""
         grids = []
         for stride in self.strides:
-            side = DETECTOR_INPUT // stride
+            side = LETTERBOX // stride
             row, column = np.mgrid[:side, :side].astype(np.float32)
             cells = np.stack([column, row], axis=-1).reshape(-1, 2) * stride
             grids.append(np.repeat(cells, self.anchors, axis=0))
@@ -73,12 +77,14 @@ def scrfd_layout(outputs: int) -> ScrfdLayout:
     raise DetectorError(f"an SCRFD detector has 6, 9, 10 or 15 outputs, this one has {outputs}")
 
 
-def wrap_detector(source: Path, name: str, metadata: dict[str, str], precision: str = "fp32") -> onnx.ModelProto:
-    """Build the engine ``name`` ("person_detector" or "face_detector") from an insightface file.
+def wrap_detector(
+    source: Path, iou_threshold: float, metadata: dict[str, str], precision: Precision = "fp32"
+) -> onnx.ModelProto:
+    """Build a detector's graph from an insightface file.
 
     Args:
         source: the file.
-        name: of the engine.
+        iou_threshold: overlap above which the lower score is suppressed.
         metadata: to store in it.
         precision: "fp16" puts the file's network in half precision; decoding and NMS stay FP32.
 
@@ -103,7 +109,7 @@ def wrap_detector(source: Path, name: str, metadata: dict[str, str], precision: 
             "rgb": np.array([2, 1, 0]),
         },
     )
-    after = _postprocess(layout, order, IOU_THRESHOLDS[name])
+    after = _postprocess(layout, order, iou_threshold)
     used = [v.name for v in network.graph.output]
     model = compose.merge_models(before, network, io_map=[("blob", network.graph.input[0].name)])
     io_map = [(output, f"raw_{index}") for index, output in enumerate(used)]
@@ -135,7 +141,7 @@ def load_network(source: Path) -> tuple[onnx.ModelProto, ScrfdLayout, str]:
         raise DetectorError(f"{source}: expected one image input of rank 4, got {[value.name for value in inputs]}")
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    _set_shape(model.graph.input[0], ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT])
+    _set_shape(model.graph.input[0], ["batch", 3, LETTERBOX, LETTERBOX])
     del model.graph.output[2 * len(layout.strides) :]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -153,7 +159,7 @@ def _find_order(model: onnx.ModelProto, layout: ScrfdLayout) -> str:
     """Run two different images together and one by one, and see which reading of the rows agrees."""
     session = ort.InferenceSession(model.SerializeToString(), _quiet())
     name = session.get_inputs()[0].name
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 3, DETECTOR_INPUT, DETECTOR_INPUT)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 3, LETTERBOX, LETTERBOX)).astype(np.float32)
     alone = [session.run(None, {name: image[None]}) for image in images]
     try:
         together = session.run(None, {name: images})
@@ -203,10 +209,10 @@ def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelP
     """The network inside an ONNX Scan over the images, for files with a batch of one baked in."""
     body = onnx.GraphProto()
     body.CopyFrom(model.graph)
-    body.name = "one_picture"
+    body.name = "one_image"
     (source,) = body.input
     axes = numpy_helper.from_array(np.array([0]), "scan_axes")
-    body.node.insert(0, helper.make_node("Unsqueeze", ["scan_picture", "scan_axes"], [source.name]))
+    body.node.insert(0, helper.make_node("Unsqueeze", ["scan_image", "scan_axes"], [source.name]))
     body.initializer.append(axes)
     results = []
     for index, output in enumerate(list(body.output)):
@@ -218,7 +224,7 @@ def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelP
         results.append(
             helper.make_tensor_value_info(f"scan_rows_{index}", TensorProto.FLOAT, [layout.rows(stride), width])
         )
-    image = helper.make_tensor_value_info("scan_picture", TensorProto.FLOAT, [3, DETECTOR_INPUT, DETECTOR_INPUT])
+    image = helper.make_tensor_value_info("scan_image", TensorProto.FLOAT, [3, LETTERBOX, LETTERBOX])
     del body.input[:], body.output[:]
     body.input.append(image)
     body.output.extend(results)
@@ -228,9 +234,7 @@ def _loop_over_batch(model: onnx.ModelProto, layout: ScrfdLayout) -> onnx.ModelP
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *_shape_of(result)])
         for name, result in zip(names, results)
     ]
-    whole = helper.make_tensor_value_info(
-        "looped_input", TensorProto.FLOAT, ["batch", 3, DETECTOR_INPUT, DETECTOR_INPUT]
-    )
+    whole = helper.make_tensor_value_info("looped_input", TensorProto.FLOAT, ["batch", 3, LETTERBOX, LETTERBOX])
     graph = helper.make_graph([scan], "looped", [whole], outputs)
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=10)
 
@@ -351,10 +355,9 @@ def _fix_batch(model: onnx.ModelProto) -> None:
 
 
 def absent_detector(metadata: dict[str, str]) -> onnx.ModelProto:
-    """The engine that stands where a build has no SCRFD file: every image's ``count`` is -1, "no detector here".
-
-    It keeps the repository's models the same in every build; the BLS never calls it.
-    """
+    """The graph that stands where a build has no SCRFD file: every image's ``count`` is -1, "no detector here"."""
+    # Why there is one: the models of the repository, their tracked configurations and the ensemble that names them are
+    # then the same in every build. The BLS never calls it.
     text = """
 absent (uint8[batch, 640, 640, 3] image, float[batch, 1] scale, float[batch, 1] min_score)
     => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {

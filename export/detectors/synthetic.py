@@ -7,10 +7,6 @@ download.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +16,9 @@ from torch.nn import functional as F
 
 from cocoer.checkpoints.synthetic import NOTICE, synthetic_array
 from cocoer.files import replace_file
+from cocoer_bls.images import LETTERBOX
+from export.graphs.pytorch import quiet_exporter
 
-SIDE = 640
 STRIDES = (8, 16, 32)
 ANCHORS = 2
 
@@ -134,7 +131,7 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     """Set batch-norm statistics and the last layers' scale from one smooth random image."""
     noise = torch.from_numpy(synthetic_array(seed, "calibration", [1, 3, 40, 40]))
     noise = noise / noise.std()
-    image = F.interpolate(noise, size=(SIDE, SIDE), mode="bicubic").clamp(-1, 1)
+    image = F.interpolate(noise, size=(LETTERBOX, LETTERBOX), mode="bicubic").clamp(-1, 1)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -157,20 +154,6 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     distance.bias.copy_(torch.tensor([3.0, 4.0, 3.0, 4.0]).repeat(ANCHORS))
 
 
-@contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Keep torch.onnx from warning of its own internals, and of torchvision, which nothing here needs."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        registration.setLevel(level)
-
-
 def write_detectors(seed: int, out: Path) -> list[Path]:
     """Write both detectors below ``out/insightface``; returns their paths."""
     return [
@@ -185,7 +168,7 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     with quiet_exporter():
         program = torch.onnx.export(
             random_scrfd(shape, seed),
-            (torch.zeros(2, 3, SIDE, SIDE),),
+            (torch.zeros(2, 3, LETTERBOX, LETTERBOX),),
             dynamo=True,
             opset_version=18,
             input_names=["input.1"],

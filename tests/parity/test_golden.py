@@ -1,14 +1,13 @@
-"""The official code's outputs, reproduced by the PyTorch modules and by the ONNX engines."""
+"""The official code's outputs, reproduced by the PyTorch modules and by the ONNX files."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 
 from cocoer.checkpoints.loader import load_checkpoint
 from cocoer.network.model import CocoER, imagenet_normalise
-from export.models.specs import RECOGNITION, EnsembleSpec, engine
-from export.publishing.repository import engine_path
+from export.models import RECOGNITION
+from export.verification.in_process import InProcessEnsemble
 from tests import golden as gold
 from tests.conftest import SEEDS
 
@@ -17,6 +16,7 @@ from tests.conftest import SEEDS
 def test_pytorch(seed, checkpoints, golden, sample_bgr):
     """1e-4, the contract's tolerance for PyTorch modules; features too."""
     checkpoint = load_checkpoint(checkpoints(seed))
+    assert checkpoint.synthetic
     assert checkpoint.weights.startswith(f"synthetic seed {seed}")
     model, normalise = CocoER.from_checkpoint(checkpoint), imagenet_normalise()
     given = {name: torch.from_numpy(array) for name, array in gold.inputs(sample_bgr, golden(seed)).items()}
@@ -41,19 +41,8 @@ def test_pytorch(seed, checkpoints, golden, sample_bgr):
     assert np.abs(fused.refined_logits.numpy() - expected).max() < 1e-4
 
 
-def run_ensemble(spec: EnsembleSpec, repository, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What Triton does with an ensemble, in-process."""
-    tensors = dict(inputs)
-    for step in spec.steps:
-        session = ort.InferenceSession(str(engine_path(repository, step.model)), providers=["CPUExecutionProvider"])
-        names = [tensor.name for tensor in engine(step.model).outputs]
-        results = session.run(names, {own: tensors[theirs] for own, theirs in step.inputs.items()})
-        tensors |= {step.outputs[name]: array for name, array in zip(names, results) if name in step.outputs}
-    return {tensor.name: tensors[tensor.name] for tensor in spec.outputs}
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_onnx(seed, repositories, golden, sample_bgr):
     """1e-3, the contract's tolerance for ONNX on CPU in FP32."""
-    outputs = run_ensemble(RECOGNITION, repositories(seed), gold.inputs(sample_bgr, golden(seed)))
+    outputs = InProcessEnsemble(RECOGNITION, repositories(seed)).run(gold.inputs(sample_bgr, golden(seed)))
     gold.check(outputs, golden(seed), tolerance=1e-3)

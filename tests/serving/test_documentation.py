@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from export.arguments import check_usage, parse_args
-from export.models.specs import DETECTION, RECOGNITION
+from export.models import DETECTION, RECOGNITION
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE
 from tests.serving.conftest import SCHEMA

@@ -11,8 +11,8 @@ import pytest
 import tritonclient.grpc as grpcclient
 from PIL import Image
 
+from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_client import CocoerClient, InvalidRequest, RequestTimeout, ServerBusy
-from export.models.specs import MAX_PERSONS
 from export.publishing.configs import MAX_QUEUE, MAX_WAIT_MICROSECONDS
 from tests import golden as gold
 from tests import hostile
@@ -218,7 +218,7 @@ class Traffic:
 
     def stretch(self):
         """Two calls of as many persons as one takes: buffers grow to the most that is ever needed, and stay."""
-        sender = Sender(self.server.url, image_inputs(self.sample, np.resize(self.rows, (1, MAX_PERSONS, 8))))
+        sender = Sender(self.server.url, image_inputs(self.sample, np.resize(self.rows, (1, MAX_BATCH_PERSONS, 8))))
         for _ in range(2):
             sender.send()
         assert {answer.status for answer in sender.wait()} == {"OK"}

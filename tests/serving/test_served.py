@@ -15,9 +15,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from cocoer.labels import EMOTIC_LABELS, LEVELS
 from cocoer_bls.boxes import detected_persons
 from cocoer_client import InvalidRequest
-from export.builder import DETECTOR_FILES
-from export.detectors.scrfd import IOU_THRESHOLDS
-from export.models.specs import RECOGNITION
+from export.models import DETECTORS, RECOGNITION
 from export.publishing.configs import all_configs
 from tests import golden as gold
 from tests.traffic import batch_inputs
@@ -129,10 +127,10 @@ def test_crowds(client, golden, sample_bytes, count):
 def test_detection_end_to_end(client, checkpoints, sample_bytes, sample_bgr):
     """Persons found by the server are those of insightface's class and the release's matching."""
     found = {}
-    for name, file in DETECTOR_FILES.items():
-        peer = SCRFD(str(checkpoints(0) / file))
-        peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], input_size=(640, 640))
-        found[name] = peer.detect(sample_bgr)[0][:, :4]
+    for detector in DETECTORS:
+        peer = SCRFD(str(checkpoints(0) / detector.file))
+        peer.prepare(-1, nms_thresh=detector.iou_threshold, input_size=(640, 640))
+        found[detector.name] = peer.detect(sample_bgr)[0][:, :4]
     expected = detected_persons(found["person_detector"], found["face_detector"], 512, 512)
     assert expected
     result = client.infer_raw(sample_bytes)
