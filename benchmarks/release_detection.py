@@ -14,8 +14,8 @@ import onnxruntime as ort
 
 from cocoer_bls.boxes import Person, detected_persons
 from cocoer_bls.images import LETTERBOX, letterbox
+from export.detectors.network import scrfd_layout
 from export.detectors.reference import greedy_nms
-from export.detectors.scrfd import scrfd_layout
 from export.models import DETECTORS, FACE_DETECTOR, PERSON_DETECTOR
 
 

@@ -13,7 +13,8 @@ import onnx
 import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
-from export.detectors.scrfd import MAX_DETECTIONS, image_rows, load_network
+from export.detectors.network import image_rows, load_network
+from export.detectors.scrfd import MAX_DETECTIONS
 
 Arrays = list[np.ndarray]
 

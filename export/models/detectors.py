@@ -10,7 +10,7 @@ import onnx
 
 from cocoer_bls.files import file_digest
 from cocoer_bls.images import LETTERBOX
-from cocoer_bls.inputs import Tensors
+from cocoer_bls.inputs import MIN_SCORE, Tensors
 from export.detectors.reference import DetectorReference
 from export.detectors.scrfd import MAX_DETECTIONS, absent_detector, wrap_detector
 from export.graphs.comparison import Compare
@@ -33,7 +33,7 @@ class DetectorModel(Model):
     inputs = (
         letterbox_of("image", IMAGES),
         Constant("scale", IMAGES, (1,), value=LETTERBOX / 512),
-        Constant("min_score", IMAGES, (1,), value=0.5),
+        Constant("min_score", IMAGES, (1,), value=MIN_SCORE),
     )
     outputs = (
         TensorSpec("boxes", IMAGES, (MAX_DETECTIONS, 4)),

@@ -10,7 +10,7 @@ from cocoer.network.model import CocoER
 from cocoer_bls.inputs import Tensors
 from export.models.base import NetworkModel, Tolerances
 from export.models.samples import Samples
-from export.models.tensors import IMAGE_INDEX, IMAGES, PERSONS, TensorSpec, level_state
+from export.models.tensors import CHANNELS, IMAGE_INDEX, IMAGES, LABELS, PERSONS, TensorSpec, level_state
 from export.precision import Precision
 
 
@@ -55,12 +55,12 @@ class FusionModel(NetworkModel):
         *level_state("head_", PERSONS),
         *level_state("body_", PERSONS),
         *level_state("context_", IMAGES),
-        TensorSpec("vi_logits", IMAGES, (26,)),
-        TensorSpec("vi_feature", IMAGES, (256,)),
+        TensorSpec("vi_logits", IMAGES, (LABELS,)),
+        TensorSpec("vi_feature", IMAGES, (CHANNELS,)),
         IMAGE_INDEX,
     )
     outputs = (
-        TensorSpec("logits", PERSONS, (26,), labelled=True),
+        TensorSpec("logits", PERSONS, (LABELS,), labelled=True),
         TensorSpec("order", PERSONS, (3,), "INT64"),
         TensorSpec("losses", PERSONS, (3,)),
         TensorSpec("lambda_w1", PERSONS, (3,)),
@@ -68,7 +68,7 @@ class FusionModel(NetworkModel):
         TensorSpec("lambda_w2", PERSONS, (2,)),
         TensorSpec("lambda_b2", PERSONS, (2,)),
         TensorSpec("grad_distance", PERSONS, (1,)),
-        TensorSpec("refined_logits", PERSONS, (3, 26)),
+        TensorSpec("refined_logits", PERSONS, (3, LABELS)),
     )
     batch = None
     tolerances = Tolerances(fp32=1e-3, fp16=1e-3, int8=1e-3)

@@ -12,7 +12,7 @@ from cocoer.network.levels import LevelState
 from cocoer.network.model import CocoER, imagenet_normalise
 from cocoer_bls.boxes import Person
 from cocoer_bls.images import DecodeLimits, decode
-from cocoer_bls.inputs import Tensors, detection_inputs, recognition_inputs
+from cocoer_bls.inputs import MIN_SCORE, Tensors, detection_inputs, recognition_inputs
 from export import PROJECT
 
 SAMPLE = PROJECT / "examples" / "astronaut.png"
@@ -22,7 +22,6 @@ _ONE, _OTHER = (
 )
 SAMPLE_PERSONS = (_ONE, _OTHER, _ONE)
 """Boxes in the 512x512 sample; as many persons as the largest batch that is verified."""
-MIN_SCORE = 0.5
 
 
 class Samples:

@@ -7,8 +7,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls.images import CROP, LETTERBOX
 from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
+
+TOKENS, CHANNELS, LABELS = 49, 256, len(EMOTIC_LABELS)
+"""Sizes of what goes from model to model; the same whatever the widths inside."""
 
 T = TypeVar("T", bound="TensorSpec")
 
@@ -108,15 +112,15 @@ def letterbox_of(name: str, rows: Rows) -> Pixels:
 def level_state(prefix: str, rows: Rows) -> tuple[TensorSpec, ...]:
     """A level's state (``cocoer.network.levels.LevelState``); names begin with ``prefix``."""
     return (
-        TensorSpec(f"{prefix}hidden", rows, (256,)),
-        TensorSpec(f"{prefix}logits", rows, (26,)),
+        TensorSpec(f"{prefix}hidden", rows, (CHANNELS,)),
+        TensorSpec(f"{prefix}logits", rows, (LABELS,)),
         Energy(f"{prefix}energy", rows, (1,)),
     )
 
 
 def tokens_of(name: str, rows: Rows) -> TensorSpec:
     """A context's tokens, row-major."""
-    return TensorSpec(name, rows, (49, 256))
+    return TensorSpec(name, rows, (TOKENS, CHANNELS))
 
 
 IMAGE_INDEX = ImageIndex("image_index", PERSONS, dtype="INT64")

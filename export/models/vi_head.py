@@ -12,7 +12,7 @@ from cocoer.network.vi_head import VIHead
 from cocoer_bls.inputs import Tensors
 from export.models.base import CropModel
 from export.models.samples import Samples
-from export.models.tensors import IMAGES, TensorSpec, crop_of
+from export.models.tensors import CHANNELS, IMAGES, LABELS, TensorSpec, crop_of
 from export.precision.calibration import Scene
 from export.precision.fp16 import halve_vi_head
 
@@ -33,7 +33,7 @@ class VIHeadModel(CropModel[VIHead]):
 
     name = "vi_head"
     inputs = (crop_of("image", IMAGES),)
-    outputs = (TensorSpec("logits", IMAGES, (26,)), TensorSpec("feature", IMAGES, (256,)))
+    outputs = (TensorSpec("logits", IMAGES, (LABELS,)), TensorSpec("feature", IMAGES, (CHANNELS,)))
     batch = IMAGES
 
     def part(self, network: CocoER) -> VIHead:

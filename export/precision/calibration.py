@@ -17,7 +17,7 @@ from cocoer_bls.boxes import Box, Person
 from cocoer_bls.errors import InputError
 from cocoer_bls.files import file_digest
 from cocoer_bls.images import MAX_PIXELS, DecodeLimits, decode
-from cocoer_bls.inputs import Tensors, detection_inputs, recognition_inputs
+from cocoer_bls.inputs import MIN_SCORE, Tensors, detection_inputs, recognition_inputs
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LIMITS = DecodeLimits(max_bytes=1 << 40, max_pixels=MAX_PIXELS)
@@ -26,8 +26,6 @@ PERSONS = 2
 """Persons imagined in each image."""
 HELD_OUT = 5
 """Every fifth image is not calibrated with, but compared on."""
-MIN_SCORE = 0.5
-"""Of detections; the release's."""
 
 
 class CalibrationError(Exception):

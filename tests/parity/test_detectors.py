@@ -11,16 +11,8 @@ from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
 from cocoer_bls.inputs import detection_inputs
-from export.detectors.scrfd import (
-    BATCH_FIRST,
-    BATCH_INSIDE,
-    MAX_DETECTIONS,
-    ONE_BY_ONE,
-    DetectorError,
-    absent_detector,
-    load_network,
-    wrap_detector,
-)
+from export.detectors.network import BATCH_FIRST, BATCH_INSIDE, ONE_BY_ONE, DetectorError, load_network
+from export.detectors.scrfd import MAX_DETECTIONS, absent_detector, wrap_detector
 from export.models import DETECTORS, FACE_DETECTOR
 
 IOU_THRESHOLD = 0.4

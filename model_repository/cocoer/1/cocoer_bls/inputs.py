@@ -16,6 +16,8 @@ MAX_BATCH_IMAGES = 8
 """Images of one call of ``cocoer``, and of each model that runs once per image."""
 MAX_BATCH_PERSONS = 128
 """Persons of one call of ``recognition``; larger crowds take several."""
+MIN_SCORE = 0.5
+"""Of detections, where a request does not say another; the release's."""
 
 Tensors = dict[str, np.ndarray]
 

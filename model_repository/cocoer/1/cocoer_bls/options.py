@@ -9,6 +9,7 @@ from typing import Any
 
 from cocoer_bls.errors import InputError
 from cocoer_bls.images import DecodeLimits
+from cocoer_bls.inputs import MIN_SCORE
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 NAMES = (*THRESHOLDS, "timing")
@@ -89,7 +90,7 @@ class Limits:
         return dict(zip(LIMIT_NAMES, map(str, values)))
 
 
-DEFAULT_OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=0.5)
+DEFAULT_OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=MIN_SCORE)
 """The release's; the export writes them into the configuration."""
 DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000), max_persons=512)
 """What one image may ask of ``cocoer``, where the configuration was not changed."""
