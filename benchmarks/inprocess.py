@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import onnxruntime as ort
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.machine import cores
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.workloads import Workload
@@ -89,17 +89,17 @@ def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, flo
     Returns:
         ``latency_ms`` (of the former) and ``images_per_second`` (of the better).
     """
-    cores = len(os.sched_getaffinity(0))
+    count = cores()
     latency = min(
-        median_ms(partial(InProcess(repository, cores, spin).request, workload), repeats) for spin in (False, True)
+        median_ms(partial(InProcess(repository, count, spin).request, workload), repeats) for spin in (False, True)
     )
-    workers = [InProcess(repository, 1) for _ in range(cores)]
-    with ThreadPoolExecutor(cores) as pool:
+    workers = [InProcess(repository, 1) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
 
         def round_of_requests() -> None:
             list(pool.map(lambda worker: worker.request(workload), workers))
 
-        parallel = median_ms(round_of_requests, repeats) / cores
+        parallel = median_ms(round_of_requests, repeats) / count
     return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}
 
 

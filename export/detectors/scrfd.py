@@ -114,7 +114,7 @@ decode ({inputs}, float[batch, 1] scale, float[batch, 1] min_score)
     closed_high = Max (past_high, top_low)
     inclusive = Concat <axis = 2> (top_low, closed_high)
     class_scores = Unsqueeze (top_scores, axis_1)
-    selected = NonMaxSuppression (inclusive, class_scores, most, iou_threshold, zero_1)
+    selected = NonMaxSuppression (inclusive, class_scores, max_detections, iou_threshold, zero_1)
     position = Gather <axis = 1> (selected, batch_and_box)
     selected_count = Shape <start = 0, end = 1> (selected)
     ones = Expand (one, selected_count)
@@ -122,7 +122,7 @@ decode ({inputs}, float[batch, 1] scale, float[batch, 1] min_score)
     kept = ScatterND (none_kept, position, ones)
 
     kept_scores = Mul (top_scores, kept)
-    scores, kept_index = TopK <axis = 1> (kept_scores, most)
+    scores, kept_index = TopK <axis = 1> (kept_scores, max_detections)
     kept_index_3d = Unsqueeze (kept_index, axis_2)
     best_boxes = GatherND <batch_dims = 1> (top_boxes, kept_index_3d)
     used = Greater (scores, zero)
@@ -157,7 +157,7 @@ def _postprocess(layout: ScrfdLayout, order: str, iou_threshold: float) -> onnx.
         "zero_1": np.zeros(1, dtype=np.float32),
         "one": np.ones(1, dtype=np.float32),
         "candidates": np.array([min(MAX_CANDIDATES, len(layout.centres()))]),
-        "most": np.array([MAX_DETECTIONS]),
+        "max_detections": np.array([MAX_DETECTIONS]),
         "iou_threshold": np.array([iou_threshold], dtype=np.float32),
         "batch_and_box": np.array([0, 2]),
     }

@@ -11,7 +11,7 @@ from tests.conftest import run_python
 
 @pytest.fixture(scope="module")
 def reported(checkpoints, repositories, fp16_repository, tmp_path_factory):
-    """The report of a run, and what it printed; engines that are there are not built again."""
+    """The report of a run, and what it printed; what is built already is kept."""
     home = tmp_path_factory.mktemp("gpu")
     for precision, repository in (("fp32", repositories(0)), ("fp16", fp16_repository)):
         (home / f"repository-gpu-{precision}").symlink_to(repository)
