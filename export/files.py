@@ -18,8 +18,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON in one step; NaN, which JSON lacks, is refused."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Write JSON in one step."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
