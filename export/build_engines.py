@@ -94,7 +94,7 @@ def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]
     return {
         "version": __version__,
         "weights": ingredients.weights,
-        "synthetic": ingredients.checkpoint.synthetic,
+        "synthetic": ingredients.synthetic,
         "detection": options.detection,
         "detector": detector_label(options),
         "channel_order": options.channel_order,

@@ -55,6 +55,11 @@ class Ingredients:
         """Identity of the checkpoint, from its files' contents."""
         return checkpoint_identity(self.options.checkpoints, self.options.trust_checkpoint)
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the weights are random numbers."""
+        return self.checkpoint.synthetic
+
     @cached_property
     def checkpoint(self) -> Checkpoint:
         self.progress(f"reading {self.options.checkpoints}")
