@@ -2,13 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from export.arguments import build_options, parse_args
 from export.options import Options
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "--checkpoints weights": {"checkpoints": Path("weights")},
     "--repository there": {"repository": Path("there")},
     "--precision int8 --calibration images": {"precision": "int8", "calibration": Path("images")},

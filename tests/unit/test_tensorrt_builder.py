@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,7 +49,8 @@ class Weightless:
 def gather(tmp_path_factory):
     """The smallest of the ONNX files, which has no weights."""
     path = tmp_path_factory.mktemp("gather") / "model.onnx"
-    GATHER.write(path, Weightless())
+    weightless: Any = Weightless()
+    GATHER.write(path, weightless)
     return path
 
 
@@ -192,9 +194,10 @@ class Builds:
         self.trt, self.repository, self.error = trt, repository, 0.0
 
     def __call__(self, machine=H100, **options):
+        samples: Any = Samples()
         builder = PlanBuild(
             Options(repository=self.repository, backend="tensorrt", **options),
-            Samples(),
+            samples,
             "python export/build_engines.py --backend tensorrt",
             machine=Machine(tuple(map(int, self.trt.__version__.split(".")[:3])), machine.gpus),
             runner=self.run,
