@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,9 @@ import numpy as np
 
 from benchmarks.precision import Interval, average_precision, bootstrap_ap, mean, resamplings, top1
 from benchmarks.predictions import Predictions
+from benchmarks.tables import markdown
 from cocoer.files import replace_file
-from export.publishing.repository import write_text
+from export.files import write_json, write_text
 
 matplotlib.use("Agg")
 
@@ -115,21 +115,39 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         f"{report['images']} images, {persons['annotated']} annotated persons; the figures are of the "
         f"{persons['compared']} that every variant answered. In brackets: 95% intervals (bootstrap over images).",
         "",
-        f"| category | persons | {' | '.join(one['name'] for one in variants)} |",
-        f"| --- | --- |{' --- |' * len(variants)}",
+        _figures_table(report),
+        "",
+        markdown(
+            ("variant", "answered", "heads guessed", "images failed"),
+            [
+                (
+                    one["name"],
+                    f"{one['answered']} of {persons['annotated']}",
+                    str(one["guessed_heads"]),
+                    str(len(one["failures"])),
+                )
+                for one in variants
+            ],
+        ),
+        "",
     ]
-    for label, count in zip(report["labels"], report["examples"]):
-        lines.append(f"| {label} | {count} | {' | '.join(_percent(one['AP'][label]) for one in variants)} |")
-    rows = {"mAP": "**mAP**", "gain": "mAP, gain over the first", "top1": "most probable label is right"}
-    for key, name in rows.items():
-        if any(one[key] for one in variants):
-            lines.append(f"| {name} |  | {' | '.join(_percent(one[key]) for one in variants)} |")
-    lines += ["", "| variant | answered | heads guessed | images failed |", "| --- | --- | --- | --- |"]
-    for one in variants:
-        answered = f"{one['answered']} of {persons['annotated']}"
-        lines.append(f"| {one['name']} | {answered} | {one['guessed_heads']} | {len(one['failures'])} |")
-    lines += [""] + [f"- {failure}" for failure in variants[0]["failures"][:SHOWN_FAILURES]]
+    lines += [f"- {failure}" for failure in variants[0]["failures"][:SHOWN_FAILURES]]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _figures_table(report: Mapping[str, Any]) -> str:
+    variants = report["variants"]
+    rows = [
+        [label, str(count), *(_percent(one["AP"][label]) for one in variants)]
+        for label, count in zip(report["labels"], report["examples"])
+    ]
+    overall = {"mAP": "**mAP**", "gain": "mAP, gain over the first", "top1": "most probable label is right"}
+    rows += [
+        [name, "", *(_percent(one[key]) for one in variants)]
+        for key, name in overall.items()
+        if any(one[key] for one in variants)
+    ]
+    return markdown(("category", "persons", *(one["name"] for one in variants)), rows)
 
 
 def _percent(interval: Mapping[str, float] | None) -> str:
@@ -142,7 +160,7 @@ def write_report(measured: Sequence[Measured], settings: Mapping[str, Any], dire
     """Write ``accuracy.md``, ``accuracy.json`` and ``accuracy.png`` atomically; the report."""
     report = to_report(measured, settings)
     directory.mkdir(parents=True, exist_ok=True)
-    write_text(directory / "accuracy.json", json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n")
+    write_json(directory / "accuracy.json", _without_nan(report))
     write_text(directory / "accuracy.md", to_markdown(report))
     figure = _figure(report)
     replace_file(directory / "accuracy.png", partial(figure.savefig, dpi=130, format="png"))

@@ -1,4 +1,4 @@
-"""A device that engines run on: its name, its clock, and what it can do at most."""
+"""A device that models run on: its name, its clock, and what it can do at most."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Budget:
         seconds: of one of them.
         maximum: repeats of one of them.
         warm_up: calls before.
-        batches: batch sizes to measure engines at.
+        batches: batch sizes to measure models at.
         matrix: side of the matrices whose product is the ceiling.
         images: of the end-to-end measurement.
         together: images recognised at once there; on a GPU as many as the model that clients ask takes.

@@ -1,8 +1,8 @@
-"""What the engines do on a GPU: parity on the device, each engine by batch size, images end to end, and the ceilings.
+"""What the models do on a GPU: parity on the device, each model by batch size, images end to end, and the ceilings.
 
     python benchmarks/run.py --gpu [--device cpu]
 
-Meant to take under eight minutes once the engines are built (they are kept), and needs no Triton. ``--device cpu``
+Meant to take under eight minutes once the models are built (they are kept), and needs no Triton. ``--device cpu``
 proves the script where there is no GPU; its figures are of no use.
 """
 
@@ -25,17 +25,28 @@ from benchmarks.device import Device
 from benchmarks.golden import LOGITS, inputs
 from benchmarks.inprocess import boxes_given, job_of
 from benchmarks.machine import cores
-from benchmarks.runners import Arrays, OnnxRunner, Runner, TensorRTRunner, TorchRunner
+from benchmarks.runners import OnnxRunner, Runner, TensorRTRunner, TorchRunner
 from benchmarks.workloads import BOXES_GIVEN, SAMPLE
 from cocoer.checkpoints.loader import load_checkpoint
 from cocoer.network.model import CocoER
-from cocoer_bls.images import DecodeLimits, decode
-from cocoer_bls.pipeline import recognition_inputs
+from cocoer_bls.images import decode
+from cocoer_bls.inputs import Tensors, recognition_inputs
+from cocoer_bls.options import DEFAULT_LIMITS
 from export.build_engines import progress
-from export.models.graphs import build_graph
-from export.models.onnx_export import example_inputs
-from export.models.specs import ENGINES, RECOGNITION, EngineSpec, engine
+from export.models import (
+    BODY_ENCODER,
+    CONTEXT_ENCODER,
+    FUSION,
+    HEAD_ENCODER,
+    MODELS,
+    RECOGNITION,
+    VI_HEAD,
+    Model,
+    model,
+)
+from export.models.base import NetworkModel
 from export.plans.tensorrt import TensorRTMissing, load_tensorrt
+from export.precision import Precision
 
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = PROJECT / "tests" / "data" / "astronaut_seed0.npz"
@@ -45,7 +56,7 @@ TWO = BOXES_GIVEN[1]
 """An image with two persons."""
 
 
-def build(checkpoints: Path, repository: Path, precision: str, plans: bool) -> None:
+def build(checkpoints: Path, repository: Path, precision: Precision, plans: bool) -> None:
     """Bring a repository up to date; what is, is kept."""
     command = [sys.executable, "export/build_engines.py", "--checkpoints", str(checkpoints)]
     command += ["--repository", str(repository), "--precision", precision]
@@ -62,19 +73,19 @@ def has_tensorrt(device: Device) -> bool:
     return device.is_gpu
 
 
-def recognise(runner: Runner, given: Arrays) -> Arrays:
-    """``recognition``, its engines one after the other."""
+def recognise(runner: Runner, given: Tensors) -> Tensors:
+    """``recognition``, its models one after the other."""
     tensors = dict(given)
     for step in RECOGNITION.steps:
-        found = runner.outputs(engine(step.model), {own: tensors[name] for own, name in step.inputs.items()})
+        found = runner.outputs(model(step.model), {own: tensors[name] for own, name in step.inputs.items()})
         tensors |= {step.outputs[name]: array for name, array in found.items() if name in step.outputs}
     return tensors
 
 
-def golden_inputs() -> tuple[Arrays, Arrays]:
+def golden_inputs() -> tuple[Tensors, Tensors]:
     """The golden image's crops and boxes, and what the official code says of them."""
     golden = dict(np.load(GOLDEN))
-    return inputs(decode(SAMPLE.read_bytes(), DecodeLimits(1 << 24, 1 << 24)), golden), golden
+    return inputs(decode(SAMPLE.read_bytes(), DEFAULT_LIMITS.decode), golden), golden
 
 
 def parity(runner: Runner, tolerance: float) -> dict[str, Any]:
@@ -91,36 +102,33 @@ def parity(runner: Runner, tolerance: float) -> dict[str, Any]:
     }
 
 
-def sizes(spec: EngineSpec, device: Device) -> list[int]:
-    """Batch sizes to measure an engine at."""
-    maximum = max(spec.rows(tensor).maximum for tensor in spec.inputs)
+def sizes(measured: Model, device: Device) -> list[int]:
+    """Batch sizes to measure a model at."""
+    maximum = max(tensor.rows.maximum for tensor in measured.inputs)
     return [size for size in device.budget.batches if size <= maximum]
 
 
-def measured_inputs(spec: EngineSpec, size: int) -> Arrays:
+def measured_inputs(measured: Model, size: int) -> Tensors:
     """Inputs of ``size`` rows; where images and persons differ, of one image."""
-    arrays = example_inputs(spec, images=1 if spec.leading else size, persons=size)
-    if spec.is_detector:
-        arrays |= dict.fromkeys(("scale", "min_score"), np.full((size, 1), 0.5, dtype=np.float32))
-    return arrays
+    return measured.example_inputs(images=size if measured.batch else 1, persons=size)
 
 
-def measure_engine(runner: Runner, spec: EngineSpec) -> list[dict[str, float]]:
+def measure_model(runner: Runner, measured: Model) -> list[dict[str, float]]:
     """Latency and throughput by batch size."""
     rows = []
-    for size in sizes(spec, runner.device):
-        elapsed = runner.device.median_ms(runner.prepare(spec, measured_inputs(spec, size)))
+    for size in sizes(measured, runner.device):
+        elapsed = runner.device.median_ms(runner.prepare(measured, measured_inputs(measured, size)))
         rows.append({"batch": size, "ms": elapsed, "per_second": 1000 * size / elapsed})
     return rows
 
 
-def gflop_of(spec: EngineSpec, model: CocoER) -> float:
+def gflop_of(measured: Model, network: CocoER) -> float:
     """1e9 floating-point operations of a row, counted on the module; a multiply-add is two. Detectors: not counted."""
-    if spec.is_detector:
+    if not isinstance(measured, NetworkModel):
         return 0.0
-    arrays = [torch.from_numpy(array) for array in measured_inputs(spec, 1).values()]
+    arrays = [torch.from_numpy(array) for array in measured_inputs(measured, 1).values()]
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        build_graph(spec.name, model, "bgr", "fp32")(*arrays)
+        measured.module(network, "bgr", "fp32")(*arrays)
     return counter.get_total_flops() / 1e9
 
 
@@ -136,26 +144,26 @@ def decode_limits(repeats: int) -> dict[str, float]:
     return rates
 
 
-def crops_of(_index: int) -> Arrays:
+def crops_of(_index: int) -> Tensors:
     """What ``recognition`` takes of an image with two persons."""
     job = job_of(TWO)
-    return recognition_inputs([(job, boxes_given(TWO, job))])
+    return recognition_inputs([(job.image, boxes_given(TWO, job))])
 
 
-def joined(images: Sequence[Arrays]) -> Arrays:
+def joined(images: Sequence[Tensors]) -> Tensors:
     """Images in one call."""
     arrays = {name: np.concatenate([one[name] for one in images]) for name in images[0]}
     persons = [len(one["image_index"]) for one in images]
     return {**arrays, "image_index": np.repeat(np.arange(len(images)), persons)}
 
 
-def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float]:
+def end_to_end(device: Device, network: CocoER, precision: Precision) -> dict[str, float]:
     """JPEG to logits in this process: decoding on all cores, recognition in batches on the device, side by side."""
-    names = ("context_encoder", "vi_head", "head_encoder", "body_encoder", "fusion")
-    graphs = {name: build_graph(name, model, "bgr", precision).to(device.torch) for name in names}
+    parts: tuple[NetworkModel, ...] = (CONTEXT_ENCODER, VI_HEAD, HEAD_ENCODER, BODY_ENCODER, FUSION)
+    graphs = {part.name: part.module(network, "bgr", precision).to(device.torch) for part in parts}
 
     @torch.inference_mode()
-    def recognised(arrays: Arrays) -> Any:
+    def recognised(arrays: Tensors) -> Any:
         x = {name: torch.from_numpy(array).to(device.torch, non_blocking=True) for name, array in arrays.items()}
         tokens, *context = graphs["context_encoder"](x["image"])
         vi = graphs["vi_head"](x["image"])
@@ -167,7 +175,7 @@ def end_to_end(device: Device, model: CocoER, precision: str) -> dict[str, float
     recognised(joined([crops_of(0)] * together))  # warm
     started = time.perf_counter()
     with ThreadPoolExecutor(cores()) as pool:
-        waiting: list[Arrays] = []
+        waiting: list[Tensors] = []
         for crops in pool.map(crops_of, range(count)):
             waiting.append(crops)
             if len(waiting) == together:
@@ -183,45 +191,48 @@ def report(device: Device, checkpoints: Path, cache: Path) -> dict[str, Any]:
     plans = has_tensorrt(device)
     progress("ceilings")
     ceilings = device.ceilings().to_dict()
-    model = CocoER.from_checkpoint(load_checkpoint(checkpoints))
+    network = CocoER.from_checkpoint(load_checkpoint(checkpoints))
     found: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": device.describe(),
         "ceilings": ceilings,
         "decode": decode_limits(device.budget.images // 8 or 1),
-        "gflop": {spec.name: gflop_of(spec, model) for spec in ENGINES},
+        "gflop": {one.name: gflop_of(one, network) for one in MODELS},
         "precisions": {},
     }
     building = 0.0
-    for precision in ("fp32", "fp16"):
+    measured: tuple[Precision, ...] = ("fp32", "fp16")
+    for precision in measured:
         repository = cache / f"repository-gpu-{precision}"
         own_plans = plans and precision == "fp16"
-        progress(f"building {precision} engines")
+        progress(f"building {precision} models")
         begun = time.perf_counter()
         build(checkpoints, repository, precision, own_plans)
         building += time.perf_counter() - begun
-        found["precisions"][precision] = of_precision(device, repository, precision, model, own_plans)
+        found["precisions"][precision] = of_precision(device, repository, precision, network, own_plans)
     found["build_seconds"] = round(building, 1)
     found["seconds"] = round(time.perf_counter() - started - building, 1)
     return found
 
 
-def of_precision(device: Device, repository: Path, precision: str, model: CocoER, plans: bool) -> dict[str, Any]:
+def of_precision(
+    device: Device, repository: Path, precision: Precision, network: CocoER, plans: bool
+) -> dict[str, Any]:
     """Everything of one precision."""
     # PyTorch computes FP16 on a CPU so slowly that it proves nothing.
     by_torch = device.is_gpu or precision == "fp32"
-    runners: list[Runner] = [TorchRunner(device, repository, precision, model)] if by_torch else []
+    runners: list[Runner] = [TorchRunner(device, repository, precision, network)] if by_torch else []
     runners += [OnnxRunner(device, repository, precision)] if OnnxRunner.available(device) else []
     runners += [TensorRTRunner(device, repository, precision)] if plans else []
     found: dict[str, Any] = {"runners": {}}
     for runner in runners:
         progress(f"{precision}: {runner.name}")
-        specs = [spec for spec in ENGINES if not (spec.is_detector and isinstance(runner, TorchRunner))]
+        measured = [one for one in MODELS if isinstance(one, NetworkModel) or not isinstance(runner, TorchRunner)]
         found["runners"][runner.name] = {
             "parity": parity(runner, TOLERANCES[precision]),
-            "engines": {spec.name: measure_engine(runner, spec) for spec in specs},
+            "engines": {one.name: measure_model(runner, one) for one in measured},
         }
     if by_torch:
         progress(f"{precision}: end to end")
-        found["end_to_end"] = end_to_end(device, model, precision)
+        found["end_to_end"] = end_to_end(device, network, precision)
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cocoer.files import replace_file
+from benchmarks.tables import markdown
+from export.files import write_json, write_text
 
 Report = Mapping[str, Any]
 TRUNK_BATCH = 32
@@ -37,12 +37,12 @@ def to_markdown(report: Report) -> str:
         f"# {machine['name']}",
         "",
         f"{report['time']}, `python benchmarks/run.py --gpu --device {machine['device']}`, {report['seconds']:.0f} s "
-        f"and {report['build_seconds']:.0f} s of building engines; "
+        f"and {report['build_seconds']:.0f} s of building models; "
         f"{machine['cpu']}, {machine['cores']} cores; synthetic weights.",
     ]
     if machine["device"] == "cpu":
         lines += ["", "**Not a GPU.** This proves the script; its figures are of no use."]
-    lines += ["", *_targets(report), ""]
+    lines += ["", _targets(report), ""]
     half, full, copy = (ceilings[key] for key in ("fp16_tflops", "fp32_tflops", "copy_gb_per_second"))
     one, every = (report["decode"][key] for key in ("one core", "all cores"))
     lines += [
@@ -51,31 +51,41 @@ def to_markdown(report: Report) -> str:
         "",
     ]
     for precision, found in report["precisions"].items():
-        lines += [f"## {precision.upper()}", "", *_parity(found), "", *_end_to_end(found), ""]
+        lines += [f"## {precision.upper()}", "", _parity(found), "", *_end_to_end(found), ""]
         for name, runner in found["runners"].items():
-            lines += [f"{name}, rows per second (latency, ms):", "", *_engines(runner["engines"]), ""]
+            lines += [f"{name}, rows per second (latency, ms):", "", _models(runner["engines"]), ""]
     return "\n".join(lines)
 
 
-def _targets(report: Report) -> Iterator[str]:
+def _targets(report: Report) -> str:
     measured = [found["end_to_end"] for found in report["precisions"].values() if "end_to_end" in found]
     images = max(one["images_per_second"] for one in measured)
     share, batch = trunk_share(report, "fp16")
-    yield "| what | measured | target | |"
-    yield "| --- | --- | --- | --- |"
-    met = "met" if images >= IMAGES_TARGET else "missed"
-    yield f"| images/s end to end, two persons each | {images:.1f} | >= {IMAGES_TARGET} | {met} |"
-    met = "met" if share >= SHARE_TARGET and batch == TRUNK_BATCH else "missed"
-    yield f"| encoders' FLOP/s at batch {batch}, share of the FP16 ceiling | {share:.2f} | >= {SHARE_TARGET} | {met} |"
+    fast, full = images >= IMAGES_TARGET, share >= SHARE_TARGET and batch == TRUNK_BATCH
+    rows = [
+        ("images/s end to end, two persons each", f"{images:.1f}", f">= {IMAGES_TARGET}", _met(fast)),
+        (
+            f"encoders' FLOP/s at batch {batch}, share of the FP16 ceiling",
+            f"{share:.2f}",
+            f">= {SHARE_TARGET}",
+            _met(full),
+        ),
+    ]
+    return markdown(("what", "measured", "target", ""), rows)
 
 
-def _parity(found: Report) -> Iterator[str]:
-    yield "| parity with the official code | largest error on logits | allowed | exclusion order | |"
-    yield "| --- | --- | --- | --- | --- |"
+def _met(met: bool) -> str:
+    return "met" if met else "missed"
+
+
+def _parity(found: Report) -> str:
+    header = ("parity with the official code", "largest error on logits", "allowed", "exclusion order", "")
+    rows = []
     for name, runner in found["runners"].items():
         p = runner["parity"]
         order, verdict = "same" if p["same_order"] else "differs", "pass" if p["passed"] else "FAIL"
-        yield f"| {name} | {max(p['errors'].values()):.1e} | {p['tolerance']:.0e} | {order} | {verdict} |"
+        rows.append((name, f"{max(p['errors'].values()):.1e}", f"{p['tolerance']:.0e}", order, verdict))
+    return markdown(header, rows)
 
 
 def _end_to_end(found: Report) -> Iterator[str]:
@@ -87,13 +97,13 @@ def _end_to_end(found: Report) -> Iterator[str]:
     )
 
 
-def _engines(engines: Mapping[str, list[Mapping[str, float]]]) -> Iterator[str]:
-    batches = sorted({int(row["batch"]) for rows in engines.values() for row in rows})
-    yield f"| batch | {' | '.join(map(str, batches))} |"
-    yield f"| --- |{' --- |' * len(batches)}"
-    for name, rows in engines.items():
+def _models(models: Mapping[str, list[Mapping[str, float]]]) -> str:
+    batches = sorted({int(row["batch"]) for rows in models.values() for row in rows})
+    table = []
+    for name, rows in models.items():
         cells = {int(row["batch"]): f"{row['per_second']:.0f} ({row['ms']:.2f})" for row in rows}
-        yield f"| {name} | {' | '.join(cells.get(batch, '') for batch in batches)} |"
+        table.append([name, *(cells.get(batch, "") for batch in batches)])
+    return markdown(("batch", *map(str, batches)), table)
 
 
 def slug(report: Report) -> str:
@@ -103,5 +113,5 @@ def slug(report: Report) -> str:
 
 def write(report: Report, directory: Path) -> None:
     """report.json and report.md."""
-    replace_file(directory / "report.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
-    replace_file(directory / "report.md", lambda path: path.write_text(to_markdown(report)))
+    write_json(directory / "report.json", report)
+    write_text(directory / "report.md", to_markdown(report))

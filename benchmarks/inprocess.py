@@ -1,8 +1,7 @@
-"""What is measured without a server: the engines called in-process (the ceiling), and the release's way."""
+"""What is measured without a server: the models called in-process (the ceiling), and the release's way."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,19 +14,19 @@ import onnxruntime as ort
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.machine import cores
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.workloads import Workload
 from cocoer.network.model import CocoER
 from cocoer_bls.boxes import Person, detected_persons, given_persons, with_heads
-from cocoer_bls.images import DecodeLimits, decode, letterbox
-from cocoer_bls.options import Options
-from cocoer_bls.pipeline import Job, recognition_inputs
-from export.detectors.synthetic import quiet_exporter
-from export.models.specs import DETECTION, RECOGNITION
+from cocoer_bls.images import CROP, decode
+from cocoer_bls.inputs import detection_inputs, recognition_inputs
+from cocoer_bls.jobs import Job
+from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS
+from export.graphs.pytorch import quiet_exporter
+from export.models import DETECTION, RECOGNITION
 from export.verification.in_process import InProcessEnsemble
-
-OPTIONS = Options(0.26, 0.6, 0.5)
 
 
 def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
@@ -43,15 +42,15 @@ def median_ms(run: Callable[[], object], repeats: int, warm_up: int = 2) -> floa
 
 def job_of(workload: Workload) -> Job:
     """A request with its image decoded, as the BLS does it."""
-    return Job(workload.jpeg, OPTIONS, image=decode(workload.jpeg, DecodeLimits(1 << 28, 1 << 27)))
+    return Job(workload.jpeg, DEFAULT_OPTIONS, image=decode(workload.jpeg, DEFAULT_LIMITS.decode))
 
 
 class InProcess:
     """A whole request in this process: decoding, detection where no boxes are given, crops, recognition.
 
     Args:
-        repository: where the engines are.
-        threads: ONNX Runtime's, for each engine.
+        repository: where the models are.
+        threads: ONNX Runtime's, for each model.
         spin: let them wait for work by spinning.
     """
 
@@ -69,41 +68,38 @@ class InProcess:
     def request(self, workload: Workload) -> None:
         """Answer a request, but for its JSON."""
         job = job_of(workload)
-        self.recognition.run(recognition_inputs([(job, self._persons(workload, job))]))
+        self.recognition.run(recognition_inputs([(job.image, self._persons(workload, job))]))
 
     def _persons(self, workload: Workload, job: Job) -> list[Person]:
         if workload.persons is not None:
             return boxes_given(workload, job)
-        canvas, scale = letterbox(job.image)
-        values = {"scale": scale, "min_score": workload.min_score}
-        inputs = {name: np.array([[value]], dtype=np.float32) for name, value in values.items()}
-        found = self.detection.run({"image": canvas[None], **inputs})
+        found = self.detection.run(detection_inputs([job.image], [workload.min_score or DEFAULT_OPTIONS.min_score]))
         bodies, faces = (found[f"{kind}_boxes"][0, : found[f"{kind}_count"][0, 0]] for kind in ("person", "face"))
         return detected_persons(bodies, faces, *job.size)
 
 
 def boxes_given(workload: Workload, job: Job) -> list[Person]:
     """The persons of a workload that brings its boxes."""
-    return list(with_heads(given_persons(workload.boxes, *job.size, max_persons=512), faces=[]).values())
+    return list(with_heads(given_persons(workload.boxes, *job.size, DEFAULT_LIMITS.max_persons), faces=[]).values())
 
 
 def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, float]:
-    """The best the engines do without a server: all cores on one request, or a request on each core.
+    """The best the models do without a server: all cores on one request, or a request on each core.
 
     Returns:
         ``latency_ms`` (of the former) and ``images_per_second`` (of the better).
     """
-    cores = len(os.sched_getaffinity(0))
+    count = cores()
     latency = min(
-        median_ms(partial(InProcess(repository, cores, spin).request, workload), repeats) for spin in (False, True)
+        median_ms(partial(InProcess(repository, count, spin).request, workload), repeats) for spin in (False, True)
     )
-    workers = [InProcess(repository, 1) for _ in range(cores)]
-    with ThreadPoolExecutor(cores) as pool:
+    workers = [InProcess(repository, 1) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
 
         def round_of_requests() -> None:
             list(pool.map(lambda worker: worker.request(workload), workers))
 
-        parallel = median_ms(round_of_requests, repeats) / cores
+        parallel = median_ms(round_of_requests, repeats) / count
     return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}
 
 
@@ -121,8 +117,8 @@ def release_ms(
         if detection is None:
             persons = boxes_given(workload, job)
         else:
-            persons = detection.persons(job.image, workload.min_score or 0.5)
-        inputs = recognition_inputs([(job, persons)])
+            persons = detection.persons(job.image, workload.min_score or DEFAULT_OPTIONS.min_score)
+        inputs = recognition_inputs([(job.image, persons)])
         for index in range(len(inputs["image_index"])):
             crops = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
             release.person(crops, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
@@ -133,8 +129,8 @@ def release_ms(
 def gflop(model: CocoER, persons: int) -> float:
     """1e9 floating-point operations of one image with its persons, counted on the modules; a multiply-add is two."""
     counter = FlopCounterMode(display=False)
-    image, crops = torch.zeros(1, 3, 224, 224), torch.zeros(persons, 3, 224, 224)
-    boxes = torch.tensor([[0.0, 0.0, 224.0, 224.0]] * persons)
+    image, crops = torch.zeros(1, 3, CROP, CROP), torch.zeros(persons, 3, CROP, CROP)
+    boxes = torch.tensor([[0.0, 0.0, float(CROP), float(CROP)]] * persons)
     with counter:
         model(image, crops, boxes, crops, boxes, torch.zeros(persons, dtype=torch.int64))
     return counter.get_total_flops() / 1e9
@@ -144,10 +140,10 @@ def trunk_ms(model: CocoER, batch: int, directory: Path, repeats: int) -> float:
     """One ResNet-50 trunk alone in ONNX Runtime, per image of a batch, all cores."""
     path = directory / "trunk.onnx"
     with quiet_exporter():
-        pixels = torch.zeros(batch, 3, 224, 224)
+        pixels = torch.zeros(batch, 3, CROP, CROP)
         program = torch.onnx.export(model.head_encoder.trunk, (pixels,), dynamo=True, verbose=False)
     assert program is not None
     program.save(str(path), external_data=False)
     session = ort.InferenceSession(str(path))
-    inputs = {session.get_inputs()[0].name: np.random.default_rng(0).random((batch, 3, 224, 224), dtype=np.float32)}
+    inputs = {session.get_inputs()[0].name: np.random.default_rng(0).random((batch, 3, CROP, CROP), dtype=np.float32)}
     return median_ms(lambda: session.run(None, inputs), repeats) / batch

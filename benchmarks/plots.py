@@ -15,10 +15,9 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from cocoer.files import replace_file  # noqa: E402
+from cocoer_bls.metrics import STAGES  # noqa: E402
 
 Report = Mapping[str, Any]
-STAGES = ("decode", "letterbox", "detection", "match", "windows", "recognition", "result")
-"""The BLS's, in the order they happen in."""
 PLOTS = ("latency", "stages", "persons")
 
 
@@ -83,7 +82,7 @@ def parts_of(columns: Sequence[Mapping[str, float]]) -> list[str]:
 def stage_parts(breakdown: Mapping[str, Any]) -> dict[str, float]:
     """One request's time in parts that add up to the client's, in ms: the BLS's stages, and what lies around them.
 
-    ``detection`` and ``recognition`` are the calls of the ensembles, whose engines partly run side by side.
+    ``detection`` and ``recognition`` are the calls of the ensembles, whose models partly run side by side.
     """
     stages = breakdown["stages"]
     around = breakdown["client_ms"] - sum(stages.values())

@@ -13,11 +13,10 @@ import numpy as np
 import onnxruntime as ort
 
 from cocoer_bls.boxes import Person, detected_persons
-from cocoer_bls.images import letterbox
-from export.builder import DETECTOR_FILES
-from export.detectors.scrfd import IOU_THRESHOLDS, scrfd_layout
-from export.models.specs import DETECTOR_INPUT
-from export.verification.detector_reference import greedy_nms
+from cocoer_bls.images import LETTERBOX, letterbox
+from export.detectors.network import scrfd_layout
+from export.detectors.reference import greedy_nms
+from export.models import DETECTORS, FACE_DETECTOR, PERSON_DETECTOR
 
 
 class ScrfdFile:
@@ -38,7 +37,7 @@ class ScrfdFile:
     def detect(self, image: np.ndarray, min_score: float) -> np.ndarray:
         """UINT8 [H, W, 3], BGR, to boxes FP32 [N, 4] in its pixels, best first."""
         canvas, scale = letterbox(image)
-        size = (DETECTOR_INPUT, DETECTOR_INPUT)
+        size = (LETTERBOX, LETTERBOX)
         blob = cv2.dnn.blobFromImage(canvas, 1 / 128, size, (127.5, 127.5, 127.5), swapRB=True)
         outputs = self.session.run(None, {self.session.get_inputs()[0].name: blob})
         levels = len(self.layout.strides)
@@ -60,11 +59,13 @@ class ReleaseDetection:
 
     def __init__(self, checkpoints: Path) -> None:
         self.files = {
-            name: ScrfdFile(checkpoints / file, IOU_THRESHOLDS[name]) for name, file in DETECTOR_FILES.items()
+            detector.name: ScrfdFile(checkpoints / detector.file, detector.iou_threshold) for detector in DETECTORS
         }
 
     def persons(self, image: np.ndarray, min_score: float) -> list[Person]:
         """Those of an image UINT8 [H, W, 3], BGR, that have a face."""
         height, width = image.shape[:2]
-        bodies, faces = (self.files[name].detect(image, min_score) for name in ("person_detector", "face_detector"))
+        bodies, faces = (
+            self.files[detector.name].detect(image, min_score) for detector in (PERSON_DETECTOR, FACE_DETECTOR)
+        )
         return detected_persons(bodies, faces, width, height)

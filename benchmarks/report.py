@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.plots import PLOTS, parts_of, stage_parts, write_plots
-from cocoer.files import replace_file
+from benchmarks.tables import markdown
+from export.files import write_json, write_text
 from export.verification.drift import describe
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -100,23 +101,23 @@ def to_markdown(report: Report) -> str:
         f"{report['time']}, {report['command']}; FP32, synthetic weights; "
         f"sgemm peak {machine['sgemm_gflops']:.0f} GFLOP/s.",
         "",
-        *_table(("what", "measured", "target", ""), [_target_row(report, *target) for target in TARGETS]),
+        markdown(("what", "measured", "target", ""), [_target_row(report, *target) for target in TARGETS]),
         "",
         *_limits(report),
         "",
-        *_table(
+        markdown(
             REQUEST_HEADER,
             [_request_row(report, name, load) for name, loads in report["served"].items() for load in loads],
         ),
         "",
         "Where a single request's time goes, ms (means):",
         "",
-        *_stage_table(report),
+        _stage_table(report),
         "",
-        "Triton's statistics of the same requests, ms per image: queue / input / infer / output (engines side by "
+        "Triton's statistics of the same requests, ms per image: queue / input / infer / output (models side by "
         "side overlap):",
         "",
-        *_model_table(report),
+        _model_table(report),
         "",
         f"Memory (PSS of all processes): {report['server']['memory_light_mb']:.0f} MB after the first requests; over "
         f"{report['memory']['requests']} requests at concurrency {report['memory']['concurrency']}, after all of the "
@@ -135,30 +136,30 @@ def to_markdown(report: Report) -> str:
 
 
 def _limits(report: Report) -> list[str]:
-    """Why the speed-ups end where they do: what the engines do without any server, and the rate a target would take."""
+    """Why the speed-ups end where they do: what the models do without any server, and the rate a target would take."""
     release, ceiling, gflop = report["release_ms"], report["ceiling"], report["gflop"]
     without = {name: release[name] / ceiling[name]["latency_ms"] for name in ("1 given", "4 given", "detected")}
     needed = gflop["4 given"] / (release["4 given"] / 25) * 1000
     person = (gflop["4 given"] - gflop["1 given"]) / 3
     reached = person / (2 * report["trunk_ms"]) * 1000
     return [
-        f"Without any server the same engines, called in-process, are {without['1 given']:.1f} times (1 person), "
+        f"Without any server the same models, called in-process, are {without['1 given']:.1f} times (1 person), "
         f"{without['4 given']:.1f} times (4 persons) and {without['detected']:.1f} times (with detection) as fast as "
-        f"the release's way: that is the limit of these engines in FP32. 25 times for 4 persons would take "
+        f"the release's way: that is the limit of these models in FP32. 25 times for 4 persons would take "
         f"{needed:.0f} GFLOP/s; a ResNet-50 trunk alone reaches about {reached:.0f} here, a large matrix product "
         f"{report['machine']['sgemm_gflops']:.0f}.",
     ]
 
 
-def _stage_table(report: Report) -> list[str]:
+def _stage_table(report: Report) -> str:
     columns = {name: stage_parts(breakdown) for name, breakdown in report["stages"].items()}
     parts = parts_of(list(columns.values()))
     rows = [[part, *(f"{column[part]:.1f}" if part in column else "" for column in columns.values())] for part in parts]
     rows.append(["all", *(f"{breakdown['client_ms']:.1f}" for breakdown in report["stages"].values())])
-    return _table(("stage", *columns), rows)
+    return markdown(("stage", *columns), rows)
 
 
-def _model_table(report: Report) -> list[str]:
+def _model_table(report: Report) -> str:
     columns = report["stages"]
     models = dict.fromkeys(model for breakdown in columns.values() for model in breakdown["models"])
     keys = ("queue", "compute_input", "compute_infer", "compute_output")
@@ -174,7 +175,7 @@ def _model_table(report: Report) -> list[str]:
         ]
         for model in models
     ]
-    return _table(("model", *columns), rows)
+    return markdown(("model", *columns), rows)
 
 
 def readme_section(report: Report) -> str:
@@ -209,13 +210,11 @@ def with_section(readme: str, section: str) -> str:
 
 def write_report(report: Report, directory: Path) -> None:
     """Write ``report.json``, ``report.md`` and the plots; the README's lines too, if it shows this directory."""
-    markdown = to_markdown(report)
-    replace_file(directory / "report.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
-    replace_file(directory / "report.md", lambda path: path.write_text(markdown))
+    write_json(directory / "report.json", report)
+    write_text(directory / "report.md", to_markdown(report))
     write_plots(report, directory)
     if directory.resolve() == README_RESULTS:
-        text = with_section(README.read_text(), readme_section(report))
-        replace_file(README, lambda path: path.write_text(text))
+        write_text(README, with_section(README.read_text(), readme_section(report)))
 
 
 def _target_row(report: Report, what: str, value: Callable[[Report], float], sign: str, target: float) -> list[str]:
@@ -233,10 +232,6 @@ def _request_row(report: Report, name: str, load: Mapping[str, float]) -> list[s
     rates = [f"{load['images_per_second']:.2f}", f"{load['images_per_second'] * persons:.2f}"]
     before = [f"{value:.0f}" if value else "" for value in (release, ceiling)]
     return [f"{name}, concurrency {load['concurrency']}", *before, *times, *rates]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
 if __name__ == "__main__":

@@ -27,9 +27,11 @@ from benchmarks.release_detection import ReleaseDetection
 from benchmarks.report import to_markdown, write_report
 from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload, sample_pieces
 from cocoer.checkpoints.loader import load_checkpoint
+from cocoer_bls.options import DEFAULT_OPTIONS
 from export.build_engines import progress
+from export.files import read_json, write_text
 from export.publishing.configs import to_text
-from export.publishing.repository import REPORT_FILE, read_json, write_text
+from export.publishing.repository import REPORT_FILE
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "benchmarks"
@@ -40,9 +42,9 @@ FULL = served.Plan(repeats=15, requests=24, concurrencies=(1, 2, 4, 8), memory_r
 
 
 def prepare() -> tuple[Path, Path]:
-    """Synthetic weights with detectors, and their engines; kept in the cache."""
+    """Synthetic weights with detectors, and the repository built of them; kept in the cache."""
     checkpoints, repository = prepare_checkpoints(), CACHE / "repository"
-    progress("building engines")
+    progress("building models")
     _python("export/build_engines.py", "--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd")
     return checkpoints, repository
 
@@ -62,12 +64,12 @@ def _python(*arguments: str | Path) -> None:
 
 
 def prepare_int8(checkpoints: Path) -> tuple[Path, dict[str, Any]]:
-    """INT8 engines, calibrated with pieces of the sample; the repository and its drift report."""
+    """INT8 models, calibrated with pieces of the sample; the repository and its drift report."""
     folder, repository = CACHE / "calibration", CACHE / "repository-int8"
     folder.mkdir(parents=True, exist_ok=True)
     for index, piece in enumerate(sample_pieces()):
         cv2.imwrite(str(folder / f"{index}.png"), piece)
-    progress("building INT8 engines")
+    progress("building INT8 models")
     common: list[str | Path] = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
     _python("export/build_engines.py", *common, "--precision", "int8", "--calibration", folder)
     return repository, read_json(repository / REPORT_FILE)["drift"]
@@ -123,7 +125,7 @@ def measure_served(repository: Path, detecting: Workload, plan: served.Plan) -> 
 
 
 def measure_int8(checkpoints: Path, plan: served.Plan) -> dict[str, Any]:
-    """The opt-in INT8 engines: what they gain, and what they change."""
+    """The opt-in INT8 models: what they gain, and what they change."""
     repository, drift = prepare_int8(checkpoints)
     binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
     progress("served: INT8")
@@ -149,11 +151,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the deployment on this machine.")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and concurrencies: a look, not a report")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
-    parser.add_argument("--gpu", action="store_true", help="measure the engines on a GPU instead; needs no server")
+    parser.add_argument("--gpu", action="store_true", help="measure the models on a GPU instead; needs no server")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="of --gpu; cpu proves the script")
     parser.add_argument("--checkpoints", type=Path, help="of --gpu (default: synthetic weights, made once)")
     parser.add_argument(
-        "--cache", type=Path, default=CACHE, help="of --gpu: where its engines are built (.cache/benchmarks)"
+        "--cache", type=Path, default=CACHE, help="of --gpu: where its models are built (.cache/benchmarks)"
     )
     args = parser.parse_args()
     if args.gpu:
@@ -163,7 +165,7 @@ def main() -> int:
     progress("describing the machine")
     described = machine.describe()
     detecting, found = one_person(ReleaseDetection(checkpoints))
-    set_min_score(repository, detecting.min_score or 0.5)
+    set_min_score(repository, detecting.min_score or DEFAULT_OPTIONS.min_score)
     report: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": "python benchmarks/run.py" + (" --quick" if args.quick else ""),

@@ -1,4 +1,4 @@
-"""Ways to run an engine on a device, inputs and outputs staying there: PyTorch, ONNX Runtime, TensorRT."""
+"""Ways to run a model on a device, inputs and outputs staying there: PyTorch, ONNX Runtime, TensorRT."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ import torch
 
 from benchmarks.device import Device
 from cocoer.network.model import CocoER
-from export.models.graphs import build_graph
-from export.models.specs import EngineSpec
+from cocoer_bls.inputs import Tensors
+from export.graphs.comparison import onnx_session
+from export.models import Model
+from export.models.base import NetworkModel
 from export.plans.builder import plan_path
-from export.publishing.repository import engine_path
-from export.verification.verify import onnx_session
-
-Arrays = dict[str, np.ndarray]
+from export.precision import Precision
+from export.publishing.repository import onnx_path
 
 
 class Runner:
-    """A way to run engines; keeps the one it ran last.
+    """A way to run models; keeps the one it ran last.
 
     Args:
         device: where.
-        repository: of built engines.
+        repository: of built models.
         precision: they were built with.
     """
 
     name = ""
 
-    def __init__(self, device: Device, repository: Path, precision: str) -> None:
+    def __init__(self, device: Device, repository: Path, precision: Precision) -> None:
         self.device, self.repository, self.precision = device, repository, precision
         self._kept: tuple[str, Any] = ("", None)
 
-    def engine(self, spec: EngineSpec) -> Any:
-        """An engine, loaded."""
-        if self._kept[0] != spec.name:
+    def loaded(self, model: Model) -> Any:
+        """A model, loaded."""
+        if self._kept[0] != model.name:
             self._kept = ("", None)  # its memory first
-            self._kept = (spec.name, self.load(spec))
+            self._kept = (model.name, self.load(model))
         return self._kept[1]
 
-    def load(self, spec: EngineSpec) -> Any:
-        """Load an engine onto the device."""
+    def load(self, model: Model) -> Any:
+        """Load a model onto the device."""
         raise NotImplementedError
 
-    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
+    def prepare(self, model: Model, inputs: Tensors) -> Callable[[], Any]:
         """A call that runs one batch, whose inputs are on the device already."""
         raise NotImplementedError
 
-    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
+    def outputs(self, model: Model, inputs: Tensors) -> Tensors:
         """Outputs of one batch, by name."""
         raise NotImplementedError
 
@@ -61,15 +61,16 @@ class TorchRunner(Runner):
 
     name = "PyTorch"
 
-    def __init__(self, device: Device, repository: Path, precision: str, model: CocoER) -> None:
+    def __init__(self, device: Device, repository: Path, precision: Precision, network: CocoER) -> None:
         super().__init__(device, repository, precision)
-        self.model = model
+        self.network = network
 
-    def load(self, spec: EngineSpec) -> torch.nn.Module:
-        return build_graph(spec.name, self.model, "bgr", self.precision).to(self.device.torch)
+    def load(self, model: Model) -> torch.nn.Module:
+        assert isinstance(model, NetworkModel), f"{model.name} is no part of the network"
+        return model.module(self.network, "bgr", self.precision).to(self.device.torch)
 
-    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
-        module = self.engine(spec)
+    def prepare(self, model: Model, inputs: Tensors) -> Callable[[], Any]:
+        module = self.loaded(model)
         tensors = [torch.from_numpy(array).to(self.device.torch) for array in inputs.values()]
 
         @torch.inference_mode()
@@ -78,10 +79,10 @@ class TorchRunner(Runner):
 
         return run
 
-    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
-        found = self.prepare(spec, inputs)()
+    def outputs(self, model: Model, inputs: Tensors) -> Tensors:
+        found = self.prepare(model, inputs)()
         found = found if isinstance(found, tuple) else (found,)
-        return {tensor.name: value.cpu().numpy() for tensor, value in zip(spec.outputs, found)}
+        return {tensor.name: value.cpu().numpy() for tensor, value in zip(model.outputs, found)}
 
 
 class OnnxRunner(Runner):
@@ -93,43 +94,43 @@ class OnnxRunner(Runner):
     def available(device: Device) -> bool:
         return not device.is_gpu or "CUDAExecutionProvider" in ort.get_available_providers()
 
-    def load(self, spec: EngineSpec) -> ort.InferenceSession:
+    def load(self, model: Model) -> ort.InferenceSession:
         providers = [("CUDAExecutionProvider", {"use_tf32": "0"})] if self.device.is_gpu else []
-        return onnx_session(engine_path(self.repository, spec.name), self.precision, providers)
+        return onnx_session(onnx_path(self.repository, model.name), self.precision, providers)
 
-    def _binding(self, spec: EngineSpec, inputs: Arrays) -> Any:
-        binding = self.engine(spec).io_binding()
+    def _binding(self, model: Model, inputs: Tensors) -> Any:
+        binding = self.loaded(model).io_binding()
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self.device.torch.type, 0))
-        for tensor in spec.outputs:
+        for tensor in model.outputs:
             binding.bind_output(tensor.name, self.device.torch.type)
         return binding
 
-    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
-        binding = self._binding(spec, inputs)
-        return lambda: self.engine(spec).run_with_iobinding(binding)
+    def prepare(self, model: Model, inputs: Tensors) -> Callable[[], Any]:
+        binding = self._binding(model, inputs)
+        return lambda: self.loaded(model).run_with_iobinding(binding)
 
-    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
-        binding = self._binding(spec, inputs)
-        self.engine(spec).run_with_iobinding(binding)
-        return dict(zip([tensor.name for tensor in spec.outputs], binding.copy_outputs_to_cpu()))
+    def outputs(self, model: Model, inputs: Tensors) -> Tensors:
+        binding = self._binding(model, inputs)
+        self.loaded(model).run_with_iobinding(binding)
+        return dict(zip([tensor.name for tensor in model.outputs], binding.copy_outputs_to_cpu()))
 
 
 class TensorRTRunner(Runner):
-    """Plans beside the engines, by Polygraphy."""
+    """Plans beside the ONNX files, by Polygraphy."""
 
     name = "TensorRT"
 
-    def load(self, spec: EngineSpec) -> Any:
+    def load(self, model: Model) -> Any:
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
 
-        runner = TrtRunner(EngineFromBytes(plan_path(self.repository, spec.name).read_bytes()))
+        runner = TrtRunner(EngineFromBytes(plan_path(self.repository, model.name).read_bytes()))
         runner.activate()
         return runner
 
-    def prepare(self, spec: EngineSpec, inputs: Arrays) -> Callable[[], Any]:
+    def prepare(self, model: Model, inputs: Tensors) -> Callable[[], Any]:
         tensors = {name: torch.from_numpy(array).to(self.device.torch) for name, array in inputs.items()}
-        return lambda: self.engine(spec).infer(tensors, copy_outputs_to_host=False, check_inputs=False)
+        return lambda: self.loaded(model).infer(tensors, copy_outputs_to_host=False, check_inputs=False)
 
-    def outputs(self, spec: EngineSpec, inputs: Arrays) -> Arrays:
-        return {name: np.array(value) for name, value in self.engine(spec).infer(inputs).items()}
+    def outputs(self, model: Model, inputs: Tensors) -> Tensors:
+        return {name: np.array(value) for name, value in self.loaded(model).infer(inputs).items()}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
 from cocoer.network.architecture import ARCHITECTURES, RELEASE
-from export.models.specs import ENGINES
-from export.plans.tensorrt import HARDWARE_LEVELS, PlanOptions
-from export.serving_options import ACCELERATORS, BACKENDS, ENGINE_CACHE, Serving
+from cocoer_bls.manifest import Detection
+from cocoer_bls.plans import HardwareCompatibility
+from export.models import DETECTORS, MODELS
+from export.options import Accelerator, Backend, ChannelOrder, Options
+from export.precision import Precision
+
+DEFAULT = Options()
 
 
 class UsageError(Exception):
@@ -19,41 +24,41 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line; see ``--help``."""
     parser = argparse.ArgumentParser(description="Build a servable model repository from CocoER's checkpoints.")
     add = parser.add_argument
-    add("--checkpoints", type=Path, default=Path("checkpoints"), help="directory of the weights (default: checkpoints)")
+    add("--checkpoints", type=Path, default=DEFAULT.checkpoints, help="directory of the weights (default: checkpoints)")
     add(
         "--repository",
         type=Path,
-        default=Path("model_repository"),
+        default=DEFAULT.repository,
         help="directory to complete (default: model_repository)",
     )
     add(
         "--backend",
-        choices=("auto", *BACKENDS),
+        choices=("auto", *get_args(Backend)),
         default="auto",
         help="what serves: onnxruntime (what auto is), on CPUs and GPUs; tensorrt, whose plans are built by the "
         "TensorRT, and for the GPU, that this command runs on",
     )
     add(
         "--precision",
-        choices=("fp32", "fp16", "int8"),
-        default="fp32",
+        choices=get_args(Precision),
+        default=DEFAULT.precision,
         help="fp16: trunks, attention and wide layers in half precision, for GPUs; int8: trunks and detectors "
         "quantised, for CPUs, needs --calibration",
     )
     add("--calibration", type=Path, metavar="FOLDER", help="images like those you will send, for --precision int8")
     add(
         "--channel-order",
-        choices=("bgr", "rgb"),
-        default="bgr",
+        choices=get_args(ChannelOrder),
+        default=DEFAULT.channel_order,
         help="what the network is fed (default: bgr, as the release)",
     )
     add(
         "--detectors",
-        choices=("auto", "scrfd", "opencv"),
+        choices=("auto", *get_args(Detection)),
         default="auto",
         help="auto: SCRFD where both files are, else OpenCV",
     )
-    names = [spec.name for spec in ENGINES]
+    names = [model.name for model in MODELS]
     add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
     add("--force", action="store_true", help="rebuild what is up to date too")
     add(
@@ -78,32 +83,31 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def _add_gpu(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("GPUs")
     add = group.add_argument
-    default = PlanOptions()
     add(
         "--accelerator",
-        choices=ACCELERATORS,
-        default="auto",
+        choices=get_args(Accelerator),
+        default=DEFAULT.accelerator,
         help="of --backend onnxruntime. auto: CUDA where there is a GPU, else the CPU; cuda: a GPU is there, and the "
         "server is tuned for it; tensorrt: ONNX Runtime's TensorRT provider, which builds at the server's first start",
     )
     add(
         "--engine-cache",
         type=PurePosixPath,
-        default=ENGINE_CACHE,
+        default=DEFAULT.engine_cache,
         metavar="DIR",
-        help=f"where --accelerator tensorrt keeps what it built, on the server (default: {ENGINE_CACHE})",
+        help=f"where --accelerator tensorrt keeps what it built, on the server (default: {DEFAULT.engine_cache})",
     )
     add(
         "--workspace",
         type=_positive,
-        default=default.workspace_gib,
+        default=DEFAULT.workspace_gib,
         metavar="GIB",
-        help=f"GPU memory that TensorRT may use for a layer (default: {default.workspace_gib:g})",
+        help=f"GPU memory that TensorRT may use for a layer (default: {DEFAULT.workspace_gib:g})",
     )
     add(
         "--hardware-compatibility",
-        choices=tuple(HARDWARE_LEVELS),
-        default=default.hardware_compatibility,
+        choices=get_args(HardwareCompatibility),
+        default=DEFAULT.hardware_compatibility,
         help="GPUs that a plan runs on: none: the model it is built on, fastest (default); ampere+: any since Ampere",
     )
     add("--version-compatible", action="store_true", help="plans for later TensorRT of the same major version too")
@@ -111,8 +115,8 @@ def _add_gpu(parser: argparse.ArgumentParser) -> None:
         "--optimization-level",
         type=int,
         choices=range(6),
-        default=default.optimization_level,
-        help=f"TensorRT's: 0 builds fast, 5 tries most (default: {default.optimization_level})",
+        default=DEFAULT.optimization_level,
+        help=f"TensorRT's: 0 builds fast, 5 tries most (default: {DEFAULT.optimization_level})",
     )
 
 
@@ -138,18 +142,47 @@ def check_usage(args: argparse.Namespace) -> None:
         )
 
 
-def serving_of(args: argparse.Namespace, scrfd: bool) -> Serving:
-    """What the command line says of serving."""
-    backend = "onnxruntime" if args.backend == "auto" else args.backend
-    return Serving(args.precision, backend, args.accelerator, scrfd, args.engine_cache, args.workspace)
+def find_detectors(checkpoints: Path, choice: str) -> tuple[Detection, str]:
+    """How persons are to be found, and a notice for the user (empty where there is nothing to say).
+
+    Args:
+        checkpoints: directory of the weights.
+        choice: "auto", or one of ``Detection``.
+
+    Raises:
+        UsageError: SCRFD is asked for and a file is missing.
+    """
+    if choice == "opencv":
+        return "opencv", ""
+    paths = [checkpoints / detector.file for detector in DETECTORS]
+    missing = " and ".join(str(path) for path in paths if not path.is_file())
+    if not missing:
+        return "scrfd", ""
+    if choice == "scrfd":
+        raise UsageError(f"--detectors scrfd needs {missing}; --detectors opencv does without")
+    return "opencv", (
+        f"Notice: {missing} not found, so the server will find persons with OpenCV's Haar face cascade "
+        "and a body box guessed from the face. Fine for a first look, not for results."
+    )
 
 
-def plan_options(args: argparse.Namespace) -> PlanOptions:
-    """What the command line says of plans."""
-    return PlanOptions(
-        args.workspace,
-        args.hardware_compatibility,
-        args.version_compatible,
-        args.optimization_level,
-        exact_fp32=args.precision == "fp32",
+def build_options(args: argparse.Namespace, detection: Detection) -> Options:
+    """What the command line says of the build; ``detection`` as ``find_detectors`` decides."""
+    return Options(
+        checkpoints=args.checkpoints,
+        repository=args.repository,
+        precision=args.precision,
+        channel_order=args.channel_order,
+        detection=detection,
+        calibration=args.calibration,
+        only=tuple(args.only),
+        force=args.force,
+        trust_checkpoint=args.trust_checkpoint,
+        backend=DEFAULT.backend if args.backend == "auto" else args.backend,
+        accelerator=args.accelerator,
+        engine_cache=args.engine_cache,
+        workspace_gib=args.workspace,
+        hardware_compatibility=args.hardware_compatibility,
+        version_compatible=args.version_compatible,
+        optimization_level=args.optimization_level,
     )

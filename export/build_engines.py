@@ -1,8 +1,8 @@
-"""Checkpoints -> engines, configurations, model code: a repository Triton can serve.
+"""Checkpoints -> ONNX files, plans, configurations, model code: a repository Triton can serve.
 
     python export/build_engines.py [--checkpoints checkpoints] [--repository model_repository]
 
-What is up to date is kept. If an engine is too far from its reference, none replaces another.
+What is up to date is kept. If a model is too far from its reference, none replaces another.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import onnx
+from tabulate import tabulate
 
 from cocoer import __version__
 from cocoer.checkpoints.keys import CLIP_FILE, GWT_FILE, CheckpointError
 from cocoer.checkpoints.synthetic import NOTICE, write_checkpoints
 from cocoer.network.architecture import ARCHITECTURES, RELEASE
-from export.arguments import UsageError, check_usage, parse_args, plan_options, serving_of
-from export.builder import DETECTOR_FILES, Builder, BuildOptions, EngineResult
-from export.models.specs import ENGINES
-from export.plans.builder import PlanBuilder, PlanResult
+from export.arguments import UsageError, build_options, check_usage, find_detectors, parse_args
+from export.builder import OnnxBuild
+from export.files import write_json
+from export.models import DETECTORS, MODELS
+from export.models.ingredients import Ingredients
+from export.options import Options
+from export.plans.builder import PlanBuild, PlanResult
 from export.plans.tensorrt import TensorRTMissing, load_tensorrt
 from export.precision.calibration import CalibrationError
-from export.publishing.repository import REPORT_FILE, write_json, write_repository
-from export.verification import drift
+from export.publishing.repository import REPORT_FILE, write_repository
+from export.staging import Result
+from export.verification.drift import describe, drift
 
 WHERE_WEIGHTS_COME_FROM = """\
 No checkpoint: {missing} not found.
@@ -43,25 +49,6 @@ CocoER's weights come from its authors' release, CLIP's RN50.pt from OpenAI. Pla
   {directory}/insightface/det_10g.onnx            (optional: face detector, of insightface's pack buffalo_l)
 checkpoints/README.md says more.
 To try the deployment without them, pass --synthetic: random weights, meaningless predictions."""
-
-
-def find_detectors(checkpoints: Path, choice: str) -> tuple[bool, str]:
-    """Whether to use SCRFD, and a notice for the user (empty where there is nothing to say).
-
-    Raises:
-        UsageError: SCRFD is asked for and a file is missing.
-    """
-    missing = [str(checkpoints / name) for name in DETECTOR_FILES.values() if not (checkpoints / name).is_file()]
-    if choice == "opencv" or (choice == "auto" and not missing):
-        return choice == "auto", ""
-    if choice == "scrfd":
-        if missing:
-            raise UsageError(f"--detectors scrfd needs {' and '.join(missing)}; --detectors opencv does without")
-        return True, ""
-    return False, (
-        f"Notice: {' and '.join(missing)} not found, so the server will find persons with OpenCV's Haar face cascade "
-        "and a body box guessed from the face. Fine for a first look, not for results."
-    )
 
 
 def ensure_checkpoint(checkpoints: Path, synthetic: str | None) -> None:
@@ -89,138 +76,112 @@ def progress(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-def detector_name(options: BuildOptions) -> str:
-    """What RESULT says of where boxes come from."""
+def detector_label(options: Options) -> str:
+    """What RESULT says of where boxes come from; a text for people."""
     if not options.scrfd:
         return "opencv-haar"
-    files = [onnx.load(options.checkpoints / name, load_external_data=False) for name in DETECTOR_FILES.values()]
+    files = [onnx.load(options.checkpoints / detector.file, load_external_data=False) for detector in DETECTORS]
     synthetic = any(entry.key == "synthetic" for model in files for entry in model.metadata_props)
     return "scrfd (synthetic)" if synthetic else "scrfd"
 
 
-def format_table(results: Sequence[EngineResult]) -> str:
+def format_table(results: Sequence[Result]) -> str:
     """The report for people."""
-    rows = [("model", "status", "MB", "build s", "max error", "tolerance", "")]
+    rows = []
     for result in results:
         parity = result.parity
-        error = f"{parity.max_error:.1e}" if parity else "-"
-        tolerance = f"{parity.tolerance:.0e}" if parity else "-"
+        errors = (f"{parity.max_error:.1e}", f"{parity.tolerance:.0e}") if parity else ("-", "-")
         verdict = "pass" if parity and parity.passed else "fail"
-        size, seconds = f"{result.megabytes:.1f}", f"{result.seconds:.1f}"
-        rows.append((result.label, result.status, size, seconds, error, tolerance, verdict))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        figures = (f"{result.megabytes:.1f}", f"{result.seconds:.1f}")
+        rows.append((result.label, result.status, *figures, *errors, verdict))
+    header = ("model", "status", "MB", "build s", "max error", "tolerance", "")
+    return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 
-def plan_builder(args: argparse.Namespace, builder: Builder, command: str) -> PlanBuilder:
-    """Builds the plans of what ``builder`` has built.
-
-    Raises:
-        TensorRTMissing: there is no TensorRT here, or its bindings are of another version than its libraries.
-    """
-    tolerances = {spec.name: builder.tolerance(spec) for spec in ENGINES}
-    return PlanBuilder(
-        args.repository,
-        args.precision,
-        plan_options(args),
-        builder,
-        tolerances,
-        command,
-        args.force,
-        progress,
-    )
+def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]:
+    """``build.json`` but for the files: what the BLS should know, and RESULT says."""
+    return {
+        "version": __version__,
+        "weights": ingredients.weights,
+        "synthetic": ingredients.identity.synthetic,
+        "detection": options.detection,
+        "detector": detector_label(options),
+        "channel_order": options.channel_order,
+        "precision": options.precision,
+        "backend": options.backend,
+        "plans": [model.name for model in MODELS if options.runs_plan(model)],
+    }
 
 
 def run(args: argparse.Namespace, command: str) -> int:
+    """Build what the command line asks for; the exit code."""
     check_usage(args)
     if args.backend == "tensorrt":
         load_tensorrt()  # before anything that takes long
     ensure_checkpoint(args.checkpoints, args.synthetic)
-    scrfd, notice = find_detectors(args.checkpoints, args.detectors)
-    serving = serving_of(args, scrfd)
-    options = BuildOptions(
-        args.checkpoints,
-        args.repository,
-        args.precision,
-        args.channel_order,
-        scrfd,
-        args.trust_checkpoint,
-        args.force,
-        tuple(args.only),
-        args.calibration,
-    )
-    builder = Builder(options, progress)
-    results = builder.build()
-    stale = [spec.name for spec in ENGINES if builder.current_record(spec) is None]
-    plans: list[PlanResult] = []
-    planned = [spec for spec in ENGINES if serving.runs_plan(spec)]
+    detection, notice = find_detectors(args.checkpoints, args.detectors)
+    options = build_options(args, detection)
+    builder = OnnxBuild(options, progress)
+    results = builder.build(filter(options.asks_for, MODELS))
+    stale = [model.name for model in MODELS if builder.current(model) is None]
+    plans: list[Result] = []
+    planned = [model for model in MODELS if options.runs_plan(model)]
     if planned and not any(result.status == "failed" for result in results):
-        planner = plan_builder(args, builder, command)
-        ready = [spec for spec in planned if spec.name not in stale and (not args.only or spec.name in args.only)]
-        plans = planner.build(ready)
-        stale += [spec.name for spec in planned if spec.name not in stale and planner.current(spec) is None]
+        planner = PlanBuild(options, builder.ingredients.samples, command, progress)
+        plans = planner.build(model for model in planned if model.name not in stale and options.asks_for(model))
+        stale += [model.name for model in planned if model.name not in stale and planner.current(model) is None]
     failed = [result for result in (*results, *plans) if result.status == "failed"]
-    build = {
-        "version": __version__,
-        "weights": builder.weights,
-        "synthetic": builder.identity.synthetic,
-        "detector": detector_name(options),
-        "channel_order": args.channel_order,
-        "precision": args.precision,
-        "backend": serving.backend,
-        "plans": [spec.name for spec in planned],
-    }
-    report = {
+    build = describe_build(options, builder.ingredients)
+    report: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **build,
         "engines": [result.to_dict() for result in results],
         "plans": [result.to_dict() for result in plans],
     }
     if not failed and not stale:
-        report["drift"] = builder.drift()
+        report["drift"] = drift(builder.ingredients, options.repository)
     if not failed:
-        write_repository(args.repository, serving, None if stale else build)
-        write_json(args.repository / REPORT_FILE, report)
+        write_repository(options, None if stale else build)
+        write_json(options.repository / REPORT_FILE, report)
     if args.json:
         print(json.dumps(report, indent=2))
     else:
         print(format_table([*results, *plans]))
         if report.get("drift"):
-            print("\n".join(drift.describe(report["drift"])))
-    return _closing_words(args, builder, notice, results, failed, stale)
-
-
-def _closing_words(
-    args: argparse.Namespace,
-    builder: Builder,
-    notice: str,
-    engines: Sequence[EngineResult],
-    failed: Sequence[EngineResult],
-    stale: list[str],
-) -> int:
-    """Say on standard error what the table does not; the exit code."""
+            print("\n".join(describe(report["drift"])))
     if notice:
         print(notice, file=sys.stderr)
-    if builder.identity.synthetic:
+    if build["synthetic"]:
         print(f"WARNING: {NOTICE}.", file=sys.stderr)
+    return _closing_words(options, results, failed, stale)
+
+
+def _closing_words(options: Options, results: Sequence[Result], failed: Sequence[Result], stale: list[str]) -> int:
+    """Say on standard error what the table does not; the exit code.
+
+    Args:
+        options: of the build.
+        results: of the ONNX files.
+        failed: of ONNX files or plans.
+        stale: models that are not of this build.
+    """
     for result in failed:
         print(f"error: {result.label}: {result.problem}", file=sys.stderr)
     if failed:
-        # Engines are installed before plans of them are built.
-        half = isinstance(failed[0], PlanResult) and any(result.status == "built" for result in engines)
-        but = ", but for its ONNX engines: it can't be served until their plans are built" if half else ""
-        print(f"{args.repository} was left as it was{but}.", file=sys.stderr)
+        # ONNX files are installed before plans of them are built.
+        half = isinstance(failed[0], PlanResult) and any(result.status == "built" for result in results)
+        but = ", but for its ONNX files: it can't be served until their plans are built" if half else ""
+        print(f"{options.repository} was left as it was{but}.", file=sys.stderr)
         return 1
     if stale:
         print(
-            f"Notice: {args.repository} can't be served yet: {', '.join(stale)} missing, or built with other options. "
-            "Run again without --only.",
+            f"Notice: {options.repository} can't be served yet: {', '.join(stale)} missing, or built with other "
+            "options. Run again without --only.",
             file=sys.stderr,
         )
         return 0
-    more = " --backend-config=tensorrt,version-compatible=true" if args.version_compatible else ""
-    print(f"Ready: tritonserver --model-repository {args.repository}{more}", file=sys.stderr)
+    more = " --backend-config=tensorrt,version-compatible=true" if options.version_compatible else ""
+    print(f"Ready: tritonserver --model-repository {options.repository}{more}", file=sys.stderr)
     return 0
 
 
@@ -235,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; no engine was replaced", file=sys.stderr)
+        print("interrupted; no model was replaced", file=sys.stderr)
         return 130
 
 

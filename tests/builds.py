@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, Semaphore
 
-from export.models.specs import ENGINES
-from export.publishing.repository import engine_path, record_path
+from export.models import DETECTORS, MODELS
+from export.publishing.repository import onnx_path, record_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -107,8 +107,8 @@ class Builds:
     def _tiny(self, detectors: str) -> Path:
         target = self.cache / f"repository-tiny-{detectors}"
         if detectors != "scrfd":  # but for the detectors, it is the same
-            names = [spec.name for spec in ENGINES if not spec.is_detector]
-            _link_engines(self.tiny("scrfd"), target, names)
+            names = [model.name for model in MODELS if model not in DETECTORS]
+            _link_onnx_files(self.tiny("scrfd"), target, names)
         return self._build(self.tiny_checkpoints(), target, "--detectors", detectors)
 
     def _full(self, seed: int) -> Path:
@@ -116,7 +116,7 @@ class Builds:
 
     def _fp16(self) -> Path:
         fp32, target = self.full(0), self.cache / "repository-fp16"
-        _link_engines(fp32, target, [spec.name for spec in ENGINES if not spec.has_network])
+        _link_onnx_files(fp32, target, [model.name for model in MODELS if not model.has_trunk])
         return self._build(self.checkpoints(0), target, "--detectors", "scrfd", "--precision", "fp16")
 
     def _build(self, checkpoints: Path, target: Path, *options: str) -> Path:
@@ -144,10 +144,10 @@ def _digest() -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _link_engines(source: Path, target: Path, names: Collection[str]) -> None:
-    """Give a repository engines of another, which its build then keeps."""
+def _link_onnx_files(source: Path, target: Path, names: Collection[str]) -> None:
+    """Give a repository ONNX files of another, which its build then keeps."""
     for name in names:
-        for path in (engine_path, record_path):
+        for path in (onnx_path, record_path):
             link = path(target, name)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)

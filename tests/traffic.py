@@ -20,7 +20,8 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.machine import process_family, process_memory_mb
-from export.publishing.configs import COCOER_INSTANCES, LIMITS
+from cocoer_bls.options import DEFAULT_LIMITS
+from export.publishing.configs import COCOER_INSTANCES
 from serving.server import TritonServer
 from tests.metrics import key, scrape, settled
 from tests.waiting import until
@@ -29,7 +30,7 @@ NOBODY = np.zeros((1, 0, 8), dtype=np.float32)
 """PERSONS of an image that is to be decoded, and no more."""
 INVALID, UNAVAILABLE = "StatusCode.INVALID_ARGUMENT", "StatusCode.UNAVAILABLE"
 CANCELLED = "StatusCode.CANCELLED"
-MAX_CROWD = int(LIMITS["max_persons"])
+MAX_CROWD = DEFAULT_LIMITS.max_persons
 """Persons of one image."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from export.models.specs import DETECTION, RECOGNITION, EnsembleSpec
-from export.publishing.repository import write_text
+from export.files import write_text
+from export.models import ENSEMBLES, Ensemble
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "graph.svg"
 WIDTH, HEIGHT = 210, 62
@@ -45,9 +45,10 @@ text { font: 14px system-ui, "DejaVu Sans", sans-serif; fill: #1b1d21 } .note { 
 """
 
 
-def edges(ensemble: EnsembleSpec) -> list[tuple[str, str]]:
+def edges(ensemble: Ensemble) -> list[tuple[str, str]]:
     """(from, to) of each pair of models of which one reads what the other writes.
 
+    >>> from export.models import DETECTION
     >>> edges(DETECTION)
     []
     """
@@ -78,7 +79,7 @@ def svg() -> str:
         parts.append(_text(x + 12, y + 22, f"{name} (ensemble)", "start"))
         parts.append(_path(BLS[0] + BLS[2], y + 40, x, y + 40))
         parts.append(_path(x, y + height - 20, BLS[0] + BLS[2], y + height - 20))
-    for ensemble in (DETECTION, RECOGNITION):
+    for ensemble in ENSEMBLES:
         for source, target in edges(ensemble):
             parts.append(_edge(source, target))
         parts += [_model(step.model) for step in ensemble.steps]

@@ -10,10 +10,6 @@ download. The tiny ones have the same form, and cost next to nothing.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +21,9 @@ from torch.nn import functional as F
 from cocoer.checkpoints.synthetic import NOTICE, synthetic_array
 from cocoer.files import replace_file
 from cocoer.network.architecture import RELEASE, TINY
+from cocoer_bls.images import LETTERBOX
+from export.graphs.pytorch import quiet_exporter
 
-SIDE = 640
 STRIDES = (8, 16, 32)
 ANCHORS = 2
 
@@ -149,7 +146,7 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     """Set batch-norm statistics and the last layers' scale from one smooth random image."""
     noise = torch.from_numpy(synthetic_array(seed, "calibration", [1, 3, 40, 40]))
     noise = noise / noise.std()
-    image = F.interpolate(noise, size=(SIDE, SIDE), mode="bicubic").clamp(-1, 1)
+    image = F.interpolate(noise, size=(LETTERBOX, LETTERBOX), mode="bicubic").clamp(-1, 1)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -172,20 +169,6 @@ def _calibrate(model: Scrfd, seed: int, firing: float) -> None:
     distance.bias.copy_(torch.tensor([3.0, 4.0, 3.0, 4.0]).repeat(ANCHORS))
 
 
-@contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Keep torch.onnx from warning of its own internals, and of torchvision, which nothing here needs."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        registration.setLevel(level)
-
-
 def write_detectors(seed: int, out: Path, architecture: str = RELEASE.name) -> list[Path]:
     """Write both detectors below ``out/insightface``; returns their paths."""
     return [write_detector(shape, seed, out / "insightface" / f"{shape.name}.onnx") for shape in SHAPES[architecture]]
@@ -196,7 +179,7 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     with quiet_exporter():
         program = torch.onnx.export(
             random_scrfd(shape, seed),
-            (torch.zeros(2, 3, SIDE, SIDE),),
+            (torch.zeros(2, 3, LETTERBOX, LETTERBOX),),
             dynamo=True,
             opset_version=18,
             input_names=["input.1"],

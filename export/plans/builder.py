@@ -1,4 +1,4 @@
-"""The TensorRT plans of a repository: which are stale, building them from its ONNX engines, verifying, installing.
+"""The TensorRT plans of a repository, built from its ONNX files.
 
 Beside each ``model.plan`` lies its ONNX file, and a sidecar (``model.plan.json``) that says what it was built from and
 for; the served model compares the sidecar with the machine it runs on (``cocoer_bls.plans``).
@@ -7,26 +7,36 @@ for; the served model compares the sidecar with the machine it runs on (``cocoer
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cocoer.files import replace_file, temporary_name
+from cocoer.files import replace_file
 from cocoer_bls.plans import PLAN_FILE, SIDECAR_FILE, Machine, misfit, this_machine
-from export.builder import EngineResult
-from export.models.specs import EngineSpec
+from export.files import known_digest
+from export.models import Model
+from export.models.samples import Samples
+from export.options import Options
 from export.plans.profiles import profile
 from export.plans.run import Run, plan_comparison, polygraphy_runner
-from export.plans.tensorrt import PlanOptions, build_plan, check_library, load_tensorrt
-from export.publishing.repository import build_path, engine_path, known_digest, read_json, write_json
-from export.verification.verify import Parity, SampleInputs, verify
+from export.plans.tensorrt import build_plan, check_library, load_tensorrt
+from export.publishing.repository import onnx_path
+from export.staging import Result, StagedBuild
+from export.verification.verify import Parity, verify
 
 logger = logging.getLogger(__name__)
 
 TIMING_CACHE = "tensorrt_timing.cache"
+PLAN_OPTIONS = (
+    "precision",
+    "workspace_gib",
+    "hardware_compatibility",
+    "version_compatible",
+    "optimization_level",
+    "exact_fp32",
+)
+"""What of a build's options decides a plan; also keys of its sidecar."""
 
 
 def plan_path(repository: Path, name: str) -> Path:
@@ -37,143 +47,85 @@ def sidecar_path(repository: Path, name: str) -> Path:
     return repository / name / "1" / SIDECAR_FILE
 
 
-class HasSamples(Protocol):
-    """A ``Builder``: loads the network when its samples are first asked for; a build that keeps all never does."""
-
-    @property
-    def samples(self) -> SampleInputs: ...
-
-
-@dataclass
-class PlanResult(EngineResult):
+class PlanResult(Result):
     """A row of the report."""
-
-    sidecar: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         return f"{self.name}, plan"
 
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "sidecar": self.record}
 
-@dataclass
-class PlanBuilder:
-    """Builds the plans of one repository, whose ONNX engines are up to date.
+
+class PlanBuild(StagedBuild):
+    """Builds the plans of one repository, whose ONNX files are up to date.
 
     Args:
-        repository: where the engines are, and the plans will be.
-        precision: what the ONNX engines were built with.
-        options: how TensorRT builds.
-        source: what built the engines; has the inputs to verify with.
-        tolerances: engine -> largest allowed error against ONNX Runtime.
+        options: of the build.
+        samples: to verify with; loads the network when it is first needed.
         command: the command line that rebuilds the plans; for the sidecar.
-        force: build what is up to date too.
+        progress: told of what takes long.
         machine, runner, trt: this machine, Polygraphy and TensorRT, but in tests.
 
     Raises:
         TensorRTMissing: there is none, or its bindings are of another version than its libraries.
     """
 
-    repository: Path
-    precision: str
-    options: PlanOptions
-    source: HasSamples
-    tolerances: dict[str, float]
-    command: str
-    force: bool = False
-    progress: Callable[[str], None] = logger.info
-    machine: Machine = field(default_factory=this_machine)
-    runner: Callable[[bytes], Run] = polygraphy_runner
-    trt: Any = field(default_factory=load_tensorrt)
+    row = PlanResult
+    against = " against ONNX Runtime"
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        options: Options,
+        samples: Samples,
+        command: str,
+        progress: Callable[[str], None] = logger.info,
+        *,
+        machine: Machine | None = None,
+        runner: Callable[[bytes], Run] = polygraphy_runner,
+        trt: Any = None,
+    ) -> None:
+        super().__init__(options.repository, options.force, progress)
+        self.options, self.samples, self.command, self.runner = options, samples, command, runner
+        self.machine, self.trt = machine or this_machine(), trt or load_tensorrt()
         check_library(self.trt, self.machine.tensorrt)
 
-    def build(self, specs: Sequence[EngineSpec]) -> list[PlanResult]:
-        """Bring the plans of these engines up to date, all of them or none; failures are rows, not exceptions."""
-        try:
-            results = [self._build_one(spec) for spec in specs]
-            built = [result for result in results if result.status == "built"]
-            if any(result.status == "failed" for result in results):
-                for result in built:
-                    result.status = "held back"
-            elif built:
-                self._install(built)
-        finally:
-            for spec in specs:
-                self._staged(spec.name).unlink(missing_ok=True)
-        return results
+    def path(self, model: Model) -> Path:
+        return plan_path(self.repository, model.name)
 
-    def current(self, spec: EngineSpec) -> dict[str, Any] | None:
-        """The sidecar of the plan in the repository, if it is the one that would be built."""
-        path, sidecar = plan_path(self.repository, spec.name), read_json(sidecar_path(self.repository, spec.name))
-        current = (
-            path.is_file()
-            and sidecar.get("sha256") == known_digest(path)
-            and all(sidecar.get(key) == value for key, value in self._made_of(spec).items())
-            and not misfit(sidecar, self.machine)
-        )
-        return sidecar if current else None
+    def record_path(self, model: Model) -> Path:
+        return sidecar_path(self.repository, model.name)
 
-    def _made_of(self, spec: EngineSpec) -> dict[str, Any]:
-        """What decides the plan; part of its sidecar."""
+    def described(self, model: Model) -> str:
+        return f"the plan of {model.name}"
+
+    def current(self, model: Model) -> dict[str, Any] | None:
+        sidecar = super().current(model)
+        return sidecar if sidecar and not misfit(sidecar, self.machine) else None
+
+    def made_of(self, model: Model) -> dict[str, Any]:
         gpu = self.machine.gpus[0] if self.machine.gpus else None
         return {
             "tensorrt": self.trt.__version__,
             "gpu": gpu.name if gpu else "unknown",
             "compute_capability": gpu.compute_capability if gpu else "0.0",
-            "onnx_sha256": known_digest(engine_path(self.repository, spec.name)),
-            "precision": self.precision,
-            "profile": {name: [list(shape) for shape in ranges] for name, ranges in profile(spec).items()},
-            **asdict(self.options),
+            "onnx_sha256": known_digest(onnx_path(self.repository, model.name)),
+            "profile": {name: [list(shape) for shape in ranges] for name, ranges in profile(model).items()},
+            **{name: getattr(self.options, name) for name in PLAN_OPTIONS},
         }
 
-    def _build_one(self, spec: EngineSpec) -> PlanResult:
-        if not self.force and (sidecar := self.current(spec)):
-            parity = {key: sidecar["parity"][key] for key in ("max_error", "worst", "tolerance")}
-            return PlanResult(
-                spec.name, "kept", sidecar["bytes"] / 1e6, sidecar["seconds"], Parity(**parity), "", sidecar
-            )
-        result = PlanResult(spec.name, "built")
-        try:
-            self._write(spec, result)
-        except Exception as error:  # whatever it is, the old plan stays, and the report says why
-            logger.debug("building the plan of %s failed", spec.name, exc_info=True)
-            result.status, result.problem = "failed", f"{type(error).__name__}: {error}"
-        return result
-
-    def _write(self, spec: EngineSpec, result: PlanResult) -> None:
-        self.progress(f"building the plan of {spec.name}")
-        started = time.perf_counter()
-        onnx_path, staged = engine_path(self.repository, spec.name), self._staged(spec.name)
-        plan = build_plan(self.trt, onnx_path, spec, self.options, self._timing_cache, self.progress)
+    def write(self, model: Model, path: Path) -> dict[str, Any]:
+        source = onnx_path(self.repository, model.name)
+        plan = build_plan(self.trt, source, model, self.options, self._timing_cache, self.progress)
         self._keep_timing_cache(plan.timing_cache)
-        staged.write_bytes(plan.data)
-        result.seconds, result.megabytes = round(time.perf_counter() - started, 2), len(plan.data) / 1e6
-        self.progress(f"verifying the plan of {spec.name}")
-        compare = plan_comparison(self.runner(plan.data), onnx_path, spec, self.precision)
-        result.parity = verify(spec, compare, self.source.samples, self.tolerances[spec.name])
-        if not result.parity.passed:
-            raise ValueError(f"error {result.parity.max_error:.2g} against ONNX Runtime in {result.parity.worst}")
-        result.sidecar = {
-            **self._made_of(spec),
-            "layer_precisions": plan.precisions,
-            "bytes": len(plan.data),
-            "sha256": known_digest(staged),
-            "seconds": result.seconds,
-            "parity": result.parity.to_dict(),
-            "command": self.command,
-        }
+        path.write_bytes(plan.data)
+        return {"layer_precisions": plan.precisions, "command": self.command}
 
-    def _install(self, built: Sequence[PlanResult]) -> None:
-        # Written again at the very end; without it the BLS refuses to load a mixture.
-        build_path(self.repository).unlink(missing_ok=True)
-        for result in built:
-            # Between the two renames the sidecar is another plan's, which its hash tells.
-            self._staged(result.name).replace(plan_path(self.repository, result.name))
-            write_json(sidecar_path(self.repository, result.name), result.sidecar)
-
-    def _staged(self, name: str) -> Path:
-        return temporary_name(plan_path(self.repository, name))
+    def verify(self, model: Model, path: Path) -> Parity:
+        source, precision = onnx_path(self.repository, model.name), self.options.precision
+        compare = plan_comparison(self.runner(path.read_bytes()), source, model, precision)
+        return verify(model, compare, self.samples, model.tolerances.of(precision))
 
     @cached_property
     def _timing_cache(self) -> bytes:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from export.models.specs import EngineSpec
+from cocoer_bls.inputs import Tensors
+from export.graphs.comparison import Compare, Pairs, onnx_session
+from export.models import Model
 from export.plans.tensorrt import load_tensorrt
-from export.verification.verify import Arrays, Compare, Pairs, onnx_session
+from export.precision import Precision
 
-Run = Callable[[Arrays], Arrays]
+Run = Callable[[Tensors], Tensors]
 
 
 def polygraphy_runner(plan: bytes) -> Run:
@@ -26,19 +28,19 @@ def polygraphy_runner(plan: bytes) -> Run:
     runner = TrtRunner(EngineFromBytes(plan))
     runner.activate()
 
-    def run(inputs: Arrays) -> Arrays:
+    def run(inputs: Tensors) -> Tensors:
         outputs = runner.infer(inputs)
         return {name: np.array(value) for name, value in outputs.items()}  # its buffers are used again
 
     return run
 
 
-def plan_comparison(run: Run, onnx_path: Path, spec: EngineSpec, precision: str) -> Compare:
+def plan_comparison(run: Run, onnx_path: Path, model: Model, precision: Precision) -> Compare:
     """A plan against the ONNX file it was built from, in ONNX Runtime on the CPU."""
     session = onnx_session(onnx_path, precision)
-    names = [tensor.name for tensor in spec.outputs]
+    names = [tensor.name for tensor in model.outputs]
 
-    def compare(inputs: Arrays) -> Pairs:
+    def compare(inputs: Tensors) -> Pairs:
         values, expected = run(inputs), session.run(names, inputs)
         return {name: (values[name], x) for name, x in zip(names, expected)}
 

@@ -1,8 +1,8 @@
-"""One ONNX engine -> one TensorRT plan, with TensorRT 10.x and 11.x alike.
+"""One ONNX file -> one TensorRT plan, with TensorRT 10.x and 11.x alike.
 
-Networks are strongly typed: each tensor has the precision that the ONNX graph gives it (``halve`` in
-``export.models.graphs``), and TensorRT chooses none. What this module asks of TensorRT is checked, where there is none,
-against the names of the real bindings of both (``tests/unit/test_tensorrt_builder.py``).
+Networks are strongly typed: each tensor has the precision that the ONNX graph gives it
+(``export.precision.fp16``), and TensorRT chooses none. What this module asks of TensorRT is checked, where there is
+none, against the names of the real bindings of both (``tests/unit/test_tensorrt_builder.py``).
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cocoer_bls.plans import ANY_AMPERE, NONE, SAME_CAPABILITY, Version, parse_version
-from export.models.specs import EngineSpec
+from cocoer_bls.plans import HardwareCompatibility, Version, parse_version
+from export.models import Model
+from export.options import Options
 from export.plans.profiles import profile
-from export.serving_options import WORKSPACE_GIB
 
 logger = logging.getLogger(__name__)
 
-HARDWARE_LEVELS = {NONE: "NONE", SAME_CAPABILITY: "SAME_COMPUTE_CAPABILITY", ANY_AMPERE: "AMPERE_PLUS"}
+HARDWARE_LEVELS: dict[HardwareCompatibility, str] = {
+    "none": "NONE",
+    "same-compute-capability": "SAME_COMPUTE_CAPABILITY",
+    "ampere+": "AMPERE_PLUS",
+}
 """Option -> TensorRT's name of the level."""
 MODULES = ("tensorrt", "tensorrt_bindings")
 """NVIDIA's wheel, and its bindings alone, which find the libraries of the container."""
@@ -47,29 +51,8 @@ class PlanBuildError(Exception):
 
 
 @dataclass(frozen=True)
-class PlanOptions:
-    """How plans are built.
-
-    Args:
-        workspace_gib: most GPU memory that a layer may use while it runs, GiB.
-        hardware_compatibility: "none": the GPU model it is built on, fastest; "same-compute-capability"; "ampere+":
-            every GPU since Ampere, slower.
-        version_compatible: also for later TensorRT of the same major version. Triton then needs
-            ``--backend-config=tensorrt,version-compatible=true``.
-        optimization_level: 0 (built fast) to 5 (tries most); TensorRT's default is 3.
-        exact_fp32: keep FP32 products FP32, rather than TF32 (10 bits of mantissa).
-    """
-
-    workspace_gib: float = WORKSPACE_GIB
-    hardware_compatibility: str = NONE
-    version_compatible: bool = False
-    optimization_level: int = 3
-    exact_fp32: bool = True
-
-
-@dataclass(frozen=True)
 class Plan:
-    """A built engine."""
+    """A built plan."""
 
     data: bytes
     timing_cache: bytes
@@ -107,18 +90,18 @@ def check_library(trt: Any, library: Version | None) -> None:
 def build_plan(
     trt: Any,
     onnx_path: Path,
-    spec: EngineSpec,
-    options: PlanOptions,
+    model: Model,
+    options: Options,
     timing_cache: bytes = b"",
     progress: Callable[[str], None] = logger.info,
 ) -> Plan:
-    """Build the plan of an engine.
+    """Build the plan of a model.
 
     Args:
         trt: TensorRT's module (``load_tensorrt``).
-        onnx_path: the engine's ONNX file.
-        spec: the engine; gives the optimisation profile.
-        options: see ``PlanOptions``.
+        onnx_path: the model's ONNX file.
+        model: gives the optimisation profile.
+        options: of the build.
         timing_cache: of earlier builds; TensorRT ignores one of another GPU or version.
         progress: told what TensorRT is doing.
 
@@ -135,22 +118,22 @@ def build_plan(
         raise PlanBuildError(
             f"TensorRT {trt.__version__} can't read {onnx_path.name}: {found or 'it does not say why'}"
         )
-    config = _configure(trt, builder, spec, options)
+    config = _configure(trt, builder, model, options)
     cache = config.create_timing_cache(timing_cache)
     config.set_timing_cache(cache, ignore_mismatch=False)
-    monitor = config.progress_monitor = _monitor(trt, spec.name, progress)
+    monitor = config.progress_monitor = _monitor(trt, model.name, progress)
     with _interrupting(monitor):
         plan = builder.build_serialized_network(network, config)
     if not monitor.going_on:
         raise KeyboardInterrupt
     if plan is None:
         said = "; ".join(log.errors) or "it does not say why (memory? see --workspace)"
-        raise PlanBuildError(f"TensorRT {trt.__version__} can't build {spec.name}: {said}")
+        raise PlanBuildError(f"TensorRT {trt.__version__} can't build {model.name}: {said}")
     data = bytes(plan)
     return Plan(data, bytes(config.get_timing_cache().serialize()), _precisions(trt, log, data))
 
 
-def _configure(trt: Any, builder: Any, spec: EngineSpec, options: PlanOptions) -> Any:
+def _configure(trt: Any, builder: Any, model: Model, options: Options) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace_gib * (1 << 30)))
     config.builder_optimization_level = options.optimization_level
@@ -162,10 +145,10 @@ def _configure(trt: Any, builder: Any, spec: EngineSpec, options: PlanOptions) -
     if options.exact_fp32:
         config.clear_flag(trt.BuilderFlag.TF32)  # TensorRT's default is on
     shapes = builder.create_optimization_profile()
-    for name, ranges in profile(spec).items():
+    for name, ranges in profile(model).items():
         shapes.set_shape(name, *ranges)
     if config.add_optimization_profile(shapes) < 0:
-        raise PlanBuildError(f"TensorRT {trt.__version__} refuses the profile of {spec.name}: {profile(spec)}")
+        raise PlanBuildError(f"TensorRT {trt.__version__} refuses the profile of {model.name}: {profile(model)}")
     return config
 
 

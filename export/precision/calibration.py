@@ -1,22 +1,27 @@
-"""Images to calibrate and compare quantised engines with: a folder the user names, and crops cut from them."""
+"""Images to calibrate and compare INT8 models with: a folder the user names, with persons imagined in each image.
+
+Pixels are decoded, and crops cut from them, by the served functions.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 
-from export.models.specs import DETECTOR_INPUT, IMAGE, EngineSpec
-
-Arrays = dict[str, np.ndarray]
-Box = tuple[int, int, int, int]
+from cocoer_bls.boxes import Box, Person
+from cocoer_bls.errors import InputError
+from cocoer_bls.files import file_digest
+from cocoer_bls.images import MAX_PIXELS, DecodeLimits, decode
+from cocoer_bls.inputs import MIN_SCORE, Tensors, detection_inputs, recognition_inputs
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+LIMITS = DecodeLimits(max_bytes=1 << 40, max_pixels=MAX_PIXELS)
+"""The user's own files: what Pillow opens at all."""
 PERSONS = 2
 """Persons imagined in each image."""
 HELD_OUT = 5
@@ -33,29 +38,17 @@ class Scene:
 
     image: np.ndarray
     """UINT8 [height, width, 3], BGR."""
-    bodies: tuple[Box, ...]
-    heads: tuple[Box, ...]
-    """Integer pixels, inside the image."""
+    persons: tuple[Person, ...]
 
-    def crop(self, box: Box | None = None) -> np.ndarray:
-        """UINT8 [224, 224, 3]: a box, or all of it."""
-        x1, y1, x2, y2 = box or (0, 0, self.image.shape[1], self.image.shape[0])
-        crop = Image.fromarray(np.ascontiguousarray(self.image[y1:y2, x1:x2]))
-        return np.array(crop.resize((IMAGE, IMAGE), Image.Resampling.BILINEAR))
+    @cached_property
+    def detection(self) -> Tensors:
+        """What ``detection`` is sent of the image."""
+        return detection_inputs([self.image], [MIN_SCORE])
 
-    def crop_box(self, box: Box) -> list[float]:
-        """The box in the 224 square."""
-        height, width = self.image.shape[:2]
-        return [float(int(value * (IMAGE / side))) for value, side in zip(box, (width, height, width, height))]
-
-    def letterbox(self) -> tuple[np.ndarray, float]:
-        """UINT8 [640, 640, 3], and letterbox pixels per pixel."""
-        height, width = self.image.shape[:2]
-        scale = DETECTOR_INPUT / max(height, width)
-        size = max(1, int(width * scale)), max(1, int(height * scale))
-        canvas = np.zeros((DETECTOR_INPUT, DETECTOR_INPUT, 3), dtype=np.uint8)
-        canvas[: size[1], : size[0]] = cv2.resize(self.image, size)
-        return canvas, size[1] / height
+    @cached_property
+    def recognition(self) -> Tensors:
+        """What ``recognition`` is sent of the image and its persons."""
+        return recognition_inputs([(self.image, self.persons)])
 
 
 class CalibrationImages:
@@ -91,43 +84,24 @@ class CalibrationImages:
         return (self._read(i) for i in range(len(self.files)) if not self.held_out or not i % HELD_OUT)
 
     def identity(self) -> str:
-        """SHA-256 over the files' contents."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
-
-    def inputs(self, spec: EngineSpec) -> Iterator[Arrays]:
-        """Input of an engine, an image or a person at a time. Context tokens are zeros: no trunk sees them."""
-        for image in self.calibrating():
-            if spec.is_detector:
-                canvas, scale = image.letterbox()
-                yield {"image": canvas[None], "scale": number(scale), "min_score": number(0.5)}
-            elif any(tensor.name == "crop" for tensor in spec.inputs):
-                for box in image.heads if spec.name.startswith("head") else image.bodies:
-                    tokens = np.zeros((1, 49, 256), dtype=np.float32)
-                    boxes = np.array([image.crop_box(box)], dtype=np.float32)
-                    yield {"crop": image.crop(box)[None], "box": boxes, "context_tokens": tokens}
-            else:
-                yield {"image": image.crop()[None]}
+        """SHA-256 over the files' own."""
+        return hashlib.sha256("".join(map(file_digest, self.files)).encode()).hexdigest()
 
     def _read(self, index: int) -> Scene:
-        image = cv2.imread(str(self.files[index]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise CalibrationError(f"{self.files[index]} can't be read as an image; remove or repair it")
+        try:
+            image = decode(self.files[index].read_bytes(), LIMITS)
+        except InputError as error:
+            raise CalibrationError(
+                f"{self.files[index]} can't be read as an image; remove or repair it ({error})"
+            ) from error
         rng = np.random.default_rng(index)
-        bodies = tuple(_imagine(rng, image.shape, 0.3, 0.9) for _ in range(PERSONS))
-        return Scene(image, bodies, tuple(_head(body) for body in bodies))
+        bodies = [_imagine(rng, image.shape, 0.3, 0.9) for _ in range(PERSONS)]
+        return Scene(image, tuple(Person(body, _head(body)) for body in bodies))
 
 
-def number(value: float) -> np.ndarray:
-    """FP32 [1, 1]."""
-    return np.array([[value]], dtype=np.float32)
-
-
-def _imagine(rng: np.random.Generator, shape: tuple[int, ...], minimum: float, maximum: float) -> Box:
-    """An upright box somewhere in an image [height, width], ``minimum`` to ``maximum`` of its height."""
-    height = max(2, int(shape[0] * rng.uniform(minimum, maximum)))
+def _imagine(rng: np.random.Generator, shape: tuple[int, ...], min_share: float, max_share: float) -> Box:
+    """An upright box somewhere in an image [height, width], ``min_share`` to ``max_share`` of its height."""
+    height = max(2, int(shape[0] * rng.uniform(min_share, max_share)))
     width = min(shape[1], max(2, int(height * rng.uniform(0.35, 0.7))))
     x, y = (int(rng.integers(0, room + 1)) for room in (shape[1] - width, shape[0] - height))
     return x, y, x + width, y + height

@@ -1,6 +1,6 @@
 """INT8 for CPUs: static quantisation of convolutional trunks, by ONNX Runtime's quantizer.
 
-Quantised is what lies between an engine's first convolution and the first operator that is no part of a trunk;
+Quantised is what lies between a graph's first convolution and the first operator that is no part of a trunk;
 convolutions at its end (projections to tokens, a detector's scores and boxes), attention, heads and fusion stay FP32.
 """
 
@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-Arrays = dict[str, np.ndarray]
+from cocoer_bls.inputs import Tensors
 
 TRUNK_OPERATORS = ("Conv", "Add", "Relu", "MaxPool", "AveragePool")
 
@@ -27,18 +26,18 @@ class NothingToQuantise(Exception):
 
 
 class _Reader(CalibrationDataReader):
-    def __init__(self, feeds: Iterable[Arrays]) -> None:
-        self.feeds: Iterator[Arrays] = iter(feeds)
+    def __init__(self, feeds: Iterable[Tensors]) -> None:
+        self.feeds: Iterator[Tensors] = iter(feeds)
 
-    def get_next(self) -> Arrays | None:
+    def get_next(self) -> Tensors | None:
         return next(self.feeds, None)
 
 
-def quantise(path: Path, feeds: Iterable[Arrays]) -> int:
-    """Quantise an engine in place: weights INT8 for each channel, activations UINT8.
+def quantise(path: Path, feeds: Iterable[Tensors]) -> int:
+    """Quantise an ONNX file in place: weights INT8 for each channel, activations UINT8.
 
     Args:
-        path: the engine's file, FP32.
+        path: the file, FP32.
         feeds: inputs to calibrate the activations' ranges with.
 
     Returns:

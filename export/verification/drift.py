@@ -1,4 +1,4 @@
-"""What quantisation changes: INT8 engines against the FP32 network, on images they were not calibrated with."""
+"""What quantisation changes: INT8 models against FP32, on images they were not calibrated with."""
 
 from __future__ import annotations
 
@@ -12,19 +12,39 @@ import torch
 
 from cocoer.network.model import CocoER
 from cocoer.network.normalise import imagenet_normalise
+from cocoer_bls.inputs import Tensors
+from cocoer_bls.options import DEFAULT_OPTIONS
 from export.detectors.scrfd import wrap_detector
-from export.models.specs import RECOGNITION
-from export.precision.calibration import CalibrationImages, Scene, number
-from export.publishing.repository import engine_path
-from export.verification.in_process import Arrays, InProcessEnsemble
+from export.models import DETECTORS, RECOGNITION
+from export.models.detectors import DetectorModel
+from export.models.ingredients import Ingredients
+from export.precision.calibration import CalibrationImages
+from export.publishing.repository import onnx_path
+from export.verification.in_process import InProcessEnsemble
 
-THRESHOLD = 0.26
-"""Of the final labels; the release's."""
 SAME_BOX = 0.5
 """Overlap from which two boxes are one."""
 
 
-def recognition_drift(model: CocoER, channel_order: str, repository: Path, images: CalibrationImages) -> dict[str, Any]:
+def drift(made_of: Ingredients, repository: Path) -> dict[str, Any] | None:
+    """What INT8 changes in a complete repository; None for other precisions."""
+    images, options = made_of.images, made_of.options
+    if images is None:
+        return None
+    made_of.progress("comparing INT8 with FP32")
+    return {
+        "recognition": recognition_drift(made_of.network, options.channel_order, repository, images),
+        "detection": {
+            detector.name: detection_drift(detector, source, repository, images)
+            for detector in DETECTORS
+            if (source := detector.source(options))
+        },
+    }
+
+
+def recognition_drift(
+    network: CocoER, channel_order: str, repository: Path, images: CalibrationImages
+) -> dict[str, Any]:
     """Change of the final probabilities.
 
     Returns:
@@ -32,15 +52,15 @@ def recognition_drift(model: CocoER, channel_order: str, repository: Path, image
         ``mean_change`` of probabilities, ``label_agreement`` (share of the 26 decisions that stay), ``same_labels`` and
         ``same_order`` (shares of persons).
     """
-    engines = InProcessEnsemble(RECOGNITION, repository)
+    models = InProcessEnsemble(RECOGNITION, repository)
+    threshold = DEFAULT_OPTIONS.final_threshold
     changes, decisions, orders = [], [], []
-    for image in images.comparing():
-        inputs = _inputs(image)
-        logits, order = _reference(model, channel_order, inputs)
-        found = engines.run(inputs)
+    for scene in images.comparing():
+        logits, order = _reference(network, channel_order, scene.recognition)
+        found = models.run(scene.recognition)
         before, after = (1 / (1 + np.exp(-x.astype(np.float64))) for x in (logits, found["logits"]))
         changes.append(np.abs(after - before))
-        decisions.append((after > THRESHOLD) == (before > THRESHOLD))
+        decisions.append((after > threshold) == (before > threshold))
         orders.append((found["order"] == order).all(axis=1))
     change, decision = np.concatenate(changes), np.concatenate(decisions)
     return {
@@ -54,39 +74,30 @@ def recognition_drift(model: CocoER, channel_order: str, repository: Path, image
     }
 
 
-def _inputs(image: Scene) -> Arrays:
-    crops = {"head": image.heads, "body": image.bodies}
-    inputs = {"image": image.crop()[None], "image_index": np.zeros(len(image.heads), dtype=np.int64)}
-    for level, boxes in crops.items():
-        inputs[f"{level}_crop"] = np.stack([image.crop(box) for box in boxes])
-        inputs[f"{level}_box"] = np.array([image.crop_box(box) for box in boxes], dtype=np.float32)
-    return inputs
-
-
 @torch.no_grad()
-def _reference(model: CocoER, channel_order: str, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
+def _reference(network: CocoER, channel_order: str, inputs: Tensors) -> tuple[np.ndarray, np.ndarray]:
     normalise = imagenet_normalise(channel_order)
     image, head, body = (normalise(torch.from_numpy(inputs[name])) for name in ("image", "head_crop", "body_crop"))
     boxes = [torch.from_numpy(inputs[name]) for name in ("head_box", "body_box")]
-    fused = model(image, head, boxes[0], body, boxes[1], torch.from_numpy(inputs["image_index"]))[0]
+    fused = network(image, head, boxes[0], body, boxes[1], torch.from_numpy(inputs["image_index"]))[0]
     return fused.logits.numpy(), fused.order.numpy()
 
 
-def detection_drift(source: Path, name: str, repository: Path, images: CalibrationImages) -> dict[str, Any]:
+def detection_drift(
+    detector: DetectorModel, source: Path, repository: Path, images: CalibrationImages
+) -> dict[str, Any]:
     """Boxes found by an INT8 detector and by the FP32 one.
 
     Returns:
         ``before``, ``after``: how many each finds; ``agreement``: share of all boxes that both find.
     """
-    fp32 = wrap_detector(source, name, {}).SerializeToString()
-    sessions = [ort.InferenceSession(model) for model in (fp32, str(engine_path(repository, name)))]
+    fp32 = wrap_detector(source, detector.iou_threshold, {}).SerializeToString()
+    sessions = [ort.InferenceSession(graph) for graph in (fp32, str(onnx_path(repository, detector.name)))]
     counts, both = [0, 0], 0
-    for image in images.comparing():
-        canvas, scale = image.letterbox()
-        feed = {"image": canvas[None], "scale": number(scale), "min_score": number(0.5)}
+    for scene in images.comparing():
         found = []
         for index, session in enumerate(sessions):
-            boxes, count = session.run(["boxes", "count"], feed)
+            boxes, count = session.run(["boxes", "count"], scene.detection)
             found.append(boxes[0, : count[0, 0]])
             counts[index] += int(count[0, 0])
         both += _matches(*found)
@@ -114,9 +125,9 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (areas - shared) if areas > shared else 0.0
 
 
-def describe(drift: dict[str, Any]) -> Sequence[str]:
+def describe(found: dict[str, Any]) -> Sequence[str]:
     """The report for people, line by line."""
-    r = drift["recognition"]
+    r = found["recognition"]
     where = "images not calibrated with" if r["held_out"] else "the images calibrated with (5 or more hold some back)"
     lines = [
         f"INT8 against FP32, {r['persons']} persons, {where}:",
@@ -124,6 +135,6 @@ def describe(drift: dict[str, Any]) -> Sequence[str]:
         f"  {100 * r['label_agreement']:.1f}% of label decisions stay; {100 * r['same_labels']:.0f}% of persons keep "
         f"all their labels, {100 * r['same_order']:.0f}% their exclusion order",
     ]
-    for name, d in drift["detection"].items():
+    for name, d in found["detection"].items():
         lines.append(f"  {name}: {d['before']} boxes before, {d['after']} after, {100 * d['agreement']:.0f}% the same")
     return lines

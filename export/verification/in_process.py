@@ -1,38 +1,36 @@
-"""An ensemble in this process: its engines one after the other, wired as Triton wires them."""
+"""An ensemble in this process: its models one after the other, wired as Triton wires them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 
-from export.models.specs import EnsembleSpec, engine
-from export.publishing.repository import engine_path
-
-Arrays = dict[str, np.ndarray]
+from cocoer_bls.inputs import Tensors
+from export.models import Ensemble, model
+from export.publishing.repository import onnx_path
 
 
 class InProcessEnsemble:
-    """Engines of a built repository.
+    """The models of an ensemble, from a built repository.
 
     Args:
-        spec: the ensemble.
-        repository: where its engines are.
+        ensemble: which.
+        repository: where its models are.
         options: ONNX Runtime's, for each of them.
     """
 
-    def __init__(self, spec: EnsembleSpec, repository: Path, options: ort.SessionOptions | None = None) -> None:
-        self.steps = spec.steps
+    def __init__(self, ensemble: Ensemble, repository: Path, options: ort.SessionOptions | None = None) -> None:
+        self.steps = ensemble.steps
         self.sessions = {
-            step.model: ort.InferenceSession(str(engine_path(repository, step.model)), options) for step in spec.steps
+            step.model: ort.InferenceSession(str(onnx_path(repository, step.model)), options) for step in self.steps
         }
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def run(self, inputs: Tensors) -> Tensors:
         """The ensemble's inputs to all its tensors, by their names there."""
         tensors = dict(inputs)
         for step in self.steps:
-            names = [tensor.name for tensor in engine(step.model).outputs]
+            names = [tensor.name for tensor in model(step.model).outputs]
             feeds = {own: tensors[theirs] for own, theirs in step.inputs.items()}
             tensors |= {step.outputs[n]: x for n, x in zip(names, self.sessions[step.model].run(names, feeds))}
         return tensors

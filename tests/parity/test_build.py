@@ -17,10 +17,11 @@ from cocoer.labels import EMOTIC_LABELS
 from cocoer.network.model import CocoER
 from cocoer_bls import plans
 from export import build_engines, builder
-from export.models.graphs import build_graph
-from export.models.specs import ENGINES, OPSET, engine
+from export.arguments import UsageError, find_detectors
+from export.graphs import OPSET
+from export.models import CONTEXT_ENCODER, DETECTORS, MODELS, model
 from export.publishing.configs import all_configs, to_text
-from export.publishing.repository import engine_path
+from export.publishing.repository import onnx_path
 from export.verification.verify import Parity
 from tests.conftest import run_python
 from tests.fake_tensorrt import FakeTensorRT
@@ -30,7 +31,7 @@ BUILD = "export/build_engines.py"
 
 @pytest.fixture
 def repository(repositories, tmp_path):
-    """A built repository (seed 1, OpenCV) of the test's own; unchanged files are links."""
+    """A built repository (tiny, OpenCV) of the test's own; unchanged files are links."""
     target = tmp_path / "repository"
     shutil.copytree(repositories("opencv"), target, copy_function=os.link)
     return target
@@ -58,27 +59,27 @@ def test_nothing_changed_rebuilds_nothing(common, repository):
 
 def test_report(repository):
     report = json.loads((repository / "build_report.json").read_text())
-    assert [row["name"] for row in report["engines"]] == [spec.name for spec in ENGINES]
+    assert [row["name"] for row in report["engines"]] == [one.name for one in MODELS]
     assert report["synthetic"]
-    assert report["weights"].startswith("synthetic seed 1")
+    assert report["weights"].startswith("synthetic seed 0, tiny")
     for row in report["engines"]:
         assert row["parity"]["passed"]
-        assert row["parity"]["max_error"] <= row["parity"]["tolerance"] == engine(row["name"]).tolerance
+        assert row["parity"]["max_error"] <= row["parity"]["tolerance"] == model(row["name"]).tolerances.fp32
 
 
 def test_graphs(repository):
-    """Opset 20, the spec's names in its order, weights inside."""
-    for spec in ENGINES:
-        model = onnx.load(engine_path(repository, spec.name), load_external_data=False)
-        assert [entry.version for entry in model.opset_import if entry.domain == ""] == [OPSET]
-        assert [value.name for value in model.graph.input] == [tensor.name for tensor in spec.inputs]
-        assert [value.name for value in model.graph.output] == [tensor.name for tensor in spec.outputs]
-        assert not any(tensor.external_data for tensor in model.graph.initializer)
-        assert all(value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input)
+    """Opset 20, the table's names in its order, weights inside."""
+    for one in MODELS:
+        file = onnx.load(onnx_path(repository, one.name), load_external_data=False)
+        assert [entry.version for entry in file.opset_import if entry.domain == ""] == [OPSET]
+        assert [value.name for value in file.graph.input] == [tensor.name for tensor in one.inputs]
+        assert [value.name for value in file.graph.output] == [tensor.name for tensor in one.outputs]
+        assert not any(tensor.external_data for tensor in file.graph.initializer)
+        assert all(value.type.tensor_type.shape.dim[0].dim_param for value in file.graph.input)
 
 
-def test_damaged_engine_is_rebuilt(common, repository, capsys):
-    path = engine_path(repository, "context_gather")
+def test_damaged_file_is_rebuilt(common, repository, capsys):
+    path = onnx_path(repository, "context_gather")
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[: len(content) // 2])
@@ -89,15 +90,15 @@ def test_damaged_engine_is_rebuilt(common, repository, capsys):
     assert path.stat().st_size == len(content)
 
 
-def test_failing_engine_does_not_replace_a_good_one(common, repository, monkeypatch, capsys):
+def test_failing_model_does_not_replace_a_good_one(common, repository, monkeypatch, capsys):
     """Nor does a good one of the same build: the repository is left as it was, and servable."""
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
     real = builder.verify
 
-    def verify(spec, *rest):
-        if spec.name == "context_gather":
+    def verify(one, *rest):
+        if one.name == "context_gather":
             return Parity(0.5, "person_tokens, random input, batch 1", 0.0)
-        return real(spec, *rest)
+        return real(one, *rest)
 
     monkeypatch.setattr(builder, "verify", verify)
     assert build_engines.main([*common, "--only", "context_gather", "person_detector", "--force"]) == 1
@@ -112,7 +113,7 @@ def test_failing_engine_does_not_replace_a_good_one(common, repository, monkeypa
 
 
 def test_unusable_weights_are_told_once(tmp_path, tiny_checkpoints, repository):
-    """A checkpoint of something else: one message with a list, not one for each engine."""
+    """A checkpoint of something else: one message with a list, not one for each model."""
     directory = tmp_path / "checkpoints"
     (directory / "clip").mkdir(parents=True)
     os.link(tiny_checkpoints / "clip" / "RN50.pt", directory / "clip" / "RN50.pt")
@@ -152,7 +153,7 @@ def test_whatever_the_directory_held(common, repository):
 
 
 def test_mixed_builds_are_not_servable(common, repository, capsys):
-    """One engine of a build with other options: told which are not of it; the BLS has no build file then."""
+    """One model of a build with other options: told which are not of it; the BLS has no build file then."""
     assert build_engines.main([*common, "--only", "context_gather", "--channel-order", "rgb"]) == 0
     captured = capsys.readouterr()
     assert "context_gather  kept" in captured.out  # it takes no pixels
@@ -166,9 +167,9 @@ def test_mixed_builds_are_not_servable(common, repository, capsys):
 @torch.no_grad()
 def test_rgb(tiny_checkpoints):
     """Channels are turned in the graph: RGB of the turned image is BGR of the image."""
-    model = CocoER.from_checkpoint(load_checkpoint(tiny_checkpoints))
+    network = CocoER.from_checkpoint(load_checkpoint(tiny_checkpoints))
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8))
-    bgr, rgb = (build_graph("context_encoder", model, order, "fp32") for order in ("bgr", "rgb"))
+    bgr, rgb = (CONTEXT_ENCODER.module(network, order, "fp32") for order in ("bgr", "rgb"))
     logits = bgr(pixels)[2]
     torch.testing.assert_close(rgb(pixels.flip(3))[2], logits)
     assert (rgb(pixels)[2] - logits).abs().max() > 1e-3
@@ -212,11 +213,12 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     build = [*common, "--backend", "tensorrt", "--json"]
     assert build_engines.main(build) == 0
     report = json.loads(capsys.readouterr().out)
-    planned = [spec.name for spec in ENGINES if not spec.is_detector]  # this repository has no SCRFD
+    planned = [one.name for one in MODELS if one not in DETECTORS]  # this repository has no SCRFD
     assert {row["name"]: row["status"] for row in report["plans"]} == dict.fromkeys(planned, "built")
     assert all(row["parity"]["passed"] for row in report["plans"])
     manifest = json.loads((repository / "cocoer" / "1" / "build.json").read_text())
     assert (manifest["backend"], manifest["plans"]) == ("tensorrt", planned)
+    assert (manifest["detection"], manifest["detector"]) == ("opencv", "opencv-haar")
     for name in planned:
         assert f"{name}/1/model.plan" in manifest["files"]
         assert 'backend: "tensorrt"' in (repository / name / "config.pbtxt").read_text()
@@ -233,7 +235,7 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     FakeRunner.wrong = np.float32(0.5)
     assert build_engines.main([*common, "--backend", "tensorrt", "--workspace", "8"]) == 1
     captured = capsys.readouterr()
-    assert "error: context_gather, plan: ValueError: error 0.5 against ONNX Runtime" in captured.err
+    assert "error: context_gather, plan: VerificationError: error 0.5 against ONNX Runtime" in captured.err
     assert "was left as it was." in captured.err
     assert {path: path.read_bytes() for path in repository.rglob("*.plan*")} == before
     assert (repository / "cocoer" / "1" / "build.json").exists()
@@ -274,16 +276,14 @@ def test_repository_that_is_a_file(tiny_checkpoints, tmp_path):
 
 def test_detector_choice(tmp_path):
     """SCRFD where both files are; else OpenCV, and a notice that names what is missing."""
-    with pytest.raises(
-        build_engines.UsageError, match=r"--detectors scrfd needs .*scrfd_person_2.5g.onnx and .*det_10g.onnx"
-    ):
-        build_engines.find_detectors(tmp_path, "scrfd")
+    with pytest.raises(UsageError, match=r"--detectors scrfd needs .*scrfd_person_2.5g.onnx and .*det_10g.onnx"):
+        find_detectors(tmp_path, "scrfd")
     (tmp_path / "insightface").mkdir()
     (tmp_path / "insightface" / "det_10g.onnx").touch()
-    scrfd, notice = build_engines.find_detectors(tmp_path, "auto")
-    assert not scrfd
+    detection, notice = find_detectors(tmp_path, "auto")
+    assert detection == "opencv"
     assert "scrfd_person_2.5g.onnx not found" in notice
     assert "det_10g" not in notice
     (tmp_path / "insightface" / "scrfd_person_2.5g.onnx").touch()
-    assert build_engines.find_detectors(tmp_path, "auto") == (True, "")
-    assert build_engines.find_detectors(tmp_path, "opencv") == (False, "")
+    assert find_detectors(tmp_path, "auto") == ("scrfd", "")
+    assert find_detectors(tmp_path, "opencv") == ("opencv", "")

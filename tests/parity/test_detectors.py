@@ -1,4 +1,4 @@
-"""Detector engines against insightface's own SCRFD class, on the same ONNX files."""
+"""The detectors against insightface's own SCRFD class, on the same ONNX files."""
 
 import itertools
 
@@ -10,20 +10,12 @@ import pytest
 from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
-from cocoer_bls.images import letterbox
-from export.builder import DETECTOR_FILES
-from export.detectors.scrfd import (
-    BATCH_FIRST,
-    BATCH_INSIDE,
-    IOU_THRESHOLDS,
-    ONE_BY_ONE,
-    DetectorError,
-    absent_detector,
-    load_network,
-    wrap_detector,
-)
-from export.models.specs import MAX_DETECTIONS
+from cocoer_bls.inputs import detection_inputs
+from export.detectors.network import BATCH_FIRST, BATCH_INSIDE, ONE_BY_ONE, DetectorError, load_network
+from export.detectors.scrfd import MAX_DETECTIONS, absent_detector, wrap_detector
+from export.models import DETECTORS, FACE_DETECTOR
 
+IOU_THRESHOLD = 0.4
 SIZES = [(512, 512), (900, 700), (333, 720), (1280, 300), (60, 60)]
 
 
@@ -32,22 +24,17 @@ def photographs(sample: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(np.rot90(cv2.resize(sample, size), k)) for k, size in enumerate(SIZES)]
 
 
-def engine_inputs(images: list[np.ndarray], min_score: float = 0.5) -> dict[str, np.ndarray]:
-    canvases, scales = zip(*(letterbox(image) for image in images))
-    return {
-        "image": np.stack(canvases),
-        "scale": np.array(scales, dtype=np.float32)[:, None],
-        "min_score": np.full((len(images), 1), min_score, dtype=np.float32),
-    }
+def inputs_of(images: list[np.ndarray], min_score: float = 0.5) -> dict[str, np.ndarray]:
+    return detection_inputs(images, [min_score] * len(images))
 
 
 def session_of(model: onnx.ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def insightface_detector(path, name: str, min_score: float = 0.5) -> SCRFD:
+def insightface_detector(path, iou_threshold: float, min_score: float = 0.5) -> SCRFD:
     peer = SCRFD(str(path))
-    peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], det_thresh=min_score, input_size=(640, 640))
+    peer.prepare(-1, nms_thresh=iou_threshold, det_thresh=min_score, input_size=(640, 640))
     return peer
 
 
@@ -66,14 +53,14 @@ def assert_same_detections(outputs: list[np.ndarray], peer: SCRFD, images: list[
 
 
 @pytest.mark.parametrize("min_score", [0.5, 0.6])
-@pytest.mark.parametrize("name", DETECTOR_FILES)
-def test_real_layer_sizes(name, min_score, checkpoints, sample_bgr):
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda detector: detector.name)
+def test_real_layer_sizes(detector, min_score, checkpoints, sample_bgr):
     """The 2.5g and 10g shaped networks: same boxes, scores and order; a batch equal to one by one."""
-    path = checkpoints(0) / DETECTOR_FILES[name]
-    session, images = session_of(wrap_detector(path, name, {})), photographs(sample_bgr)
-    inputs = engine_inputs(images, min_score)
+    path, threshold = checkpoints(0) / detector.file, detector.iou_threshold
+    session, images = session_of(wrap_detector(path, threshold, {})), photographs(sample_bgr)
+    inputs = inputs_of(images, min_score)
     together = session.run(None, inputs)
-    counts = assert_same_detections(together, insightface_detector(path, name, min_score), images)
+    counts = assert_same_detections(together, insightface_detector(path, threshold, min_score), images)
     assert sum(counts) > 10
     for index in range(len(images)):
         alone = session.run(None, {key: array[index : index + 1] for key, array in inputs.items()})
@@ -135,10 +122,10 @@ def test_every_layout(outputs, order, tmp_path, sample_bgr):
     # A leading axis of one baked in before the batch is merged: rows come image by image all the same.
     expected = BATCH_FIRST if order == (ONE_BY_ONE, True) else order[0]
     assert (layout.strides, layout.anchors, found) == (strides, anchors, expected)
-    session, images = session_of(wrap_detector(path, "face_detector", {})), photographs(sample_bgr)[:3]
-    inputs = engine_inputs(images)
+    session, images = session_of(wrap_detector(path, IOU_THRESHOLD, {})), photographs(sample_bgr)[:3]
+    inputs = inputs_of(images)
     together = session.run(None, inputs)
-    counts = assert_same_detections(together, insightface_detector(path, "face_detector"), images)
+    counts = assert_same_detections(together, insightface_detector(path, IOU_THRESHOLD), images)
     assert min(counts) > 0
     alone = session.run(None, {key: array[1:2] for key, array in inputs.items()})
     for one, batch in zip(alone, together):
@@ -146,9 +133,9 @@ def test_every_layout(outputs, order, tmp_path, sample_bgr):
 
 
 def test_each_image_has_its_own_min_score(checkpoints, sample_bgr):
-    path = checkpoints(0) / DETECTOR_FILES["face_detector"]
-    session = session_of(wrap_detector(path, "face_detector", {}))
-    inputs = engine_inputs([sample_bgr] * 3)
+    path = checkpoints(0) / FACE_DETECTOR.file
+    session = session_of(wrap_detector(path, FACE_DETECTOR.iou_threshold, {}))
+    inputs = inputs_of([sample_bgr] * 3)
     inputs["min_score"][:, 0] = [0.5, 1.0, 0.7]
     _, scores, counts = session.run(None, inputs)
     assert counts[1, 0] == 0
@@ -173,5 +160,5 @@ def test_not_a_detector(tmp_path):
 
 
 def test_absent_detector_says_so(sample_bgr):
-    _, _, counts = session_of(absent_detector({})).run(None, engine_inputs([sample_bgr] * 2))
+    _, _, counts = session_of(absent_detector({})).run(None, inputs_of([sample_bgr] * 2))
     assert counts.tolist() == [[-1], [-1]]

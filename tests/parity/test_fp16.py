@@ -1,4 +1,4 @@
-"""The FP16 engines: what is in half precision and what is not, that TensorRT could take them, and what it costs."""
+"""The FP16 models: what is in half precision and what is not, that TensorRT could take them, and what it costs."""
 
 from collections import defaultdict
 
@@ -8,21 +8,20 @@ import onnxruntime as ort
 import pytest
 
 from cocoer.network.model import CocoER
-from export.models.graphs import build_graph
-from export.models.specs import ENGINES, RECOGNITION
+from export.models import DETECTORS, FUSION, MODELS, RECOGNITION
 from export.plans.rules import violations, with_types
-from export.publishing.repository import engine_path
+from export.publishing.repository import onnx_path
 from export.verification.in_process import InProcessEnsemble
 from tests import golden as gold
 
 ENCODERS = ("context_encoder", "head_encoder", "body_encoder")
 
 
-@pytest.mark.parametrize("spec", ENGINES, ids=lambda spec: spec.name)
-def test_tensorrt_could_take_them(spec, fp16_repository, full_repositories, repositories):
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_tensorrt_could_take_them(model, fp16_repository, full_repositories, repositories):
     """Those of FP32 and FP16, and what stands where there is no detector."""
-    places = {engine_path(place, spec.name) for place in (fp16_repository, full_repositories(0))}
-    places |= {engine_path(repositories("opencv"), spec.name)} if spec.is_detector else set()
+    places = {onnx_path(place, model.name) for place in (fp16_repository, full_repositories(0))}
+    places |= {onnx_path(repositories("opencv"), model.name)} if model in DETECTORS else set()
     for path in places:
         assert violations(onnx.load(path)) == []
 
@@ -40,10 +39,10 @@ def precisions(path):
 
 @pytest.mark.parametrize("name", [*ENCODERS, "vi_head"])
 def test_what_is_in_half_precision(name, fp16_repository, full_repositories):
-    found = precisions(engine_path(fp16_repository, name))
+    found = precisions(onnx_path(fp16_repository, name))
     assert found["Conv"] == found["MatMul"] == {"FLOAT16"}
     assert "FLOAT16" in found["Gemm"]  # the wide layers; the last one stays
-    half, full = (engine_path(place, name).stat().st_size for place in (fp16_repository, full_repositories(0)))
+    half, full = (onnx_path(place, name).stat().st_size for place in (fp16_repository, full_repositories(0)))
     assert half < 0.6 * full
     assert found["Softmax"] == {"FLOAT"}
     if name == "vi_head":
@@ -53,10 +52,10 @@ def test_what_is_in_half_precision(name, fp16_repository, full_repositories):
 
 
 def test_fusion_and_nms_are_not(fp16_repository):
-    """Both precisions have one fusion: ``build_graph`` halves parts of the network, and it is none of them."""
-    assert build_graph("fusion", model := CocoER(), "bgr", "fp16").fusion is model.fusion
+    """Both precisions have one fusion: only trunks' models halve parts of the network, and it is none of them."""
+    assert FUSION.module(network := CocoER(), "bgr", "fp16").fusion is network.fusion
     for name in ("person_detector", "face_detector"):
-        found = precisions(engine_path(fp16_repository, name))
+        found = precisions(onnx_path(fp16_repository, name))
         assert found["Conv"] == {"FLOAT16"}
         assert found["NonMaxSuppression"] == found["TopK"] == found["Div"] == {"FLOAT"}
 

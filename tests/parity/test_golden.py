@@ -1,13 +1,12 @@
-"""The official code's outputs, reproduced by the PyTorch modules and by the ONNX engines."""
+"""The official code's outputs, reproduced by the PyTorch modules and by the ONNX files."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from cocoer.checkpoints.loader import Identity, checkpoint_from_tensors
 from cocoer.checkpoints.synthetic import synthetic_tensors
-from export.models.specs import RECOGNITION, EnsembleSpec, engine
-from export.publishing.repository import engine_path
+from export.models import RECOGNITION
+from export.verification.in_process import InProcessEnsemble
 from tests import golden as gold
 from tests.conftest import SEEDS
 
@@ -24,19 +23,8 @@ def test_pytorch(seed, golden, sample_bgr):
     assert np.abs(outputs["refined_logits"] - expected).max() < 1e-4
 
 
-def run_ensemble(spec: EnsembleSpec, repository, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What Triton does with an ensemble, in-process."""
-    tensors = dict(inputs)
-    for step in spec.steps:
-        session = ort.InferenceSession(str(engine_path(repository, step.model)), providers=["CPUExecutionProvider"])
-        names = [tensor.name for tensor in engine(step.model).outputs]
-        results = session.run(names, {own: tensors[theirs] for own, theirs in step.inputs.items()})
-        tensors |= {step.outputs[name]: array for name, array in zip(names, results) if name in step.outputs}
-    return {tensor.name: tensors[tensor.name] for tensor in spec.outputs}
-
-
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_onnx(seed, full_repositories, golden, sample_bgr):
     """1e-3, the contract's tolerance for ONNX on CPU in FP32."""
-    outputs = run_ensemble(RECOGNITION, full_repositories(seed), gold.inputs(sample_bgr, golden(seed)))
+    outputs = InProcessEnsemble(RECOGNITION, full_repositories(seed)).run(gold.inputs(sample_bgr, golden(seed)))
     gold.check(outputs, golden(seed), tolerance=1e-3)

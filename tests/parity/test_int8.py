@@ -8,7 +8,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from export.models.specs import engine
+from export.models import HEAD_ENCODER
 from export.precision.calibration import CalibrationImages
 from export.precision.int8 import quantise
 from tests import golden as gold
@@ -17,12 +17,13 @@ from tests.conftest import SAMPLE
 
 @pytest.fixture
 def quantised(full_repositories, tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     shutil.copy(SAMPLE, folder)
     path = shutil.copy(full_repositories(0) / "head_encoder" / "1" / "model.onnx", tmp_path / "model.onnx")
     # Conv 54 projects to tokens and stays.
-    assert quantise(path, CalibrationImages(folder).inputs(engine("head_encoder"))) == 53
+    scenes = CalibrationImages(folder).calibrating()
+    assert quantise(path, (feed for scene in scenes for feed in HEAD_ENCODER.calibration_inputs(scene))) == 53
     return path
 
 

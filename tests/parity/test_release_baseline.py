@@ -7,8 +7,7 @@ from insightface.model_zoo.scrfd import SCRFD
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from cocoer.checkpoints.loader import load_checkpoint
-from export.builder import DETECTOR_FILES
-from export.detectors.scrfd import IOU_THRESHOLDS
+from export.models import DETECTORS
 from tests import golden as gold
 
 
@@ -26,11 +25,11 @@ def test_golden(checkpoints, golden, sample_bgr):
             np.testing.assert_allclose(weights, expected[name][index], atol=2e-4)
 
 
-@pytest.mark.parametrize("name", DETECTOR_FILES)
-def test_detection(name, checkpoints, sample_bgr):
-    peer = SCRFD(str(checkpoints(0) / DETECTOR_FILES[name]))
-    peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], det_thresh=0.5, input_size=(640, 640))
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda detector: detector.name)
+def test_detection(detector, checkpoints, sample_bgr):
+    peer = SCRFD(str(checkpoints(0) / detector.file))
+    peer.prepare(-1, nms_thresh=detector.iou_threshold, det_thresh=0.5, input_size=(640, 640))
     expected, _ = peer.detect(sample_bgr)
-    found = ReleaseDetection(checkpoints(0)).files[name].detect(sample_bgr, 0.5)
+    found = ReleaseDetection(checkpoints(0)).files[detector.name].detect(sample_bgr, 0.5)
     assert len(expected) > 3
     np.testing.assert_allclose(found, expected[:, :4], atol=2e-2)

@@ -19,8 +19,8 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.machine import process_family
+from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_client import CocoerClient
-from export.models.specs import MAX_PERSONS
 from export.publishing.configs import MAX_QUEUE
 from serving.drain import MAX_DRAIN
 from serving.server import ServerFailed, TritonServer
@@ -67,7 +67,7 @@ def seconds_of_one(server, inputs):
 def something_to_do(server, expected, sample_bytes):
     """A request that takes this server a tenth of a second or more, and what it takes alone."""
     rows = gold.person_rows(expected)
-    for persons in (1, 8, MAX_PERSONS):
+    for persons in (1, 8, MAX_BATCH_PERSONS):
         inputs = image_inputs(sample_bytes, np.resize(rows, (1, persons, 8)))
         if (seconds := seconds_of_one(server, inputs)) > 0.1:
             break

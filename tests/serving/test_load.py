@@ -9,8 +9,8 @@ import pytest
 import tritonclient.grpc as grpcclient
 from PIL import Image
 
+from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_client import CocoerClient, InvalidRequest, RequestTimeout, ServerBusy
-from export.models.specs import MAX_PERSONS
 from export.publishing.configs import MAX_QUEUE
 from tests import golden as gold
 from tests import hostile
@@ -174,7 +174,7 @@ class Traffic:
 
     def stretch(self):
         """Two calls of as many persons as one takes: buffers grow to what is ever needed, and stay."""
-        sender = Sender(self.server.url, image_inputs(self.sample, np.resize(self.rows, (1, MAX_PERSONS, 8))))
+        sender = Sender(self.server.url, image_inputs(self.sample, np.resize(self.rows, (1, MAX_BATCH_PERSONS, 8))))
         sender.send(2)
         assert {answer.status for answer in sender.wait()} == {"OK"}
 

@@ -15,10 +15,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from cocoer.labels import EMOTIC_LABELS, LEVELS
 from cocoer_bls.boxes import detected_persons
+from cocoer_bls.inputs import MAX_BATCH_IMAGES
 from cocoer_client import InvalidRequest
-from export.builder import DETECTOR_FILES
-from export.detectors.scrfd import IOU_THRESHOLDS
-from export.models.specs import MAX_IMAGES, RECOGNITION
+from export.models import DETECTORS, RECOGNITION
 from export.publishing.configs import all_configs
 from tests import golden as gold
 from tests.metrics import settled
@@ -134,10 +133,10 @@ def test_crowds(client, expected, sample_bytes, count):
 def test_detection_end_to_end(client, tiny_checkpoints, sample_bytes, sample_bgr):
     """Persons found by the server are those of insightface's class and the release's matching."""
     found = {}
-    for name, file in DETECTOR_FILES.items():
-        peer = SCRFD(str(tiny_checkpoints / file))
-        peer.prepare(-1, nms_thresh=IOU_THRESHOLDS[name], input_size=(640, 640))
-        found[name] = peer.detect(sample_bgr)[0][:, :4]
+    for detector in DETECTORS:
+        peer = SCRFD(str(tiny_checkpoints / detector.file))
+        peer.prepare(-1, nms_thresh=detector.iou_threshold, input_size=(640, 640))
+        found[detector.name] = peer.detect(sample_bgr)[0][:, :4]
     expected = detected_persons(found["person_detector"], found["face_detector"], 512, 512)
     assert expected
     result = client.infer_raw(sample_bytes)
@@ -262,7 +261,7 @@ def test_persons_of_different_requests_share_a_batch(triton, server, expected, s
     check_scores(waiting.answers, expected["pred"][0])
     settled(server)
     after = triton.get_inference_statistics("vi_head", as_json=True)["model_stats"][0]
-    assert int(after["execution_count"]) - int(before["execution_count"]) <= 24 / MAX_IMAGES
+    assert int(after["execution_count"]) - int(before["execution_count"]) <= 24 / MAX_BATCH_IMAGES
 
 
 def test_every_model_is_ready(triton, server):

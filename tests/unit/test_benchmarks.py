@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def test_readme_section():
 
 
 def test_markdown():
-    text = to_markdown(REPORT)
+    text = re.sub(" +", " ", to_markdown(REPORT))
     assert "| latency, 4 persons with boxes given (times faster) | 16.00 | >= 25 | missed |" in text
     assert "| 1 given, concurrency 1 | 1200 | 90 | 100 | 100 | 100 | 9.00 | 9.00 |" in text
     assert "13.3 times (1 person), 20.0 times (4 persons) and 8.0 times (with detection)" in text

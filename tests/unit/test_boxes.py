@@ -84,7 +84,7 @@ def test_too_many_persons():
         given_persons(np.array([GOOD] * 6, dtype=np.float32), 100, 100, max_persons=5)
 
 
-def test_window_boxes_of_the_golden_image(golden):
+def test_crop_boxes_of_the_golden_image(golden):
     """Integer boxes of a 512 image; what the official code computed them with: ``int(value * (224 / side))``."""
     for box in np.concatenate([golden(0)["body_box"], golden(0)["head_box"]]):
         assert list(crop_box(tuple(box), 512, 512)) == [int(v * (224 / 512)) for v in box]

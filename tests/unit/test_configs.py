@@ -7,10 +7,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from cocoer.labels import EMOTIC_LABELS
-from export.models.specs import ENGINES, ENSEMBLES, engine
+from cocoer.labels import EMOTIC_LABELS, LEVELS
+from cocoer_bls import options as bls_options
+from cocoer_bls import result
+from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
+from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS, Limits
+from export.models import DETECTORS, ENSEMBLES, MODELS, model
+from export.options import Options
 from export.publishing.configs import all_configs, to_text
-from export.serving_options import Serving
 from tests.conftest import PROJECT
 
 REPOSITORY = PROJECT / "model_repository"
@@ -34,29 +38,29 @@ def test_nothing_else_is_committed():
     assert names == set(CONFIGS)
 
 
-SERVINGS = {
-    "cpu": Serving(),
-    "fp16": Serving("fp16"),
-    "cuda": Serving("fp16", accelerator="cuda"),
-    "ort-tensorrt": Serving(accelerator="tensorrt", engine_cache=PurePosixPath("/cache"), workspace_gib=0.5),
-    "tensorrt": Serving("fp16", backend="tensorrt"),
-    "tensorrt-opencv": Serving("fp16", backend="tensorrt", scrfd=False),
+SERVED = {
+    "cpu": Options(),
+    "fp16": Options(precision="fp16"),
+    "cuda": Options(precision="fp16", accelerator="cuda"),
+    "ort-tensorrt": Options(accelerator="tensorrt", engine_cache=PurePosixPath("/cache"), workspace_gib=0.5),
+    "tensorrt": Options(precision="fp16", backend="tensorrt"),
+    "tensorrt-opencv": Options(precision="fp16", backend="tensorrt", detection="opencv"),
 }
 
 
-@pytest.mark.parametrize("serving", SERVINGS.values(), ids=SERVINGS)
-def test_parsed_back(serving):
-    for name, config in all_configs(serving).items():
+@pytest.mark.parametrize("options", SERVED.values(), ids=SERVED)
+def test_parsed_back(options):
+    for name, config in all_configs(options).items():
         assert parse(to_text(config)) == config
         assert config.name == name
         assert bool(config.backend) != bool(config.platform)
 
 
 def test_plans():
-    """Every engine a plan, on GPUs; launches recorded where nothing varies but the batch."""
-    configs = all_configs(SERVINGS["tensorrt"])
-    for spec in ENGINES:
-        config = configs[spec.name]
+    """Every model a plan, on GPUs; launches recorded where nothing varies but the batch."""
+    configs = all_configs(SERVED["tensorrt"])
+    for one in MODELS:
+        config = configs[one.name]
         assert config.backend == "tensorrt"
         assert [group.kind for group in config.instance_group] == [pb.ModelInstanceGroup.KIND_GPU]
         assert not config.parameters  # those are of backends for ONNX
@@ -71,28 +75,28 @@ def test_plans():
             assert larger.graph_lower_bound.batch_size == smaller.batch_size + 1  # no batch between them is missed
         for graph in graphs:
             assert {key: list(shape.dim) for key, shape in graph.input.items()} == {
-                tensor.name: list(tensor.dims) for tensor in engine(name).inputs
+                tensor.name: list(tensor.dims) for tensor in model(name).inputs
             }
 
 
 def test_absent_detectors_are_no_plans():
     """Without SCRFD nothing is built for a GPU that nobody calls."""
-    configs = all_configs(SERVINGS["tensorrt-opencv"])
-    backends = {spec.name: configs[spec.name].backend for spec in ENGINES}
+    configs = all_configs(SERVED["tensorrt-opencv"])
+    backends = {one.name: configs[one.name].backend for one in MODELS}
     assert {name for name, backend in backends.items() if backend == "onnxruntime"} == {
         "person_detector",
         "face_detector",
     }
-    assert all(SERVINGS["tensorrt-opencv"].runs_plan(spec) != spec.is_detector for spec in ENGINES)
+    assert all(SERVED["tensorrt-opencv"].runs_plan(one) != (one in DETECTORS) for one in MODELS)
 
 
 def test_accelerators_of_onnx_runtime():
     for name, heavy in (("cuda", ["cuda"]), ("ort-tensorrt", ["tensorrt", "cuda"])):
-        configs = all_configs(SERVINGS[name])
-        for spec in ENGINES:
-            config = configs[spec.name]
+        configs = all_configs(SERVED[name])
+        for one in MODELS:
+            config = configs[one.name]
             found = [a.name for a in config.optimization.execution_accelerators.gpu_execution_accelerator]
-            assert found == (heavy if spec.max_batch_size else ["cuda"])
+            assert found == (heavy if one.has_trunk else ["cuda"])
             assert config.backend == "onnxruntime"
             assert "cpu_run_batch" not in config.parameters
     accelerator = configs["head_encoder"].optimization.execution_accelerators.gpu_execution_accelerator[0]
@@ -105,7 +109,7 @@ def test_accelerators_of_onnx_runtime():
 
 def test_a_gpu_is_fed_by_more_instances():
     for name in ("cuda", "ort-tensorrt", "tensorrt"):
-        config = all_configs(SERVINGS[name])["cocoer"]
+        config = all_configs(SERVED[name])["cocoer"]
         assert config.instance_group[0].count == 16
         assert config.dynamic_batching.default_queue_policy.max_queue_size == 512
 
@@ -123,25 +127,42 @@ def test_heavy_models_batch_across_requests():
     assert all(CONFIGS[name].max_batch_size >= 8 for name in heavy)
 
 
-def test_engines_warm_up_with_all_their_inputs():
-    for spec in ENGINES:
-        (sample,) = CONFIGS[spec.name].model_warmup
-        assert set(sample.inputs) == {tensor.name for tensor in spec.inputs}
+def test_models_warm_up_with_all_their_inputs():
+    for one in MODELS:
+        (sample,) = CONFIGS[one.name].model_warmup
+        assert set(sample.inputs) == {tensor.name for tensor in one.inputs}
 
 
-@pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda ensemble: ensemble.name)
 def test_wiring(ensemble):
-    """Every tensor of every step has a source of the same type and shape; every output is made."""
-    known = {tensor.name: (tensor.dtype, tensor.dims) for tensor in ensemble.inputs}
+    """Every tensor of every step has a source of the same type, shape and kind of rows; every output is made."""
+    known = {tensor.name: (tensor.dtype, tensor.dims, tensor.rows) for tensor in ensemble.inputs}
     for step in ensemble.steps:
-        spec = engine(step.model)
-        assert set(step.inputs) == {tensor.name for tensor in spec.inputs}
-        for tensor in spec.inputs:
-            assert known[step.inputs[tensor.name]] == (tensor.dtype, tensor.dims)
-        made = {tensor.name: (tensor.dtype, tensor.dims) for tensor in spec.outputs}
+        used = model(step.model)
+        assert set(step.inputs) == {tensor.name for tensor in used.inputs}
+        for tensor in used.inputs:
+            assert known[step.inputs[tensor.name]] == (tensor.dtype, tensor.dims, tensor.rows)
+        made = {tensor.name: (tensor.dtype, tensor.dims, tensor.rows) for tensor in used.outputs}
         known |= {theirs: made[own] for own, theirs in step.outputs.items()}
     for tensor in ensemble.outputs:
-        assert known[tensor.name] == (tensor.dtype, tensor.dims)
+        assert known[tensor.name] == (tensor.dtype, tensor.dims, tensor.rows)
+
+
+def test_what_the_server_splits_is_what_models_take():
+    assert CONFIGS["head_encoder"].max_batch_size == CONFIGS["body_encoder"].max_batch_size == MAX_BATCH_PERSONS
+    per_image = ("cocoer", "person_detector", "face_detector", "context_encoder", "vi_head")
+    assert {CONFIGS[name].max_batch_size for name in per_image} == {MAX_BATCH_IMAGES}
+
+
+def test_parameters_are_the_servers_defaults():
+    parameters = {key: {"string_value": value.string_value} for key, value in CONFIGS["cocoer"].parameters.items()}
+    assert Limits.from_config(parameters) == DEFAULT_LIMITS
+    assert bls_options.Options.from_config(parameters) == DEFAULT_OPTIONS
+
+
+def test_levels_have_one_order():
+    """The one constant that the served model can't import: it stands alone."""
+    assert result.LEVELS == LEVELS
 
 
 def test_labels_files():
@@ -149,12 +170,12 @@ def test_labels_files():
         assert tuple((REPOSITORY / path / "labels.txt").read_text().splitlines()) == EMOTIC_LABELS
 
 
-def test_unknown_engine_lists_the_known():
-    with pytest.raises(KeyError, match="no engine 'heads'; there are person_detector"):
-        engine("heads")
+def test_unknown_model_lists_the_known():
+    with pytest.raises(KeyError, match="no model 'heads'; there are person_detector"):
+        model("heads")
 
 
-def test_engines_that_run_side_by_side_share_the_cores():
+def test_models_that_run_side_by_side_share_the_cores():
     shares = {
         name: config.parameters["cpu_thread_share"].string_value
         for name, config in CONFIGS.items()

@@ -1,17 +1,18 @@
 """The manifest: what belongs to a build, and what an operator may change."""
 
 import doctest
+import json
 import shutil
 
 import pytest
 
 from cocoer_bls import images, manifest
-from cocoer_bls.manifest import ManifestError, check, contract_digest
-from export.models.specs import ENGINES
+from cocoer_bls.manifest import ManifestError, check, contract_digest, read
+from export.models import MODELS
+from export.options import Options
 from export.publishing.configs import all_configs, to_text
 from export.publishing.repository import manifest as manifest_of
 from export.publishing.repository import write_repository
-from export.serving_options import Serving
 from tests.conftest import PROJECT
 
 
@@ -59,19 +60,19 @@ def test_tensors_and_backends_are_the_builds(old, new):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with a few bytes for each engine."""
-    for spec in ENGINES:
-        engine = tmp_path / spec.name / "1" / "model.onnx"
-        engine.parent.mkdir(parents=True)
-        engine.write_text(spec.name)
-    write_repository(tmp_path, Serving(), {"version": "1", "plans": []})
+    """A repository with a few bytes for each ONNX file."""
+    for model in MODELS:
+        path = tmp_path / model.name / "1" / "model.onnx"
+        path.parent.mkdir(parents=True)
+        path.write_text(model.name)
+    write_repository(Options(repository=tmp_path), {"version": "1", "plans": []})
     return tmp_path
 
 
 def test_what_was_built_passes(repository):
     files = manifest_of(repository)
     assert check(repository, files)
-    assert sum(name.endswith("model.onnx") for name in files) == len(ENGINES)
+    assert sum(name.endswith("model.onnx") for name in files) == len(MODELS)
     assert sum(name.endswith("config.pbtxt") for name in files) == len(all_configs())
     assert sum(name.endswith("labels.txt") for name in files) == 3
 
@@ -106,19 +107,19 @@ def test_what_differs_is_named(repository, damage, named):
         assert text in str(caught.value)
 
 
-def test_unreadable_engine_is_named(repository):
+def test_unreadable_file_is_named(repository):
     files = manifest_of(repository)
-    engine = repository / "fusion" / "1" / "model.onnx"
-    engine.unlink()
-    engine.mkdir()
+    path = repository / "fusion" / "1" / "model.onnx"
+    path.unlink()
+    path.mkdir()
     with pytest.raises(ManifestError, match=r"fusion/1/model.onnx can't be read \(Is a directory\)"):
         check(repository, files)
 
 
 def test_message_stays_short(repository):
     files = manifest_of(repository)
-    for spec in ENGINES:
-        (repository / spec.name / "1" / "model.onnx").write_text("else")
+    for model in MODELS:
+        (repository / model.name / "1" / "model.onnx").write_text("else")
     with pytest.raises(ManifestError, match="and 5 more"):
         check(repository, files)
 
@@ -138,17 +139,37 @@ def test_committed_code_needs_no_package_of_the_project():
 
 
 def test_plans_and_their_sidecars_belong_to_the_build(tmp_path):
-    for spec in ENGINES:
+    for model in MODELS:
         for name in ("model.onnx", "model.plan", "model.plan.json"):
-            path = tmp_path / spec.name / "1" / name
+            path = tmp_path / model.name / "1" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(spec.name)
-    write_repository(tmp_path, Serving(backend="tensorrt"), {"version": "1", "plans": []})
+            path.write_text(model.name)
+    write_repository(Options(repository=tmp_path, backend="tensorrt"), {"version": "1", "plans": []})
     files = manifest_of(tmp_path)
     assert check(tmp_path, files)
     assert {f"fusion/1/{name}" for name in ("model.onnx", "model.plan", "model.plan.json")} <= set(files)
     (tmp_path / "fusion" / "1" / "model.plan").write_text("another")
     with pytest.raises(ManifestError, match=r"fusion/1/model.plan is not the file of this build"):
         check(tmp_path, files)
-    write_repository(tmp_path, Serving(), {"version": "1", "plans": []})  # back to ONNX Runtime
+    write_repository(Options(repository=tmp_path), {"version": "1", "plans": []})  # back to ONNX Runtime
     assert not list(tmp_path.rglob("model.plan*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"files": {}, "plans": [], "detection": "scrfd"}, None),
+        ({"files": {}, "plans": [], "detection": "opencv"}, None),
+        ({"files": {}, "detection": "scrfd"}, "lists no files or plans"),
+        ({"files": {}, "plans": [], "detector": "opencv-haar"}, "does not say how persons are found"),
+        ({"files": {}, "plans": [], "detection": "yolo"}, "does not say how persons are found"),
+    ],
+)
+def test_build_files_of_other_versions_are_refused(tmp_path, content, told):
+    path = tmp_path / "build.json"
+    path.write_text(json.dumps(content))
+    if told is None:
+        assert read(path) == content
+    else:
+        with pytest.raises(ManifestError, match=f"{told}.*python export/build_engines.py"):
+            read(path)

@@ -11,9 +11,12 @@ from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls.boxes import Person
 from cocoer_bls.errors import Cancelled, InferenceError, InputError
 from cocoer_bls.images import DecodeLimits
+from cocoer_bls.inputs import MAX_BATCH_PERSONS
+from cocoer_bls.jobs import Job
 from cocoer_bls.options import Limits, Options
-from cocoer_bls.pipeline import Job, Pipeline, split_crowds
-from export.models.specs import MAX_PERSONS, RECOGNITION
+from cocoer_bls.pipeline import Pipeline
+from cocoer_bls.recognition import split_crowds
+from export.models import RECOGNITION
 from export.publishing.configs import cocoer_config
 
 OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=0.5)
@@ -21,7 +24,8 @@ BUILD = {
     "version": "0",
     "weights": "none",
     "synthetic": True,
-    "detector": "scrfd",
+    "detection": "scrfd",
+    "detector": "any text",
     "channel_order": "bgr",
     "precision": "fp32",
 }
@@ -158,7 +162,7 @@ def test_a_image_that_a_model_fails_on_fails_alone(bad):
 
 def test_haar_that_fails_fails_alone(monkeypatch):
     pipeline = Pipeline(
-        FakeModels(), EMOTIC_LABELS, {**BUILD, "detector": "opencv-haar"}, Limits(DecodeLimits(1_000_000, 10_000), 300)
+        FakeModels(), EMOTIC_LABELS, {**BUILD, "detection": "opencv"}, Limits(DecodeLimits(1_000_000, 10_000), 300)
     )
 
     def haar(image):
@@ -166,7 +170,7 @@ def test_haar_that_fails_fails_alone(monkeypatch):
             raise MemoryError
         return [Person((0, 0, 50, 60), (10, 5, 30, 25))]
 
-    monkeypatch.setattr(pipeline, "haar", haar)
+    monkeypatch.setattr(pipeline.detection, "detector", haar)
     jobs = [Job(png(value), OPTIONS) for value in (200, 13, 150)]
     pipeline.run(jobs)
     assert [type(job.error) for job in jobs] == [type(None), MemoryError, type(None)]
@@ -207,9 +211,9 @@ def test_warming_up_calls_no_model(pipeline, models):
 @pytest.mark.parametrize("counts", [[0], [3], [128], [129], [5, 0, 300, 2], [128, 128], [1] * 130])
 def test_crowds_are_split_without_loss(counts):
     jobs = [Job(b"", OPTIONS, persons=dict(enumerate(range(count), start=1))) for count in counts]
-    parts = list(split_crowds(jobs, MAX_PERSONS))
-    assert all(0 < sum(len(persons) for _, persons in part) <= MAX_PERSONS for part in parts)
-    assert len(parts) == -(-sum(counts) // MAX_PERSONS)
+    parts = list(split_crowds(jobs, MAX_BATCH_PERSONS))
+    assert all(0 < sum(len(persons) for _, persons in part) <= MAX_BATCH_PERSONS for part in parts)
+    assert len(parts) == -(-sum(counts) // MAX_BATCH_PERSONS)
     for job in jobs:
         taken = [person for part in parts for owner, persons in part if owner is job for person in persons]
         assert taken == list(job.persons.values())
@@ -238,10 +242,6 @@ def test_no_face_for_a_body(pipeline):
     job = Job(png(0), OPTIONS, boxes_without_heads((15, 0, 40, 80)))
     pipeline.run([job])
     assert json.loads(pipeline.result(job))["persons"] == []
-
-
-def test_limit_is_the_engines():
-    assert Limits(DecodeLimits(1, 1), 1).max_batch_persons == MAX_PERSONS
 
 
 CONFIG = {key: {"string_value": value.string_value} for key, value in cocoer_config().parameters.items()}

@@ -1,11 +1,13 @@
 """ONNX -> plan, with the names of two real TensorRTs: what is asked of it, what is refused, what is left behind."""
 
 import ast
+import doctest
 import json
 import os
 import signal
 import sys
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,35 +15,42 @@ import onnxruntime as ort
 import pytest
 from onnx import parser
 
-from cocoer.network.model import CocoER
+from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
 from cocoer_bls.plans import Gpu, Machine
-from export.models.graphs import build_graph
-from export.models.onnx_export import example_inputs, export_onnx
-from export.models.specs import ENGINES, MAX_IMAGES, MAX_PERSONS, engine
-from export.plans.builder import PlanBuilder, plan_path, sidecar_path
+from export.files import read_json
+from export.models import CONTEXT_GATHER, HEAD_ENCODER, MODELS
+from export.options import Options
+from export.plans import profiles
+from export.plans.builder import PlanBuild, plan_path, sidecar_path
 from export.plans.profiles import profile
 from export.plans.tensorrt import (
     PlanBuildError,
-    PlanOptions,
     TensorRTMissing,
     build_plan,
     check_library,
     load_tensorrt,
 )
-from export.publishing.repository import build_path, engine_path
+from export.publishing.repository import build_path, onnx_path
 from tests.conftest import PROJECT
 from tests.fake_tensorrt import FakeTensorRT
 from tests.tensorrt_api import VERSIONS, api
 
 H100 = Machine((10, 16, 0), (Gpu("NVIDIA H100", "9.0"),))
-GATHER = engine("context_gather")
+GATHER = CONTEXT_GATHER
+
+
+class Weightless:
+    """Ingredients of a model that needs none."""
+
+    options, network, weights = Options(), None, "none"
 
 
 @pytest.fixture(scope="module")
 def gather(tmp_path_factory):
-    """The smallest of the engines, which has no weights."""
+    """The smallest of the ONNX files, which has no weights."""
     path = tmp_path_factory.mktemp("gather") / "model.onnx"
-    export_onnx(build_graph("context_gather", CocoER.__new__(CocoER), "bgr", "fp32"), GATHER, path, {})
+    weightless: Any = Weightless()
+    GATHER.write(path, weightless)
     return path
 
 
@@ -83,7 +92,7 @@ def _logger(trt):
 
 def test_defaults(trt, gather):
     told = []
-    plan = build_plan(trt, gather, GATHER, PlanOptions(), progress=told.append)
+    plan = build_plan(trt, gather, GATHER, Options(), progress=told.append)
     (settings,) = trt.built
     assert settings["strongly_typed"]
     assert settings["flags"] == []  # no TF32, nothing that chooses a precision
@@ -94,7 +103,13 @@ def test_defaults(trt, gather):
 
 
 def test_options(trt, gather):
-    options = PlanOptions(0.5, "ampere+", True, 5, exact_fp32=False)
+    options = Options(
+        precision="fp16",
+        workspace_gib=0.5,
+        hardware_compatibility="ampere+",
+        version_compatible=True,
+        optimization_level=5,
+    )
     plan = build_plan(trt, gather, GATHER, options, timing_cache=b"earlier")
     (settings,) = trt.built
     assert settings["flags"] == ["TF32", "VERSION_COMPATIBLE"]
@@ -107,20 +122,20 @@ def test_options(trt, gather):
 
 def test_what_tensorrt_says_is_told(trt, gather, tmp_path):
     with pytest.raises(PlanBuildError, match="can't build context_gather: .*insufficient workspace"):
-        build_plan(trt, gather, GATHER, PlanOptions(workspace_gib=1e-6))
+        build_plan(trt, gather, GATHER, Options(workspace_gib=1e-6))
     with pytest.raises(PlanBuildError, match="can't build head_encoder: .*optimization profile is missing"):
-        build_plan(trt, gather, engine("head_encoder"), PlanOptions())
+        build_plan(trt, gather, HEAD_ENCODER, Options())
     text = '<ir_version: 10, opset_import: ["": 20]> g (uint8[n, 4] pixels) => (float[4, n] y) {'
     turned = parser.parse_model(text + "turned = Transpose (pixels) y = Cast <to = 1> (turned) }")
     onnx.save(turned, tmp_path / "turned.onnx")
     with pytest.raises(PlanBuildError, match=r"can't read turned.onnx: Transpose .*UINT8"):
-        build_plan(trt, tmp_path / "turned.onnx", GATHER, PlanOptions())
+        build_plan(trt, tmp_path / "turned.onnx", GATHER, Options())
 
 
 def test_ctrl_c_ends_a_build(trt, gather):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        build_plan(trt, gather, GATHER, PlanOptions(), progress=lambda _: os.kill(os.getpid(), signal.SIGINT))
+        build_plan(trt, gather, GATHER, Options(), progress=lambda _: os.kill(os.getpid(), signal.SIGINT))
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -147,48 +162,43 @@ def test_bindings_alone_go_by_the_usual_name(monkeypatch):
     assert load_tensorrt() is bindings is sys.modules["tensorrt"]
 
 
-@pytest.mark.parametrize("spec", ENGINES, ids=lambda spec: spec.name)
-def test_profiles_reach_as_far_as_the_server_does(spec):
-    ranges = profile(spec)
-    assert list(ranges) == [tensor.name for tensor in spec.inputs]
-    for tensor in spec.inputs:
+def test_examples():
+    assert doctest.testmod(profiles).failed == 0
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_profiles_reach_as_far_as_the_server_does(model):
+    ranges = profile(model)
+    assert list(ranges) == [tensor.name for tensor in model.inputs]
+    for tensor in model.inputs:
         low, usual, high = ranges[tensor.name]
         assert low == (1, *tensor.dims)
         assert usual[1:] == high[1:] == tensor.dims
-        assert 1 <= usual[0] <= high[0] == (spec.max_batch_size or high[0])
-    if not spec.max_batch_size:
-        tops = {ranges[t.name].maximum[0] for t in spec.inputs}
-        assert tops == {MAX_IMAGES, MAX_PERSONS}
+        assert 1 <= usual[0] <= high[0] == (model.max_batch_size or high[0])
+    if model.batch is None:
+        tops = {ranges[t.name].maximum[0] for t in model.inputs}
+        assert tops == {MAX_BATCH_IMAGES, MAX_BATCH_PERSONS}
 
 
 class Samples:
-    """Inputs of the small engine."""
+    """What the small model is verified with."""
 
-    @property
-    def samples(self):
-        return self
-
-    def random(self, spec, batch):
-        return example_inputs(spec, images=batch, persons=batch + 1, seed=batch)
-
-    real = random
+    recognition = {"image_index": np.zeros(3, dtype=np.int64)}
+    between = {"context_tokens": np.ones((1, 49, 256), dtype=np.float32)}
 
 
 class Builds:
-    """``PlanBuilder`` on a repository with one engine."""
+    """``PlanBuild`` on a repository with one model."""
 
     def __init__(self, trt, repository):
         self.trt, self.repository, self.error = trt, repository, 0.0
 
-    def __call__(self, options=None, machine=H100, force=False):
-        builder = PlanBuilder(
-            self.repository,
-            "fp32",
-            options or PlanOptions(),
-            Samples(),
-            {GATHER.name: 0.0},
+    def __call__(self, machine=H100, **options):
+        samples: Any = Samples()
+        builder = PlanBuild(
+            Options(repository=self.repository, backend="tensorrt", **options),
+            samples,
             "python export/build_engines.py --backend tensorrt",
-            force,
             machine=Machine(tuple(map(int, self.trt.__version__.split(".")[:3])), machine.gpus),
             runner=self.run,
             trt=self.trt,
@@ -203,7 +213,7 @@ class Builds:
 
 @pytest.fixture
 def builds(trt, gather, tmp_path):
-    target = engine_path(tmp_path, GATHER.name)
+    target = onnx_path(tmp_path, GATHER.name)
     target.parent.mkdir(parents=True)
     target.write_bytes(gather.read_bytes())
     return Builds(trt, tmp_path)
@@ -212,7 +222,7 @@ def builds(trt, gather, tmp_path):
 def test_sidecar(builds):
     result = builds()
     assert (result.status, result.problem) == ("built", "")
-    sidecar = json.loads(sidecar_path(builds.repository, GATHER.name).read_text())
+    sidecar = read_json(sidecar_path(builds.repository, GATHER.name))
     assert sidecar["tensorrt"] == builds.trt.__version__
     assert (sidecar["gpu"], sidecar["compute_capability"]) == ("NVIDIA H100", "9.0")
     assert sidecar["profile"]["image_index"] == [[1], [32], [128]]
@@ -227,18 +237,18 @@ def test_current_plans_are_kept(builds):
     builds()
     assert builds().status == "kept"
     assert builds(force=True).status == "built"
-    assert builds(PlanOptions(workspace_gib=8)).status == "built"
-    assert builds(PlanOptions(workspace_gib=8)).status == "kept"
+    assert builds(workspace_gib=8).status == "built"
+    assert builds(workspace_gib=8).status == "kept"
     other = Machine(None, (Gpu("NVIDIA L4", "8.9"),))
-    assert builds(PlanOptions(workspace_gib=8), other).status == "built"
+    assert builds(other, workspace_gib=8).status == "built"
 
 
 @pytest.mark.parametrize("damage", ["plan", "sidecar", "onnx"])
 def test_damaged_plans_are_built_again(builds, damage):
     builds()
-    model = onnx.load(engine_path(builds.repository, GATHER.name))
+    model = onnx.load(onnx_path(builds.repository, GATHER.name))
     onnx.helper.set_model_props(model, {"changed": "1"})
-    paths = {"plan": plan_path, "sidecar": sidecar_path, "onnx": engine_path}
+    paths = {"plan": plan_path, "sidecar": sidecar_path, "onnx": onnx_path}
     content = {"plan": b"short", "sidecar": b"{}", "onnx": model.SerializeToString()}
     paths[damage](builds.repository, GATHER.name).write_bytes(content[damage])
     assert builds().status == "built"

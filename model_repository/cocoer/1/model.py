@@ -15,9 +15,11 @@ import triton_python_backend_utils as pb_utils
 
 from cocoer_bls import manifest, plans
 from cocoer_bls.errors import InferenceError, InputError, ModelUnavailable, describe
+from cocoer_bls.inputs import Tensors
+from cocoer_bls.jobs import Job
 from cocoer_bls.metrics import Metrics
 from cocoer_bls.options import Limits, Options
-from cocoer_bls.pipeline import Job, Pipeline, Tensors
+from cocoer_bls.pipeline import Pipeline
 
 UNAVAILABLE = ("Stub process", "Server not ready")
 """In Triton's messages when the process of a Python model has died, and when the server stops."""
@@ -57,7 +59,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         parameters = json.loads(args["model_config"])["parameters"]
         directory = Path(args["model_repository"], args["model_version"])
-        build_file = directory / "build.json"
+        build_file = directory / manifest.BUILD_FILE
         if not build_file.is_file():
             raise pb_utils.TritonModelException(
                 f"{build_file} not found: this repository is not completely built; run: python export/build_engines.py"
@@ -73,7 +75,7 @@ class TritonPythonModel:
             ) from None
         except (manifest.ManifestError, plans.PlanError, ValueError) as error:
             raise pb_utils.TritonModelException(f"cocoer can't be served: {error}") from None
-        labels = (directory / "labels.txt").read_text().splitlines()
+        labels = (directory / manifest.LABELS_FILE).read_text().splitlines()
         self.metrics = Metrics(pb_utils.MetricFamily)
         self.pipeline = Pipeline(infer, labels, build, limits)
         self.pipeline.warm_up()
@@ -87,7 +89,7 @@ class TritonPythonModel:
             return
         repository = Path(args["model_repository"]).parent
         if not manifest.check(repository, build["files"]):
-            pb_utils.Logger.log_warn("cocoer: the engines are not beside this model, so they were not checked")
+            pb_utils.Logger.log_warn("cocoer: the other models are not beside this one, so they were not checked")
             return
         for warning in plans.check(repository, build["plans"]):
             pb_utils.Logger.log_warn(f"cocoer: {warning}")

@@ -1,8 +1,8 @@
 """What belongs to this build: the files beside this model, checked before anything is served.
 
-``build.json`` holds what the export wrote: of each engine and label file its SHA-256, of each ``config.pbtxt`` the
-digest of its contract (tensors, steps, batch sizes). What an operator may tune (instances, queues, limits) is not part
-of that.
+``build.json`` holds what the export wrote: of each ONNX file, plan and label file its SHA-256, of each
+``config.pbtxt`` the digest of its contract (tensors, steps, batch sizes). What an operator may tune (instances, queues,
+limits) is not part of that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+from cocoer_bls.files import file_digest
+
+BUILD_FILE, LABELS_FILE = "build.json", "labels.txt"
+Detection = Literal["scrfd", "opencv"]
+"""How persons are found: ``detection`` of ``build.json``, whose ``detector`` is a text for people."""
 
 TUNABLE = frozenset(
     ("instance_group", "dynamic_batching", "model_warmup", "optimization", "parameters", "response_cache")
@@ -26,15 +32,6 @@ SHOWN = 3
 
 class ManifestError(Exception):
     """The repository is not what was built; names the files and what to do."""
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def contract_digest(config: str) -> str:
@@ -81,6 +78,8 @@ def read(path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path} can't be read ({error}). {REMEDY}") from None
     if not isinstance(build, dict) or not isinstance(build.get("files"), dict) or "plans" not in build:
         raise ManifestError(f"{path} lists no files or plans, so it is of an earlier version. {REMEDY}")
+    if build.get("detection") not in get_args(Detection):
+        raise ManifestError(f"{path} does not say how persons are found, so it is of another version. {REMEDY}")
     return build
 
 

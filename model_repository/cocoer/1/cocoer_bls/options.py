@@ -9,6 +9,7 @@ from typing import Any
 
 from cocoer_bls.errors import InputError
 from cocoer_bls.images import DecodeLimits
+from cocoer_bls.inputs import MIN_SCORE
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 NAMES = (*THRESHOLDS, "timing")
@@ -36,6 +37,10 @@ class Options:
         final, level, score = (_probability(name, float(parameters[name]["string_value"])) for name in THRESHOLDS)
         return cls(final, level, score)
 
+    def to_config(self) -> dict[str, str]:
+        """The configuration's ``parameters`` that ``from_config`` reads."""
+        return {name: f"{getattr(self, name):g}" for name in THRESHOLDS}
+
     def override(self, parameters: str) -> Options:
         """Apply a request's parameters (a JSON object as text).
 
@@ -62,8 +67,7 @@ class Limits:
 
     decode: DecodeLimits
     max_persons: int
-    max_batch_persons: int = 128
-    """Persons of one ``recognition`` call: the encoders' max_batch_size."""
+    """Of one image."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Limits:
@@ -78,6 +82,18 @@ class Limits:
                 raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
         formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
         return cls(DecodeLimits(int(texts["max_bytes"]), int(texts["max_pixels"]), formats), int(texts["max_persons"]))
+
+    def to_config(self) -> dict[str, str]:
+        """The configuration's ``parameters`` that ``from_config`` reads."""
+        decode = self.decode
+        values = (decode.max_bytes, decode.max_pixels, self.max_persons, ",".join(decode.formats))
+        return dict(zip(LIMIT_NAMES, map(str, values)))
+
+
+DEFAULT_OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=MIN_SCORE)
+"""The release's; the export writes them into the configuration."""
+DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000), max_persons=512)
+"""What one image may ask of ``cocoer``, where the configuration was not changed."""
 
 
 def _names(unknown: list[str]) -> str:

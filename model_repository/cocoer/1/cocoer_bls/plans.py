@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 PLAN_FILE, SIDECAR_FILE = "model.plan", "model.plan.json"
 LIBRARIES = tuple(f"libnvinfer.so.{major}" for major in (12, 11, 10))
 DRIVER = "libcuda.so.1"
 MAJOR_ATTRIBUTE, MINOR_ATTRIBUTE = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, ..._MINOR."""
-ANY_AMPERE, SAME_CAPABILITY, NONE = "ampere+", "same-compute-capability", "none"
+HardwareCompatibility = Literal["none", "same-compute-capability", "ampere+"]
 """How far a plan may travel (TensorRT's HardwareCompatibilityLevel)."""
 SHOWN = 3
 """Problems named in one message."""
@@ -96,7 +96,7 @@ def misfit(sidecar: Mapping[str, Any], machine: Machine) -> str:
 
     Args:
         sidecar: ``tensorrt`` ("10.16.0.72"), ``version_compatible``, ``compute_capability`` ("9.0"),
-            ``hardware_compatibility`` (``NONE``, ``SAME_CAPABILITY`` or ``ANY_AMPERE``), ``gpu``.
+            ``hardware_compatibility`` (a ``HardwareCompatibility``), ``gpu``.
         machine: where it is to run.
 
     >>> h100 = Machine((10, 16, 0), (Gpu("NVIDIA H100", "9.0"),))
@@ -116,7 +116,7 @@ def misfit(sidecar: Mapping[str, Any], machine: Machine) -> str:
     level = sidecar["hardware_compatibility"]
     for gpu in machine.gpus:
         same = gpu.compute_capability == sidecar["compute_capability"]
-        ampere = level == ANY_AMPERE and float(gpu.compute_capability) >= 8.0
+        ampere = level == "ampere+" and float(gpu.compute_capability) >= 8.0
         if not (same or ampere):
             return (
                 f"was built for compute capability {sidecar['compute_capability']} ({sidecar['gpu']}), and here is "
@@ -166,7 +166,7 @@ def check(repository: Path, models: Sequence[str], machine: Machine | None = Non
         command = sidecar.get("command", command)
         if problem := misfit(sidecar, machine):
             problems.append(f"{name}'s plan {problem}")
-        elif sidecar["hardware_compatibility"] == NONE:
+        elif sidecar["hardware_compatibility"] == "none":
             strangers |= {(sidecar["gpu"], gpu.name) for gpu in machine.gpus if gpu.name != sidecar["gpu"]}
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

@@ -19,9 +19,9 @@ RELEASE_NAMES = {
     "body": "body_logits",
     "ctx": "context_logits",
 }
+"""The release's key -> the tensor it is read from."""
 LEVEL_KEYS = ("head", "body", "ctx")
 """The release's keys of ``LEVELS``."""
-"""The release's key -> the tensor it is read from."""
 
 
 def person_entry(

@@ -1,7 +1,7 @@
-"""Checking a detector engine, step by step: its network against the source file, its decoding against NumPy.
+"""Checking a detector, step by step: its network against the source file, its decoding against NumPy.
 
 Two steps, because greedy NMS turns the last bit of a score into another box: the decoding is checked on the very
-scores the engine had. (The tests hold the whole to insightface's own class.)
+scores the detector had. (The tests hold the whole to insightface's own class.)
 """
 
 from __future__ import annotations
@@ -12,36 +12,37 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from export.detectors.scrfd import image_rows, load_network
-from export.models.specs import MAX_DETECTIONS
+from cocoer_bls.inputs import Tensors
+from export.detectors.network import image_rows, load_network
+from export.detectors.scrfd import MAX_DETECTIONS
 
 Arrays = list[np.ndarray]
 
 
 class DetectorReference:
-    """An insightface SCRFD file, and an engine made of it.
+    """An insightface SCRFD file, and the served model made of it.
 
     Args:
         source: the file.
-        engine: the engine's file.
+        model: the model's ONNX file.
         iou_threshold: overlap above which the lower score is suppressed.
     """
 
-    def __init__(self, source: Path, engine: Path, iou_threshold: float) -> None:
+    def __init__(self, source: Path, model: Path, iou_threshold: float) -> None:
         network, self.layout, self.order = load_network(source)
         self.raw_names = [value.name for value in network.graph.output]
         self.source = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
         self.iou_threshold = iou_threshold
-        model = onnx.load(engine)
-        self.output_names = [value.name for value in model.graph.output]
-        # The engine with its network's own outputs in view.
-        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.raw_names)
-        self.engine = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        proto = onnx.load(model)
+        self.output_names = [value.name for value in proto.graph.output]
+        # The model with its network's own outputs in view.
+        proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.raw_names)
+        self.model = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
-    def compare(self, inputs: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """What was compared -> (engine's, reference's)."""
+    def compare(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What was compared -> (the model's, the reference's)."""
         batch = len(inputs["image"])
-        outputs = self.engine.run([*self.output_names, *self.raw_names], inputs)
+        outputs = self.model.run([*self.output_names, *self.raw_names], inputs)
         final, raw = outputs[: len(self.output_names)], outputs[len(self.output_names) :]
         rows = [image_rows(x, self.order, self.layout, batch) for x in raw]
         alone = [self._run_source(image) for image in inputs["image"]]
@@ -49,8 +50,8 @@ class DetectorReference:
         expected = self._decode(rows, inputs["scale"][:, 0], inputs["min_score"][:, 0])
         return pairs | dict(zip(self.output_names, zip(final, expected)))
 
-    def compare_decoding(self, inputs: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """The second step alone, for an engine whose network was changed on purpose."""
+    def compare_decoding(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The second step alone, for a model whose network was changed on purpose."""
         return {name: pair for name, pair in self.compare(inputs).items() if name in self.output_names}
 
     def _run_source(self, image: np.ndarray) -> Arrays:
@@ -60,7 +61,7 @@ class DetectorReference:
         return [x.reshape(-1, x.shape[-1]) for x in outputs[: len(self.raw_names)]]
 
     def _decode(self, rows: Arrays, scales: np.ndarray, min_scores: np.ndarray) -> Arrays:
-        """Boxes, scores and counts as the engine's (``export.models.specs``)."""
+        """Boxes, scores and counts as the model's (``export.models.detectors``)."""
         strides = len(self.layout.strides)
         scores = np.concatenate(rows[:strides], axis=1)[:, :, 0]
         distances = np.concatenate(rows[strides:], axis=1) * self.layout.stride_of_row()

@@ -1,0 +1,4 @@
+"""Writing ONNX graphs."""
+
+OPSET = 20
+"""Of every ONNX file."""

@@ -1,0 +1,178 @@
+"""What a kind of model is: its tensors, how it is batched, made, quantised and verified."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from torch import nn
+
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import Normalise, imagenet_normalise
+from cocoer_bls.inputs import Tensors
+from export.graphs.comparison import Compare, torch_comparison
+from export.graphs.network import export_network
+from export.models.ingredients import Ingredients, ModelOptions
+from export.models.samples import Samples
+from export.models.tensors import Rows, TensorSpec
+from export.precision import Precision
+from export.precision.calibration import Scene
+
+P = TypeVar("P", bound=nn.Module)
+"""A part of the network."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Largest allowed absolute error against the reference, by precision (on outputs of which the largest is about 10).
+
+    INT8's are wide: they tell a broken model, the drift report tells a bad one.
+    """
+
+    fp32: float
+    fp16: float
+    int8: float
+
+    def of(self, precision: Precision) -> float:
+        return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8}[precision]
+
+
+class Model(ABC):
+    """A model that runs an ONNX graph: a directory of the repository."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batch: Rows | None
+    """What Triton batches. None: nothing, for rows of images and rows of persons go in side by side."""
+    tolerances: Tolerances
+    has_trunk: bool
+    """Whether a convolutional trunk is in it: what FP16, INT8 and TensorRT are for. Else it is the same in all."""
+    fixed_work: bool
+    """Whether its work depends on nothing but the batch's size, so that a GPU's launches can be recorded."""
+    run_batch: int = 0
+    """Largest batch the Python-based backend hands to ONNX Runtime at once on CPU; 0: any. Bounds memory."""
+    cpu_share: float = 0.0
+    """Share of the cores that a run takes there, at least one: models that run side by side share them."""
+
+    @property
+    def max_batch_size(self) -> int:
+        """Triton's; 0: no batching, every tensor then has a leading dimension of its own."""
+        return self.batch.maximum if self.batch else 0
+
+    def axis(self, tensor: TensorSpec) -> str:
+        """The name of a tensor's leading dimension in the graph."""
+        return "batch" if self.batch else tensor.rows.name
+
+    def example_inputs(self, images: int, persons: int, seed: int = 0) -> Tensors:
+        """Random inputs.
+
+        Args:
+            images, persons: rows of the tensors that count them.
+            seed: of the random numbers.
+        """
+        rng, counts = np.random.default_rng(seed), {"images": images, "persons": persons}
+        return {tensor.name: tensor.example(counts[tensor.rows.name], images, rng) for tensor in self.inputs}
+
+    def is_stand_in(self, options: ModelOptions) -> bool:
+        """Whether it only takes the place of a model that this build lacks; nothing calls it then."""
+        return False
+
+    @abstractmethod
+    def sample_inputs(self, samples: Samples, batch: int) -> Tensors:
+        """Real inputs of ``batch`` rows (up to 3); of persons, all in one image."""
+
+    def calibration_inputs(self, scene: Scene) -> Iterable[Tensors]:
+        """Inputs to calibrate INT8 with, a row at a time; none where there is no trunk."""
+        return ()
+
+    @abstractmethod
+    def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
+        """What decides its ONNX file, beside code and tools."""
+
+    @abstractmethod
+    def write(self, path: Path, made_of: Ingredients) -> None:
+        """Write its ONNX file; INT8 is made of it afterwards."""
+
+    @abstractmethod
+    def comparison(self, path: Path, made_of: Ingredients) -> Compare | None:
+        """Compares its ONNX file with its reference; None where there is nothing to compare."""
+
+
+class NetworkModel(Model):
+    """A part of the network, exported from PyTorch."""
+
+    has_trunk = False
+    fixed_work = False
+
+    @abstractmethod
+    def module(self, network: CocoER, channel_order: str, precision: Precision) -> nn.Module:
+        """The module to export, with flat, named tensors and its preprocessing.
+
+        Args:
+            network: the whole.
+            channel_order: "bgr" or "rgb", see ``imagenet_normalise``.
+            precision: of INT8, the FP32 module that is quantised.
+        """
+
+    def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
+        return {"weights": made_of.weights, "precision": self._precision(made_of.options)}
+
+    def write(self, path: Path, made_of: Ingredients) -> None:
+        module = self.module(made_of.network, made_of.options.channel_order, made_of.options.precision)
+        inputs = self.example_inputs(images=3, persons=4)
+        axes = {tensor.name: self.axis(tensor) for tensor in self.inputs}
+        export_network(module, path, inputs, axes, [tensor.name for tensor in self.outputs], self.metadata(made_of))
+
+    def metadata(self, made_of: Ingredients) -> dict[str, str]:
+        """What its ONNX file says of itself."""
+        return {"precision": self._precision(made_of.options), "weights": made_of.weights}
+
+    def comparison(self, path: Path, made_of: Ingredients) -> Compare:
+        module = self.module(made_of.network, made_of.options.channel_order, "fp32")
+        names = [tensor.name for tensor in self.outputs]
+        return torch_comparison(path, names, module, made_of.options.precision)
+
+    def _precision(self, options: ModelOptions) -> Precision:
+        return options.precision if self.has_trunk else "fp32"
+
+
+class CropModel(NetworkModel, Generic[P]):
+    """A part of the network that sees crops: a trunk behind UINT8 pixels, BGR, as the server holds them."""
+
+    has_trunk = True
+    fixed_work = True
+    tolerances = Tolerances(fp32=1e-3, fp16=5e-2, int8=1.0)
+    run_batch = 4  # larger batches are no faster on a CPU, and need more memory
+    cpu_share = 0.5  # context_encoder runs beside vi_head, head_encoder beside body_encoder
+
+    @abstractmethod
+    def part(self, network: CocoER) -> P:
+        """Its part of the network."""
+
+    @abstractmethod
+    def halve(self, part: P) -> None:
+        """Put the part in FP16, where it can be."""
+
+    @abstractmethod
+    def graph(self, part: P, normalise: Normalise) -> nn.Module:
+        """The module around the part: pixels to named tensors."""
+
+    def module(self, network: CocoER, channel_order: str, precision: Precision) -> nn.Module:
+        part = self.part(network)
+        if precision == "fp16":
+            part = copy.deepcopy(part)
+            self.halve(part)
+        return self.graph(part, imagenet_normalise(channel_order)).eval()
+
+    def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
+        own = {"channel_order": made_of.options.channel_order, "calibration": made_of.calibration}
+        return {**super().depends_on(made_of), **own}
+
+    def metadata(self, made_of: Ingredients) -> dict[str, str]:
+        return {**super().metadata(made_of), "channel_order": made_of.options.channel_order}

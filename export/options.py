@@ -1,0 +1,86 @@
+"""What a build is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from cocoer_bls.manifest import Detection
+from cocoer_bls.plans import HardwareCompatibility
+from export.models import Model
+from export.precision import Precision
+
+ChannelOrder = Literal["bgr", "rgb"]
+Backend = Literal["onnxruntime", "tensorrt"]
+Accelerator = Literal["auto", "cuda", "tensorrt"]
+
+ENGINE_CACHE = PurePosixPath("/tmp/cocoer-tensorrt")
+"""Where ONNX Runtime's TensorRT provider keeps what it builds at the first start; a volume, if it is to last."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A build's options, all of them; made by ``export.arguments``, handed on whole.
+
+    Args:
+        checkpoints: directory of the weights.
+        repository: directory to complete.
+        precision: of the trunks.
+        channel_order: what the network is fed.
+        detection: how persons are found: by SCRFD's files, or by OpenCV; stand-ins are then in the detectors' place.
+        calibration: folder of images; for INT8, and for it alone.
+        only: models to build; empty: all.
+        force: build what is up to date too.
+        trust_checkpoint: load files that can run code.
+        backend: Triton's: "onnxruntime" runs ONNX files, "tensorrt" plans.
+        accelerator: of ONNX Runtime. "auto": the GPU by CUDA where there is one, else the CPU; "cuda": a GPU;
+            "tensorrt": a GPU, models with a trunk by its TensorRT provider.
+        engine_cache: see ``ENGINE_CACHE``.
+        workspace_gib: GPU memory that TensorRT may use for a layer while it runs, GiB.
+        hardware_compatibility: of plans. "none": the GPU model they are built on, fastest; "same-compute-capability";
+            "ampere+": every GPU since Ampere, slower.
+        version_compatible: plans also for later TensorRT of the same major version. Triton then needs
+            ``--backend-config=tensorrt,version-compatible=true``.
+        optimization_level: TensorRT's: 0 (built fast) to 5 (tries most); its default is 3.
+    """
+
+    checkpoints: Path = Path("checkpoints")
+    repository: Path = Path("model_repository")
+    precision: Precision = "fp32"
+    channel_order: ChannelOrder = "bgr"
+    detection: Detection = "scrfd"
+    calibration: Path | None = None
+    only: tuple[str, ...] = ()
+    force: bool = False
+    trust_checkpoint: bool = False
+    backend: Backend = "onnxruntime"
+    accelerator: Accelerator = "auto"
+    engine_cache: PurePosixPath = ENGINE_CACHE
+    workspace_gib: float = 4.0
+    hardware_compatibility: HardwareCompatibility = "none"
+    version_compatible: bool = False
+    optimization_level: int = 3
+
+    @property
+    def scrfd(self) -> bool:
+        """Whether there are detectors; else nothing ever calls what stands in their place."""
+        return self.detection == "scrfd"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU is certain to be there."""
+        return self.backend == "tensorrt" or self.accelerator != "auto"
+
+    @property
+    def exact_fp32(self) -> bool:
+        """Keep FP32 products FP32 in plans, rather than TF32 (10 bits of mantissa)."""
+        return self.precision == "fp32"
+
+    def asks_for(self, model: Model) -> bool:
+        """Whether a model is to be built."""
+        return not self.only or model.name in self.only
+
+    def runs_plan(self, model: Model) -> bool:
+        """Whether a model is served as a TensorRT plan."""
+        return self.backend == "tensorrt" and not model.is_stand_in(self)

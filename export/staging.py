@@ -1,0 +1,166 @@
+"""Bringing one file of each model up to date: kept where nothing changed, else staged, verified, installed together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cocoer.checkpoints.keys import CheckpointError
+from cocoer.files import temporary_name
+from export.files import known_digest, read_json, write_json
+from export.models import Model
+from export.publishing.repository import build_path
+from export.verification.verify import Parity
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["built", "kept", "failed", "held back"]
+"""Kept: nothing changed. Held back: built, but another failed."""
+
+
+class VerificationError(Exception):
+    """A new file is too far from its reference."""
+
+
+@dataclass
+class Result:
+    """A row of the report."""
+
+    name: str
+    status: Status
+    megabytes: float = 0.0
+    seconds: float = 0.0
+    parity: Parity | None = None
+    problem: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    """What is written down beside the file."""
+
+    @property
+    def label(self) -> str:
+        """What tables and messages call it."""
+        return self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        keys = ("name", "status", "megabytes", "seconds", "problem")
+        return {**{key: getattr(self, key) for key in keys}, "parity": self.parity.to_dict() if self.parity else None}
+
+
+class StagedBuild(ABC):
+    """Builds files of one repository, all that are stale or none. Subclasses say which file, and how it is made.
+
+    Args:
+        repository: the directory of the models.
+        force: build what is up to date too.
+        progress: told of what takes long.
+    """
+
+    row: type[Result] = Result
+    against = ""
+    """What the reference is, in messages."""
+
+    def __init__(self, repository: Path, force: bool, progress: Callable[[str], None]) -> None:
+        self.repository, self.force, self.progress = repository, force, progress
+
+    @abstractmethod
+    def path(self, model: Model) -> Path:
+        """Where the file of a model lies."""
+
+    @abstractmethod
+    def record_path(self, model: Model) -> Path:
+        """Where what is known of it lies."""
+
+    @abstractmethod
+    def described(self, model: Model) -> str:
+        """The file in words."""
+
+    @abstractmethod
+    def made_of(self, model: Model) -> dict[str, Any]:
+        """What decides the file; part of its record."""
+
+    @abstractmethod
+    def write(self, model: Model, path: Path) -> dict[str, Any]:
+        """Make the file; what else its record should say."""
+
+    @abstractmethod
+    def verify(self, model: Model, path: Path) -> Parity:
+        """Compare a new file with its reference."""
+
+    def build(self, models: Iterable[Model]) -> list[Result]:
+        """Bring the files of these models up to date, all of them or none; failures are rows, not exceptions.
+
+        Raises:
+            CheckpointError: the weights can't be used at all.
+        """
+        models = list(models)
+        try:
+            results = [self._build_one(model) for model in models]
+            built = [(model, result) for model, result in zip(models, results) if result.status == "built"]
+            if any(result.status == "failed" for result in results):
+                for _, result in built:
+                    result.status = "held back"
+            elif built:
+                self._install(built)
+        finally:
+            for model in models:
+                self._staged(model).unlink(missing_ok=True)
+        return results
+
+    def current(self, model: Model) -> dict[str, Any] | None:
+        """The record of the file in the repository, if it is the one that would be built."""
+        path, record = self.path(model), read_json(self.record_path(model))
+        current = (
+            path.is_file()
+            and record.get("sha256") == known_digest(path)  # not cut short or swapped since
+            and all(record.get(key) == value for key, value in self.made_of(model).items())
+        )
+        return record if current else None
+
+    def _build_one(self, model: Model) -> Result:
+        if not self.force and (record := self.current(model)):
+            parity = Parity(**{key: record["parity"][key] for key in ("max_error", "worst", "tolerance")})
+            return self.row(model.name, "kept", record["bytes"] / 1e6, record["seconds"], parity, record=record)
+        result = self.row(model.name, "built")
+        try:
+            self._make(model, result)
+        except CheckpointError:
+            raise  # not this model's fault alone
+        except Exception as error:  # whatever it is, the old file stays, and the report says why
+            logger.debug("building %s failed", self.described(model), exc_info=True)
+            result.status, result.problem = "failed", f"{type(error).__name__}: {error}"
+        return result
+
+    def _make(self, model: Model, result: Result) -> None:
+        self.progress(f"building {self.described(model)}")
+        started, staged = time.perf_counter(), self._staged(model)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        more = self.write(model, staged)
+        result.seconds, result.megabytes = round(time.perf_counter() - started, 2), staged.stat().st_size / 1e6
+        self.progress(f"verifying {self.described(model)}")
+        result.parity = self.verify(model, staged)
+        if not result.parity.passed:
+            raise VerificationError(f"error {result.parity.max_error:.2g}{self.against} in {result.parity.worst}")
+        result.record = {
+            **self.made_of(model),
+            **more,
+            "bytes": staged.stat().st_size,
+            "sha256": known_digest(staged),
+            "seconds": result.seconds,
+            "parity": result.parity.to_dict(),
+        }
+
+    def _install(self, built: list[tuple[Model, Result]]) -> None:
+        # Written again at the very end; without it the BLS refuses to load a mixture.
+        build_path(self.repository).unlink(missing_ok=True)
+        for model, result in built:
+            # Between the two renames the record is another file's, which its hash tells.
+            self._staged(model).replace(self.path(model))
+            write_json(self.record_path(model), result.record)
+
+    def _staged(self, model: Model) -> Path:
+        """Where a new file waits until all are verified: beside its target, so that installing it is a rename."""
+        return temporary_name(self.path(model))

@@ -1,0 +1,77 @@
+"""Recognising the persons of a batch: crops, calls of the ``recognition`` ensemble, a row of outputs per person."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from cocoer_bls.boxes import Person
+from cocoer_bls.detection import Infer
+from cocoer_bls.inputs import MAX_BATCH_PERSONS, recognition_inputs
+from cocoer_bls.jobs import Job, stage, waiting
+
+# Per person; the rest of ``recognition``'s outputs has a row per image.
+PERSON_OUTPUTS = (
+    "logits",
+    "order",
+    "losses",
+    "lambda_w1",
+    "lambda_b1",
+    "lambda_w2",
+    "lambda_b2",
+    "grad_distance",
+    "head_logits",
+    "body_logits",
+    "refined_logits",
+)
+IMAGE_OUTPUTS = ("context_logits", "vi_logits")
+
+
+class Recognition:
+    """Calls ``recognition`` for batches of images with persons.
+
+    Args:
+        infer: runs a model of the repository.
+    """
+
+    def __init__(self, infer: Infer) -> None:
+        self.infer = infer
+        # Pillow resizes without Python's lock; more threads than crops of an image would only wait.
+        self.threads = ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="crops")
+
+    def __call__(self, jobs: list[Job]) -> None:
+        """Fill in ``rows`` of each job."""
+        for job in jobs:
+            job.rows = []  # this may be the second try
+        for part in split_crowds(jobs, MAX_BATCH_PERSONS):
+            images = [job for job, _ in part]
+            if not waiting(images):
+                continue
+            with stage("windows", images):
+                inputs = recognition_inputs([(job.image, persons) for job, persons in part], self.threads.map)
+            with stage("recognition", images):
+                outputs = self.infer("recognition", inputs, (*PERSON_OUTPUTS, *IMAGE_OUTPUTS))
+            row = 0
+            for image, (job, persons) in enumerate(part):
+                of_image = {name: outputs[name][image] for name in IMAGE_OUTPUTS}
+                for _ in persons:
+                    job.rows.append({**{name: outputs[name][row] for name in PERSON_OUTPUTS}, **of_image})
+                    row += 1
+
+
+def split_crowds(jobs: Sequence[Job], max_persons: int) -> Iterator[list[tuple[Job, list[Person]]]]:
+    """Images with their persons, in calls of at most ``max_persons``; a larger crowd takes several calls."""
+    part: list[tuple[Job, list[Person]]] = []
+    room = max_persons
+    for job in jobs:
+        rest = list(job.persons.values())
+        while rest:
+            taken, rest = rest[:room], rest[room:]
+            part.append((job, taken))
+            room -= len(taken)
+            if room == 0:
+                yield part
+                part, room = [], max_persons
+    if part:
+        yield part

@@ -1,0 +1,50 @@
+"""A build's options: one object, made of the command line."""
+
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from export.arguments import build_options, parse_args
+from export.options import Options
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "--checkpoints weights": {"checkpoints": Path("weights")},
+    "--repository there": {"repository": Path("there")},
+    "--precision int8 --calibration images": {"precision": "int8", "calibration": Path("images")},
+    "--channel-order rgb": {"channel_order": "rgb"},
+    "--only fusion vi_head": {"only": ("fusion", "vi_head")},
+    "--force": {"force": True},
+    "--trust-checkpoint": {"trust_checkpoint": True},
+    "--backend tensorrt": {"backend": "tensorrt"},
+    "--backend onnxruntime": {},
+    "--accelerator cuda": {"accelerator": "cuda"},
+    "--engine-cache /cache": {"engine_cache": PurePosixPath("/cache")},
+    "--workspace 0.5": {"workspace_gib": 0.5},
+    "--hardware-compatibility ampere+": {"hardware_compatibility": "ampere+"},
+    "--version-compatible": {"version_compatible": True},
+    "--optimization-level 5": {"optimization_level": 5},
+}
+
+
+def test_defaults():
+    assert build_options(parse_args([]), "scrfd") == Options()
+    assert not build_options(parse_args([]), "opencv").scrfd
+
+
+@pytest.mark.parametrize("arguments", CHANGES)
+def test_each_argument_changes_its_option(arguments):
+    options = asdict(build_options(parse_args(arguments.split()), "scrfd"))
+    assert options == {**asdict(Options()), **CHANGES[arguments]}
+
+
+def test_every_option_is_the_users():
+    changed = {name for changes in CHANGES.values() for name in changes} | {"detection"}
+    assert changed == set(asdict(Options()))
+
+
+def test_what_follows_from_options():
+    assert Options().exact_fp32
+    assert not Options(precision="fp16").exact_fp32
+    assert [Options(backend="tensorrt").on_gpu, Options(accelerator="cuda").on_gpu, Options().on_gpu] == [1, 1, 0]
