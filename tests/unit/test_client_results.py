@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import threading
+from typing import Any
 
 import jsonschema
 import pydantic
