@@ -44,6 +44,7 @@ $(VENV)/.setup-batch: requirements-batch.lock $(VENV)/.setup
 $(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup-batch
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements-dev.lock
+	@$(RUN) -m tests.tensorrt_api
 	@touch $@
 
 $(TOOLS)/.setup: requirements-tools.lock
@@ -66,8 +67,8 @@ demo: setup  ## Build what is missing, serve it, send the sample image through i
 serve: engines  ## Serve model_repository on this machine until Ctrl-C
 	$(VENV)/bin/tritonserver --model-repository model_repository
 
-test: setup-dev  ## All tests, with real servers
-	$(RUN) -m pytest
+test: setup-dev  ## All tests, with real servers, in two processes
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-unit: setup-dev  ## The tests that need neither a server nor the network, in two processes
 	$(RUN) -m pytest tests/unit -n 2
@@ -76,7 +77,7 @@ test-pythons: setup-dev  ## The client's wheel in each Python 3.10 to 3.14 that 
 	CLIENT_PYTHONS="3.10 3.11 3.12 3.13 3.14" $(RUN) -m pytest -v -rs tests/serving/test_client_wheel.py
 
 test-full: setup-dev  ## All tests, at full size where make test takes the smaller form
-	$(RUN) -m pytest --full
+	$(RUN) -m pytest -n 2 --dist loadfile --full
 
 fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour); SEED=2 for others
 	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(SEED)

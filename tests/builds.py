@@ -6,12 +6,14 @@ numbers, precision or size runs on the release's architecture.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, Semaphore
@@ -33,19 +35,22 @@ SEED_OF_TINY = 0
 class Builds:
     """Synthetic weights, and repositories built of them, in a directory that git ignores.
 
-    Each can be asked for again and again, and is made once; two commands at a time, for an export is one thread.
+    Each can be asked for again and again, and is made once in a run of the tests, by whichever process of the run comes
+    first; two commands at a time, for an export is one thread.
 
     Args:
         cache: the directory.
+        run: what the processes of this run of the tests share, and no other.
     """
 
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
+    def __init__(self, cache: Path, run: str) -> None:
+        self.cache, self.run = cache, run
         self._pool = ThreadPoolExecutor(4)
         self._futures: dict[tuple[object, ...], Future[Path]] = {}
         self._processes: list[subprocess.Popen[str]] = []
         self._closed = False
-        self._lock, self._writing, self._turns = Lock(), Lock(), Semaphore(2)
+        self._lock, self._turns = Lock(), Semaphore(2)
+        cache.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Builds:
         return self
@@ -59,25 +64,24 @@ class Builds:
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, fixtures: Collection[str]) -> None:
-        """Start what tests with these fixtures will ask for, what is asked for first at first."""
+        """Start what tests with these fixtures will ask for; the full size once the tiny one is there."""
         if "repositories" in fixtures:
-            self._start(self._tiny, "scrfd")
             self._start(self._tiny, "opencv")
         if "full_repositories" in fixtures:
-            self._start(self._full, 0)
+            self._start(self._full_after_tiny)
         if "fp16_repository" in fixtures:
             self._start(self._fp16)
 
     def checkpoints(self, seed: int, architecture: str = "release") -> Path:
-        """A synthetic ``checkpoints/`` tree with detectors."""
+        """A synthetic ``checkpoints/`` tree with detectors; of another run's too, if it would be the same."""
         out = self.cache / f"checkpoints-{_digest()}-{architecture}-seed{seed}"
-        with self._writing:
+        with self._alone(out):
             if not (out / "complete").exists():
                 for outdated in self.cache.glob(f"checkpoints-*-{architecture}-seed{seed}"):
                     shutil.rmtree(outdated)
                 options = ("--seed", seed, "--out", out, "--architecture", architecture)
-                self._run("-m", "cocoer.checkpoints.synthetic", *options, "--force")
-                self._run("-m", "export.detectors.synthetic", *options)
+                self._call("-m", "cocoer.checkpoints.synthetic", *options, "--force")
+                self._call("-m", "export.detectors.synthetic", *options)
                 (out / "complete").touch()
         return out
 
@@ -105,27 +109,51 @@ class Builds:
             return self._futures[key]
 
     def _tiny(self, detectors: str) -> Path:
-        target = self.cache / f"repository-tiny-{detectors}"
-        if detectors != "scrfd":  # but for the detectors, it is the same
-            names = [model.name for model in MODELS if model not in DETECTORS]
-            _link_onnx_files(self.tiny("scrfd"), target, names)
-        return self._build(self.tiny_checkpoints(), target, "--detectors", detectors)
+        target, options = self.cache / f"repository-tiny-{detectors}", ("--detectors", detectors)
+        if detectors == "scrfd":
+            return self._build(self.tiny_checkpoints(), target, *options)
+        # But for the detectors, it is the same.
+        same = [model.name for model in MODELS if model not in DETECTORS]
+        return self._build(self.tiny_checkpoints(), target, *options, source=self.tiny("scrfd"), same=same)
 
     def _full(self, seed: int) -> Path:
         return self._build(self.checkpoints(seed), self.cache / f"repository-seed{seed}", "--detectors", "scrfd")
 
-    def _fp16(self) -> Path:
-        fp32, target = self.full(0), self.cache / "repository-fp16"
-        _link_onnx_files(fp32, target, [model.name for model in MODELS if not model.has_trunk])
-        return self._build(self.checkpoints(0), target, "--detectors", "scrfd", "--precision", "fp16")
+    def _full_after_tiny(self) -> Path:
+        self.tiny("scrfd")
+        return self.full(0)
 
-    def _build(self, checkpoints: Path, target: Path, *options: str) -> Path:
-        self._run("export/build_engines.py", "--checkpoints", checkpoints, "--repository", target, *options)
+    def _fp16(self) -> Path:
+        self.tiny("scrfd")
+        same = [model.name for model in MODELS if not model.has_trunk]
+        options = ("--detectors", "scrfd", "--precision", "fp16")
+        return self._build(
+            self.checkpoints(0), self.cache / "repository-fp16", *options, source=self.full(0), same=same
+        )
+
+    def _build(
+        self, checkpoints: Path, target: Path, *options: str, source: Path | None = None, same: Collection[str] = ()
+    ) -> Path:
+        """Bring a repository up to date, once in a run; models that are the ``same`` in ``source`` come from there."""
+        done = target.with_name(f"{target.name}.run")
+        with self._alone(target):
+            if not done.is_file() or done.read_text() != self.run:
+                if source is not None:
+                    _link_onnx_files(source, target, same)
+                self._call("export/build_engines.py", "--checkpoints", checkpoints, "--repository", target, *options)
+                done.write_text(self.run)
         return target
 
-    def _run(self, *arguments: str | int | Path) -> None:
+    @contextlib.contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        """Keep the other processes of the run, and the other threads of this one, from making the same."""
+        with path.with_name(f"{path.name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _call(self, *arguments: str | int | Path) -> None:
         """Run a command of the project, behind the tests in the foreground."""
-        command = ["nice", "-n", "19", sys.executable, *map(str, arguments)]
+        command = ["nice", "-n", "5", sys.executable, *map(str, arguments)]
         with self._turns:
             with self._lock:
                 assert not self._closed, "the tests are over"

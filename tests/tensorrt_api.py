@@ -66,3 +66,8 @@ def api(version: str) -> dict[str, Any]:
         )
         dump.write_text(result.stdout)
     return json.loads(dump.read_text())
+
+
+if __name__ == "__main__":  # make setup-dev, so that the unit tests need no network
+    for bindings in VERSIONS:
+        api(bindings)

@@ -13,7 +13,7 @@ from cocoer_client import CocoerClient, Result
 from cocoer_client.connection import BaseClient
 from cocoer_client.results import Failure
 from serving.server import TritonServer
-from tests.conftest import CACHE, PROJECT
+from tests.conftest import PROJECT
 
 SCHEMA = json.loads((PROJECT / "docs" / "result.schema.json").read_text())
 
@@ -38,8 +38,8 @@ def every_result_fits_the_schema() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(repositories: Callable[[str], Path]) -> Iterator[TritonServer]:
-    with TritonServer(repositories("scrfd"), CACHE / "server-scrfd.log") as running:
+def server(repositories: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    with TritonServer(repositories("scrfd"), tmp_path_factory.mktemp("scrfd") / "log") as running:
         yield running
     assert running.process is not None
     assert running.process.returncode == 0, running.log_tail()
@@ -52,6 +52,8 @@ def client(server: TritonServer) -> Iterator[CocoerClient]:
 
 
 @pytest.fixture(scope="session")
-def opencv_server(repositories: Callable[[str], Path]) -> Iterator[TritonServer]:
-    with TritonServer(repositories("opencv"), CACHE / "server-opencv.log") as running:
+def opencv_server(
+    repositories: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonServer]:
+    with TritonServer(repositories("opencv"), tmp_path_factory.mktemp("opencv") / "log") as running:
         yield running

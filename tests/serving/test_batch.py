@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,17 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from benchmarks.machine import process_family
 from tests.conftest import PROJECT, SAMPLE
 from tests.held import HeldImage
 from tests.metrics import key, settled
+from tests.waiting import PATIENCE, until
 
 BATCH = [sys.executable, str(PROJECT / "client" / "batch.py")]
 WORKERS, SHARD = 2, 4
 IMAGES = 80
 HELD = "041.png"
 """An image of the eleventh shard, which lets a run wait until the test has done to it what it does."""
-PATIENCE = 240
-"""Seconds for what takes some, on the busiest machine."""
 
 
 @pytest.fixture(scope="module")
@@ -60,28 +59,20 @@ def wait_for_shards(out, count, process):
         assert process.poll() is None, process.communicate()
         return len(list(out.glob("shard=*/part.parquet"))) >= count
 
-    wait_until(there)
+    until(there)
 
 
-def ray_workers():
-    """Pids of the processes of our workers' class."""
+def ray_workers(pids):
+    """Which of these processes are of our workers' class."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if command.startswith(b"ray::") and b"Recogniser" in command:
-                found.append(int(entry.name))
+    for pid in pids:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if command.startswith(b"ray::") and b"Recogniser" in command:
+            found.append(pid)
     return found
-
-
-def wait_until(true):
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def asked(server):
@@ -110,10 +101,10 @@ def test_a_worker_is_killed(start, folder, opencv_server, tmp_path):
     held = HeldImage(folder / HELD)
     process = start(folder)
     wait_for_shards(tmp_path / "out", 2, process)
-    victims = ray_workers()
+    victims = ray_workers(process_family(process.pid))
     assert victims, "no worker found to kill"
     os.kill(victims[0], signal.SIGKILL)
-    wait_until(lambda: victims[0] not in ray_workers())
+    until(lambda: not ray_workers(victims[:1]))
     held.release()
     stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, stderr  # one image is none
@@ -139,9 +130,11 @@ def test_all_is_killed_and_begun_again(start, folder, opencv_server, tmp_path):
     held = HeldImage(folder / HELD)
     process = start(names)
     wait_for_shards(out, 3, process)
+    workers = ray_workers(process_family(process.pid))
+    assert workers
     process.kill()
     process.communicate()
-    wait_until(lambda: not ray_workers())  # Ray ends what has lost its driver
+    until(lambda: not ray_workers(workers))  # Ray ends what has lost its driver
     held.release()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("shard=*/part.parquet")}
     pq.write_table(pa.table({"path": [f"file://{path}" for path in paths]}), names)

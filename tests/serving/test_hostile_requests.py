@@ -17,6 +17,7 @@ from tests import golden as gold
 from tests import hostile
 from tests.serving.test_served import TOLERANCE, check_result, results_of
 from tests.traffic import INVALID, NOBODY, Footprint, batch_inputs, image_inputs, post, send_all
+from tests.waiting import until
 
 INFER = "v2/models/cocoer/infer"
 
@@ -148,11 +149,8 @@ def test_log_is_one_line_for_each_failure(server, sample_bytes):
         triton.infer("cocoer", image_inputs(sample_bytes, NOBODY), request_id="fine")
         with pytest.raises(InferenceServerException):
             triton.infer("cocoer", image_inputs(b"junk", None), request_id="evil\nE1123 forged")
-    deadline = time.monotonic() + 60
-    while not (written := server.log.read_bytes()[before:]).endswith(b"\n"):
-        assert time.monotonic() < deadline, written
-        time.sleep(0.01)
-    (line,) = written.decode().splitlines()
+    until(lambda: server.log.read_bytes()[before:].endswith(b"\n"))
+    (line,) = server.log.read_bytes()[before:].decode().splitlines()
     # Triton writes messages as JSON strings.
     content = json.loads(json.loads(line.partition("] ")[2]))
     assert content == {

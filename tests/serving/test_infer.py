@@ -12,7 +12,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 
 import cv2
 import numpy as np
@@ -23,10 +22,9 @@ from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
 from tests.held import HeldImage
 from tests.metrics import key, scrape, settled
+from tests.waiting import PATIENCE, until
 
 INFER = PROJECT / "client" / "infer.py"
-PATIENCE = 240
-"""Seconds for what takes some, on the busiest machine."""
 IMAGES_ASKED = key("cocoer_images_total")
 
 
@@ -103,11 +101,11 @@ def started(*arguments, **options):
 
 
 def wait_for_lines(path, count, process):
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists() or path.read_bytes().count(b"\n") < count:
+    def there():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return path.exists() and path.read_bytes().count(b"\n") >= count
+
+    until(there)
 
 
 @pytest.fixture
