@@ -68,7 +68,7 @@ serve: engines  ## Serve model_repository on this machine until Ctrl-C
 	$(VENV)/bin/tritonserver --model-repository model_repository
 
 test: setup-dev  ## All tests, with real servers, in two processes
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: setup-dev  ## The tests that need neither a server nor the network, in two processes
 	$(RUN) -m pytest tests/unit -n 2
@@ -77,7 +77,7 @@ test-pythons: setup-dev  ## The client's wheel in each Python 3.10 to 3.14 that 
 	CLIENT_PYTHONS="3.10 3.11 3.12 3.13 3.14" $(RUN) -m pytest -v -rs tests/serving/test_client_wheel.py
 
 test-full: setup-dev  ## All tests, at full size where make test takes the smaller form
-	$(RUN) -m pytest -n 2 --dist loadfile --full
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --full
 
 fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour); SEED=2 for others
 	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(SEED)

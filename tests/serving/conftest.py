@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 SCHEMA = json.loads((PROJECT / "docs" / "result.schema.json").read_text())
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def every_result_fits_the_schema() -> Iterator[None]:
     """Whatever the clients are told in these tests is RESULT: its schema takes it, its models lose nothing of it."""
     validator = jsonschema.Draft202012Validator(SCHEMA)
