@@ -96,6 +96,7 @@ def test_what_is_in_it(wheel):
     top = {name.partition("/")[0] for name in names}
     (information,) = top - {"cocoer_client"}
     assert re.fullmatch(r"cocoer_client-[\d.]+\.dist-info", information)
+    assert {f"{information}/licenses/{name}" for name in ("LICENSE", "NOTICE")} <= set(names)
 
 
 def test_nothing_else_is_installed(ask):
