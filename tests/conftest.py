@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -29,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seed", type=int, default=0, help="which ones")
     parser.addoption("--soak-seconds", type=float, default=10, help="how long to send mixed traffic")
     parser.addoption("--full", action="store_true", help="run what is marked full as well")
+
+
+def pytest_configure() -> None:
+    """A shell that starts something in the background has it ignore Ctrl-C, and so all that the tests start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

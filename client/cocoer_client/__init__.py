@@ -3,22 +3,27 @@
 The library: ``client`` and ``aio`` on ``connection`` (a call, its retries), ``inputs`` (images and boxes to tensors),
 ``batches`` (several images), ``results`` (RESULT, and its ``schema``), ``errors``, ``protocol`` (the served model's
 names and limits). The folders ``infer``, ``batch``, ``drawing`` and ``video`` are the commands'; the library imports
-none of them.
+none of them. Names are imported when they are first asked for, so that a command can decide what gRPC says before gRPC
+is imported.
 """
 
-from cocoer_client.aio import AsyncCocoerClient
-from cocoer_client.client import CocoerClient
-from cocoer_client.connection import TLS
-from cocoer_client.errors import (
-    CocoerError,
-    InvalidInput,
-    InvalidRequest,
-    RequestTimeout,
-    ServerBusy,
-    ServerError,
-    ServerUnavailable,
-)
-from cocoer_client.results import Box, Coordination, ModelInfo, Person, Result
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cocoer_client.aio import AsyncCocoerClient
+    from cocoer_client.client import CocoerClient
+    from cocoer_client.connection import TLS
+    from cocoer_client.errors import (
+        CocoerError,
+        InvalidInput,
+        InvalidRequest,
+        RequestTimeout,
+        ServerBusy,
+        ServerError,
+        ServerUnavailable,
+    )
+    from cocoer_client.results import Box, Coordination, ModelInfo, Person, Result
 
 __all__ = [
     "TLS",
@@ -37,3 +42,32 @@ __all__ = [
     "ServerError",
     "ServerUnavailable",
 ]
+
+_HOMES = {
+    "aio": ("AsyncCocoerClient",),
+    "client": ("CocoerClient",),
+    "connection": ("TLS",),
+    "errors": (
+        "CocoerError",
+        "InvalidInput",
+        "InvalidRequest",
+        "RequestTimeout",
+        "ServerBusy",
+        "ServerError",
+        "ServerUnavailable",
+    ),
+    "results": ("Box", "Coordination", "ModelInfo", "Person", "Result"),
+}
+"""Module -> names of ``__all__`` that it has."""
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = value = getattr(import_module(f"{__name__}.{home}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,8 @@
-"""What the two commands share: exit statuses, thresholds, silence."""
+"""What the two commands share: exit statuses, thresholds."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from typing import cast
 
 from cocoer_client.connection import given_parameters
@@ -25,11 +24,6 @@ def add_thresholds(parser: argparse._ActionsContainer) -> None:
     for name in THRESHOLDS:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=float, metavar="P", help=THRESHOLD_HELP[name])
-
-
-def silence_grpc() -> None:
-    """Keep gRPC's own remarks off standard error; it looks when the first connection is made."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def thresholds_of(args: argparse.Namespace) -> Thresholds:

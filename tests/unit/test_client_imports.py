@@ -1,10 +1,13 @@
 """What each folder of the client imports: the library none of the commands' folders, and all only what is declared."""
 
 import ast
+import os
+import subprocess
 import sys
 
 import pytest
 
+import cocoer_client
 from tests.builds import PROJECT
 
 PACKAGE = PROJECT / "client" / "cocoer_client"
@@ -56,3 +59,26 @@ def test_every_folder_says_what_is_in_it():
     assert {folder.name or LIBRARY for folder in folders} == set(MAY)
     for folder in folders:
         assert len(ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())).splitlines()) > 1
+
+
+def test_every_name_of_the_package_is_there():
+    for name in cocoer_client.__all__:
+        assert getattr(cocoer_client, name).__name__ == name
+    assert set(cocoer_client.__all__) <= set(dir(cocoer_client))
+    with pytest.raises(AttributeError, match="module 'cocoer_client' has no attribute 'Nonsense'"):
+        _ = cocoer_client.Nonsense
+
+
+@pytest.mark.parametrize("command", ["infer", "batch"])
+def test_a_command_silences_grpc_before_it_is_imported(command):
+    """gRPC looks at its variable when it is imported."""
+    code = (
+        "import os, sys\n"
+        f"import cocoer_client.{command}\n"
+        "assert 'grpc' not in sys.modules\n"
+        f"import cocoer_client.{command}.command\n"
+        "print(os.environ['GRPC_VERBOSITY'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("NONE\n", "")

@@ -4,3 +4,7 @@
 ``worker`` (who does it), ``server_pool`` (several servers as one), ``rows`` (the table). Needs the extra ``batch``;
 ``command`` and ``arguments`` don't, so that they can say so. Nothing else imports from here.
 """
+
+from cocoer_client.silence import silence_grpc
+
+silence_grpc()

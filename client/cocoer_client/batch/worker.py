@@ -10,7 +10,6 @@ import fsspec
 from cocoer_client.batch.rows import failed_row, row_of, table_of
 from cocoer_client.batch.server_pool import NoServer, ServerPool
 from cocoer_client.batch.shards import Output
-from cocoer_client.command import silence_grpc
 from cocoer_client.errors import CocoerError, InvalidInput
 from cocoer_client.ordered import in_order
 
@@ -35,7 +34,6 @@ class Recogniser:
         patience: float,
         options: Mapping[str, Any],
     ) -> None:
-        silence_grpc()
         self.pool = ServerPool(urls, concurrency, timeout, patience)
         self.output, self.options = Output(output), dict(options)
         self.threads = concurrency * len(urls)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, silence_grpc, thresholds_of
+from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, thresholds_of
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
@@ -123,7 +123,6 @@ def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script."""
     args = parse_args(argv)
-    silence_grpc()
     try:
         return run(args)
     except ServerUnavailable as error:
