@@ -58,7 +58,7 @@ setup-batch: $(VENV)/.setup-batch  ## The same, and Ray, for client/batch.py
 
 setup-dev: $(VENV)/.setup-dev  ## The same, and what the tests and linters need
 
-engines: setup  ## Build engines from checkpoints/ (random weights if there are none)
+engines: setup  ## Build the models from checkpoints/ (random weights if there are none)
 	$(RUN) export/build_engines.py --synthetic
 
 demo: setup  ## Build what is missing, serve it, send the sample image through it, stop the server

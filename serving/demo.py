@@ -1,4 +1,4 @@
-"""``make demo``: engines, a server, one image, and the server stopped again."""
+"""``make demo``: a build, a server, one image, and the server stopped again."""
 
 from __future__ import annotations
 
