@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from benchmarks.golden import LOGITS, inputs, person_rows
@@ -24,6 +25,7 @@ __all__ = [
     "check",
     "check_labels",
     "inputs",
+    "logits_of",
     "max_errors",
     "outputs_in_pytorch",
     "person_rows",
@@ -68,6 +70,12 @@ def outputs_in_pytorch(checkpoints: Path, golden: Golden, image: np.ndarray) -> 
     found |= {key: outputs[key] for key in ("order", "losses", "features", *LAMBDAS)}
     boxes = {key: golden[key] for key in ("body_box", "head_box")}
     return {**boxes, **found, "grad_distance": outputs["grad_distance"][:, 0]}
+
+
+def logits_of(probabilities: ArrayLike) -> np.ndarray:
+    """The logits behind probabilities, FP64."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    return np.log(p / (1 - p))
 
 
 def max_errors(outputs: dict[str, np.ndarray], golden: dict[str, np.ndarray]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from benchmarks.machine import process_family, process_memory_mb
 from cocoer_bls.options import DEFAULT_LIMITS
 from export.publishing.configs import COCOER_INSTANCES
 from serving.server import TritonServer
+from tests.golden import logits_of
 from tests.metrics import key, scrape, settled
 from tests.waiting import until
 
@@ -30,6 +31,8 @@ NOBODY = np.zeros((1, 0, 8), dtype=np.float32)
 """PERSONS of an image that is to be decoded, and no more."""
 INVALID, UNAVAILABLE = "StatusCode.INVALID_ARGUMENT", "StatusCode.UNAVAILABLE"
 CANCELLED = "StatusCode.CANCELLED"
+WAITING = key("nv_inference_pending_request_count", model="cocoer", version="1")
+"""The gauge of requests that wait for ``cocoer``."""
 MAX_CROWD = DEFAULT_LIMITS.max_persons
 """Persons of one image."""
 
@@ -144,8 +147,7 @@ class Sender:
 def check_scores(answers: Iterable[Answer], logits: np.ndarray) -> None:
     """Assert that answers are the first person's."""
     for answer in answers:
-        p = np.array(answer.scores)
-        assert np.abs(np.log(p / (1 - p)) - logits).max() < 2e-3
+        assert np.abs(logits_of(answer.scores) - logits).max() < 2e-3
 
 
 @contextlib.contextmanager
@@ -176,7 +178,7 @@ def wait_for(server: TritonServer, count: float, series: tuple[str, tuple[tuple[
 
 def queued(server: TritonServer, count: int) -> None:
     """Until so many requests wait for ``cocoer``."""
-    wait_for(server, count, key("nv_inference_pending_request_count", model="cocoer", version="1"))
+    wait_for(server, count, WAITING)
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,7 @@ class Checkpoint:
         for prefix, own in PARTS[name].items():
             for key, tensor in self.tensors.items():
                 if key.startswith(prefix):
-                    state[own + key[len(prefix) :]] = tensor
-                    if key == FOLDED:
-                        state[own + key[len(prefix) :]] = fold_repeats(tensor)
+                    state[own + key[len(prefix) :]] = fold_repeats(tensor) if key == FOLDED else tensor
         return state
 
 

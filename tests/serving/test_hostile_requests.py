@@ -30,8 +30,7 @@ def still_serving(server, client, expected, sample_bytes):
     rows = gold.person_rows(expected)[:1]
     result = client.infer_raw(sample_bytes, [{"body": rows[0, :4].tolist(), "head": rows[0, 4:].tolist()}])
     assert result["persons"][0]["body_box"] == expected["body_box"][0].tolist()
-    p = np.array(result["persons"][0]["scores"]["pred"])
-    assert np.abs(np.log(p / (1 - p)) - expected["pred"][0]).max() < TOLERANCE
+    assert np.abs(gold.logits_of(result["persons"][0]["scores"]["pred"]) - expected["pred"][0]).max() < TOLERANCE
 
 
 def test_corpus(server):

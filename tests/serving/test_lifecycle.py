@@ -29,7 +29,7 @@ from tests import golden as gold
 from tests.conftest import PROJECT
 from tests.metrics import key, scrape
 from tests.serving.test_served import as_persons
-from tests.traffic import Sender, check_scores, image_inputs
+from tests.traffic import WAITING, Sender, check_scores, image_inputs
 from tests.waiting import PATIENCE, until
 
 
@@ -37,12 +37,7 @@ def accepted(server, sender):
     """How many of the sender's requests, the only ones there are, the server has taken: done, queued, or running."""
     done = sum(bool(answer.status) for answer in sender.answers)
     found = scrape(server)
-    queued = sum(
-        value
-        for (name, labels), value in found.items()
-        if name == "nv_inference_pending_request_count" and ("model", "cocoer") in labels
-    )
-    return done + queued + found[key("cocoer_requests_running")]
+    return done + found[WAITING] + found[key("cocoer_requests_running")]
 
 
 def send_accepted(server, inputs, count, **options):
@@ -140,8 +135,8 @@ class Loaded:
             while not self.stop.is_set():
                 try:
                     result = client.infer_raw(self.sample, self.persons)
-                    p = np.array(result["persons"][0]["scores"]["pred"])
-                    assert np.abs(np.log(p / (1 - p)) - self.expected["pred"][0]).max() < 2e-3
+                    logits = gold.logits_of(result["persons"][0]["scores"]["pred"])
+                    assert np.abs(logits - self.expected["pred"][0]).max() < 2e-3
                 except Exception as error:
                     self.lost.append(repr(error))
                     continue
