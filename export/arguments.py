@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
@@ -51,6 +52,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=get_args(ChannelOrder),
         default=DEFAULT.channel_order,
         help="what the network is fed (default: bgr, as the release)",
+    )
+    add(
+        "--coordination-step",
+        type=_step,
+        default=DEFAULT.coordination_step,
+        metavar="X",
+        help="size of coordination's gradient step, from 0 (levels stay as they are): 1 (default) is the release's "
+        "inference script's, 0.1 is set in its training script, whose evaluation as released takes none (0)",
     )
     add(
         "--detectors",
@@ -120,11 +129,28 @@ def _add_gpu(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise ValueError
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}")
     return value
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
+def _step(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return abs(value)  # -0 is 0
 
 
 def check_usage(args: argparse.Namespace) -> None:
@@ -173,6 +199,7 @@ def build_options(args: argparse.Namespace, detection: Detection) -> Options:
         repository=args.repository,
         precision=args.precision,
         channel_order=args.channel_order,
+        coordination_step=args.coordination_step,
         detection=detection,
         calibration=args.calibration,
         only=tuple(args.only),

@@ -107,6 +107,7 @@ def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]
         "detection": options.detection,
         "detector": detector_label(options),
         "channel_order": options.channel_order,
+        "coordination_step": options.coordination_step,
         "precision": options.precision,
         "backend": options.backend,
         "plans": [model.name for model in MODELS if options.runs_plan(model)],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from cocoer.network.coordination import COORDINATION_STEP
 from cocoer_bls.manifest import Detection
 from cocoer_bls.plans import HardwareCompatibility
 from export.models import Model
@@ -28,6 +29,7 @@ class Options:
         repository: directory to complete.
         precision: of the trunks.
         channel_order: what the network is fed.
+        coordination_step: size of coordination's gradient step, at least 0; see ``cocoer.network.coordination``.
         detection: how persons are found: by SCRFD's files, or by OpenCV; stand-ins are then in the detectors' place.
         calibration: folder of images; for INT8, and for it alone.
         only: models to build; empty: all.
@@ -49,6 +51,7 @@ class Options:
     repository: Path = Path("model_repository")
     precision: Precision = "fp32"
     channel_order: ChannelOrder = "bgr"
+    coordination_step: float = COORDINATION_STEP
     detection: Detection = "scrfd"
     calibration: Path | None = None
     only: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class Builds:
 
     def __init__(self, cache: Path, run: str) -> None:
         self.cache, self.run = cache, run
-        self._pool = ThreadPoolExecutor(4)
+        self._pool = ThreadPoolExecutor(8)  # builds wait in it for those that they are made from
         self._futures: dict[tuple[object, ...], Future[Path]] = {}
         self._processes: list[subprocess.Popen[str]] = []
         self._closed = False
@@ -93,15 +93,15 @@ class Builds:
         """A repository of the tiny CocoER that finds persons by "scrfd" or "opencv"."""
         return self._start(self._tiny, detectors).result()
 
-    def full(self, seed: int) -> Path:
-        """A repository of the release's architecture, with SCRFD."""
-        return self._start(self._full, seed).result()
+    def full(self, seed: int, step: float = 1.0) -> Path:
+        """A repository of the release's architecture, with SCRFD, and this coordination step."""
+        return self._start(self._full, seed, step).result()
 
     def fp16(self) -> Path:
         """The one of seed 0 in FP16."""
         return self._start(self._fp16).result()
 
-    def _start(self, build: Callable[..., Path], *arguments: int | str) -> Future[Path]:
+    def _start(self, build: Callable[..., Path], *arguments: float | str) -> Future[Path]:
         key = (build.__name__, *arguments)
         with self._lock:
             if key not in self._futures:
@@ -116,8 +116,14 @@ class Builds:
         same = [model.name for model in MODELS if model not in DETECTORS]
         return self._build(self.tiny_checkpoints(), target, *options, source=self.tiny("scrfd"), same=same)
 
-    def _full(self, seed: int) -> Path:
-        return self._build(self.checkpoints(seed), self.cache / f"repository-seed{seed}", "--detectors", "scrfd")
+    def _full(self, seed: int, step: float) -> Path:
+        target, options = self.cache / f"repository-seed{seed}", ["--detectors", "scrfd"]
+        if step == 1:
+            return self._build(self.checkpoints(seed), target, *options)
+        target = target.with_name(f"{target.name}-step{step:g}")
+        options += ["--coordination-step", str(step)]
+        same = [model.name for model in MODELS if model.name != "fusion"]
+        return self._build(self.checkpoints(seed), target, *options, source=self.full(seed), same=same)
 
     def _full_after_tiny(self) -> Path:
         self.tiny("scrfd")

@@ -20,6 +20,8 @@ CACHE = PROJECT / ".cache" / "tests"
 DATA = Path(__file__).parent / "data"
 SAMPLE = PROJECT / "examples" / "astronaut.png"
 SEEDS = (0, 1)
+STEPS = {1.0: DATA, 0.1: DATA / "step01", 0.0: DATA / "step0"}
+"""Coordination step -> the official code's outputs with it. 0.1 differs from 1 by 5e-3 in the final logits."""
 
 Golden = dict[str, np.ndarray]
 
@@ -91,8 +93,8 @@ def checkpoints(builds: Builds) -> Callable[[int], Path]:
 
 
 @pytest.fixture(scope="session")
-def full_repositories(builds: Builds) -> Callable[[int], Path]:
-    """Seed -> a built repository of the release's architecture, with SCRFD."""
+def full_repositories(builds: Builds) -> Callable[..., Path]:
+    """Seed, and coordination step if it is not 1 -> a built repository of the release's architecture, with SCRFD."""
     return builds.full
 
 
@@ -103,9 +105,9 @@ def fp16_repository(builds: Builds) -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden() -> Callable[[int], Golden]:
-    """Seed -> the official code's outputs on the sample."""
-    return lambda seed: dict(np.load(DATA / f"astronaut_seed{seed}.npz"))
+def golden() -> Callable[..., Golden]:
+    """Seed, and coordination step if it is not 1 -> the official code's outputs on the sample."""
+    return lambda seed, step=1.0: dict(np.load(STEPS[step] / f"astronaut_seed{seed}.npz"))
 
 
 @pytest.fixture(scope="session")

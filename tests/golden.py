@@ -40,15 +40,18 @@ FINAL, LEVEL = 0.26, 0.6
 
 
 @torch.no_grad()
-def run_in_pytorch(checkpoint: Checkpoint, golden: Golden, image: np.ndarray) -> dict[str, np.ndarray]:
+def run_in_pytorch(
+    checkpoint: Checkpoint, golden: Golden, image: np.ndarray, step: float = 1.0
+) -> dict[str, np.ndarray]:
     """``recognition``'s outputs, and the fused ``features``, for the persons whose boxes the golden file has.
 
     Args:
         checkpoint: of any architecture.
         golden: gives the boxes.
         image: the sample, UINT8 [512, 512, 3], BGR.
+        step: the coordination step.
     """
-    model, normalise = CocoER.from_checkpoint(checkpoint), imagenet_normalise()
+    model, normalise = CocoER.from_checkpoint(checkpoint, step), imagenet_normalise()
     given = {name: torch.from_numpy(array) for name, array in inputs(image, golden).items()}
     fused, head, body, context, vi_logits = model(
         normalise(given["image"]),
@@ -106,7 +109,7 @@ def refined_logits(tensors: Mapping[str, Tensor], golden: dict[str, np.ndarray])
     return np.stack(levels, axis=1)
 
 
-def check_labels(chosen: list[str], logits: np.ndarray, threshold: float, slack: float = 2e-3) -> None:
+def check_labels(chosen: list[str], logits: np.ndarray, threshold: float, slack: float = 1e-4) -> None:
     """Assert a list of labels is what the golden logits say, but for those within ``slack`` of the threshold."""
     for label, logit in zip(EMOTIC_LABELS, logits):
         margin = logit - np.log(threshold / (1 - threshold))

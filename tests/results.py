@@ -42,6 +42,7 @@ def make_result(size, persons, synthetic=False, detector="scrfd"):
             "synthetic": synthetic,
             "detector": detector,
             "channel_order": "bgr",
+            "coordination_step": 1.0,
             "precision": "fp32",
         },
     }

@@ -147,7 +147,7 @@ class Sender:
 def check_scores(answers: Iterable[Answer], logits: np.ndarray) -> None:
     """Assert that answers are the first person's."""
     for answer in answers:
-        assert np.abs(logits_of(answer.scores) - logits).max() < 2e-3
+        assert np.abs(logits_of(answer.scores) - logits).max() < 1e-4
 
 
 @contextlib.contextmanager

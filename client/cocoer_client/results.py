@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from cocoer_client.frozen import FrozenDict
 from cocoer_client.protocol import LABEL_COUNT, MAX_PERSONS, Level
@@ -153,7 +153,14 @@ class ModelInfo(Part):
     synthetic: bool = described("Random weights: the labels mean nothing.")
     detector: str
     channel_order: Literal["bgr", "rgb"]
+    coordination_step: NonNegative = described("Size of coordination's gradient step; 0: none was taken.")
     precision: Annotated[str, one_of("fp32", "fp16", "int8")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_servers(cls, data: Any) -> Any:
+        """They don't name the coordination step: it is always 1."""
+        return {"coordination_step": 1.0, **data} if isinstance(data, Mapping) else data
 
 
 class ImageSize(Part):

@@ -1,9 +1,12 @@
 """Competition and coordination (CocoER, section 3), in closed form, for all persons at once.
 
 The release finds the refined features by autograd: for each person it copies each level's classifier, takes one
-gradient step of size 1 on its Linear(12544, 256) and runs it again. With ``a`` the layer's input, ``h`` its output
-and ``g = dL/dh``, the weight moves by ``-g a'`` and the bias by ``-g``, so that the new output is
-``h - g (|a|^2 + 1)``: no copy, no autograd, and ``a`` itself is not needed.
+gradient step of size ``s`` (its ``inside_lr``) on its Linear(12544, 256) and runs it again. With ``a`` the layer's
+input, ``h`` its output and ``g = dL/dh``, the weight moves by ``-s g a'`` and the bias by ``-s g``, so that the new
+output is ``h - s g (|a|^2 + 1)``: no copy, no autograd, and ``a`` itself is not needed.
+
+The release has three such steps: ``inference.py`` takes one of size 1, ``train.py`` sets 0.1, and as it is released
+its evaluation takes none at all (0), because the gradient does not reach the layer.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from cocoer.network.simplex import simplex_qp
 PSEUDO_THRESHOLD = 0.3
 POSITIVE_WEIGHT = 1 / math.log(2.2)
 NEGATIVE_WEIGHT = 1e-4
+COORDINATION_STEP = 1.0
+"""The step of the release's ``inference.py``."""
 
 
 class LevelHead(nn.Module):
@@ -107,7 +112,7 @@ class Coordination(NamedTuple):
 
 
 def coordinate(
-    levels: list[LevelState], heads: Iterable[LevelHead], vi_logits: Tensor
+    levels: list[LevelState], heads: Iterable[LevelHead], vi_logits: Tensor, step: float = COORDINATION_STEP
 ) -> tuple[list[Tensor], Tensor, Tensor, Coordination]:
     """Competition and coordination of P persons.
 
@@ -115,6 +120,7 @@ def coordinate(
         levels: the states of head, body and context, P rows each.
         heads: the ends of their classifiers, in the same order.
         vi_logits: FP32 [P, 26] of each person's image.
+        step: of the gradient; 0 leaves the levels as they are.
 
     Returns:
         the refined features of head, body, context (FP32 [P, 256] each), losses FP32 [P, 3],
@@ -128,7 +134,7 @@ def coordinate(
     for level, head in zip(levels, heads):
         logit_gradient = weights * (torch.sigmoid(level.logits) - labels)
         gradient = head.hidden_gradient(level.hidden, logit_gradient)
-        refined.append(head.feature(level.hidden - gradient * level.energy))
+        refined.append(head.feature(level.hidden - step * gradient * level.energy))
         features.append(head.feature(level.hidden))
         logit_gradients.append(logit_gradient)
     coordination = coordination_weights(

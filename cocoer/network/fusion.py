@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cocoer.labels import EMOTIC_LABELS, LEVELS
 from cocoer.network.architecture import CHANNELS
-from cocoer.network.coordination import LevelHead, coordinate
+from cocoer.network.coordination import COORDINATION_STEP, LevelHead, coordinate
 from cocoer.network.levels import LevelState
 
 
@@ -35,10 +35,15 @@ class FusionOutput(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """Competition, coordination and the global classifier (``cls_global_all``)."""
+    """Competition, coordination and the global classifier (``cls_global_all``).
 
-    def __init__(self) -> None:
+    Args:
+        coordination_step: size of coordination's gradient step, at least 0.
+    """
+
+    def __init__(self, coordination_step: float = COORDINATION_STEP) -> None:
         super().__init__()
+        self.coordination_step = coordination_step
         self.heads = nn.ModuleList(LevelHead() for _ in LEVELS)
         self.classifier = nn.Sequential(
             nn.GELU(),
@@ -70,7 +75,9 @@ class Fusion(nn.Module):
         """
         context = LevelState(*(rows[image_index] for rows in context))
         heads = [cast(LevelHead, module) for module in self.heads]
-        refined, losses, order, coordination = coordinate([head, body, context], heads, vi_logits[image_index])
+        refined, losses, order, coordination = coordinate(
+            [head, body, context], heads, vi_logits[image_index], self.coordination_step
+        )
         refined_logits = torch.stack([end.linear(feature) for end, feature in zip(heads, refined)], dim=1)
         features = torch.cat([*refined, vi_feature[image_index]], dim=-1)
         return FusionOutput(self.classifier(features), order, losses, *coordination, refined_logits, features)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cocoer.network.architecture import RELEASE, Architecture
+from cocoer.network.coordination import COORDINATION_STEP
 from cocoer.network.fusion import Fusion, FusionOutput
 from cocoer.network.levels import ContextEncoder, LevelState, PersonEncoder
 from cocoer.network.vi_head import VIHead
@@ -25,21 +26,26 @@ class Weights(Protocol):
 
 
 class CocoER(nn.Module):
-    """CocoER in evaluation mode, for P persons in I images; context and V-I run once per image."""
+    """CocoER in evaluation mode, for P persons in I images; context and V-I run once per image.
 
-    def __init__(self, architecture: Architecture = RELEASE) -> None:
+    Args:
+        architecture: widths and depths.
+        coordination_step: see ``Fusion``.
+    """
+
+    def __init__(self, architecture: Architecture = RELEASE, coordination_step: float = COORDINATION_STEP) -> None:
         super().__init__()
         self.context_encoder = ContextEncoder(architecture)
         self.head_encoder = PersonEncoder(architecture)
         self.body_encoder = PersonEncoder(architecture)
         self.vi_head = VIHead(architecture)
-        self.fusion = Fusion()
+        self.fusion = Fusion(coordination_step)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Weights) -> CocoER:
+    def from_checkpoint(cls, checkpoint: Weights, coordination_step: float = COORDINATION_STEP) -> CocoER:
         """Build with the tensors of a checkpoint (shared, not copied), in eval mode, without gradients."""
         with torch.device("meta"):
-            model = cls(checkpoint.architecture)
+            model = cls(checkpoint.architecture, coordination_step)
         for name, part in model.named_children():
             part.load_state_dict(checkpoint.part(name), strict=True, assign=True)
         return model.eval().requires_grad_(False)

@@ -9,6 +9,7 @@ from cocoer.network.levels import LevelState
 from cocoer.network.model import CocoER
 from cocoer_bls.inputs import Tensors
 from export.models.base import NetworkModel, Tolerances
+from export.models.ingredients import Ingredients
 from export.models.samples import Samples
 from export.models.tensors import CHANNELS, IMAGE_INDEX, IMAGES, LABELS, PERSONS, TensorSpec, level_state
 from export.precision import Precision
@@ -75,6 +76,12 @@ class FusionModel(NetworkModel):
 
     def module(self, network: CocoER, channel_order: str, precision: Precision) -> nn.Module:
         return FusionGraph(network.fusion)
+
+    def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
+        return {**super().depends_on(made_of), "coordination_step": str(made_of.options.coordination_step)}
+
+    def metadata(self, made_of: Ingredients) -> dict[str, str]:
+        return {**super().metadata(made_of), "coordination_step": str(made_of.options.coordination_step)}
 
     def sample_inputs(self, samples: Samples, batch: int) -> Tensors:
         known = {**samples.recognition, **samples.between}

@@ -29,6 +29,8 @@ class ModelOptions(Protocol):
     @property
     def channel_order(self) -> str: ...
     @property
+    def coordination_step(self) -> float: ...
+    @property
     def scrfd(self) -> bool: ...
     @property
     def calibration(self) -> Path | None: ...
@@ -67,7 +69,7 @@ class Ingredients:
 
     @cached_property
     def network(self) -> CocoER:
-        return CocoER.from_checkpoint(self.checkpoint)
+        return CocoER.from_checkpoint(self.checkpoint, self.options.coordination_step)
 
     @cached_property
     def images(self) -> CalibrationImages | None:

@@ -254,7 +254,9 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
         (["--precision", "int8"], "--precision int8 and --calibration FOLDER"),
         (["--precision", "int8", "--calibration", ".", "--accelerator", "cuda"], "--precision int8 is for CPUs"),
         (["--precision", "fp16", "--accelerator", "tensorrt"], "use --backend tensorrt, which does"),
-        (["--workspace", "0"], "invalid _positive value: '0'"),
+        (["--workspace", "0"], "argument --workspace: must be above 0, got 0"),
+        (["--coordination-step", "-0.1"], "argument --coordination-step: must be at least 0, got -0.1"),
+        (["--coordination-step", "nan"], "argument --coordination-step: must be a number, got 'nan'"),
     ],
 )
 def test_usage_errors(arguments, message, tmp_path, capsys):

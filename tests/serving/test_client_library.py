@@ -51,7 +51,7 @@ def test_after_coordination(client, tiny_checkpoints, expected, persons):
     for index, person in enumerate(client.infer(SAMPLE, persons).persons):
         for level, key in enumerate(("head", "body", "ctx")):
             p = np.array(list(person.refined[key].values()))
-            np.testing.assert_allclose(p, 1 / (1 + np.exp(-expected[index, level].astype(np.float64))), atol=5e-4)
+            np.testing.assert_allclose(p, 1 / (1 + np.exp(-expected[index, level].astype(np.float64))), atol=1e-4)
 
 
 def test_every_kind_of_image_is_the_same_image(client, persons, sample_bytes):

@@ -136,7 +136,7 @@ class Loaded:
                 try:
                     result = client.infer_raw(self.sample, self.persons)
                     logits = gold.logits_of(result["persons"][0]["scores"]["pred"])
-                    assert np.abs(logits - self.expected["pred"][0]).max() < 2e-3
+                    assert np.abs(logits - self.expected["pred"][0]).max() < 1e-4
                 except Exception as error:
                     self.lost.append(repr(error))
                     continue

@@ -23,7 +23,8 @@ from tests import golden as gold
 from tests.metrics import settled
 from tests.traffic import MAX_CROWD, Sender, batch_inputs, check_scores, image_inputs, occupied, queued
 
-TOLERANCE = 2e-3
+TOLERANCE = 1e-4
+"""Of served logits. A coordination step of 0.1 is 5e-3 from one of 1."""
 
 
 @pytest.fixture(scope="module")

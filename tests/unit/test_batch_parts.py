@@ -44,7 +44,7 @@ RESULT = {
     "image": {"width": 6, "height": 10},
     "persons": [PERSON],
     "labels": ["peace", "fear"],
-    "model": {**MODEL, "precision": "fp32"},
+    "model": {**MODEL, "coordination_step": 1.0, "precision": "fp32"},
 }
 
 
@@ -246,7 +246,7 @@ def test_columns():
         f"struct<id: int32, body_box: list<item: int32>, head_box: list<item: int32>, {labels}, "
         f"scores: struct<{scores}>, losses: struct<head: float, body: float, context: float>>"
     )
-    model = ", ".join(f"{name}: string" for name in ("detector", "channel_order", "precision"))
+    model = "detector: string, channel_order: string, coordination_step: float, precision: string"
     assert [(field.name, str(field.type)) for field in batch_rows.SCHEMA] == [
         ("path", "string"),
         ("error", "string"),

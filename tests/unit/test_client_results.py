@@ -117,6 +117,12 @@ def test_a_newer_server_may_say_more(raw):
         Result.model_validate(more)
 
 
+def test_an_older_server_does_not_name_the_step(raw):
+    """Before there was a choice it was 1."""
+    del raw["model"]["coordination_step"]
+    assert Result.from_raw(raw).model.coordination_step == 1
+
+
 def test_an_answer_that_is_no_result(raw):
     del raw["persons"][0]["scores"]["VI"]
     with pytest.raises(ServerError, match=r"does not know \(persons.0.scores.VI: Field required\); use the client of"):

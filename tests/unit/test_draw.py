@@ -255,6 +255,16 @@ def test_images_are_shown_as_the_server_takes_them():
     assert taken > 100
 
 
+@pytest.mark.parametrize(
+    ("step", "words"), [(1.0, "a step of size 1 towards"), (0.1, "a step of size 0.1 towards"), (0.0, "takes no step")]
+)
+def test_page_names_the_coordination_step(step, words):
+    person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
+    result = {"file": "a.png", **make_result((90, 90), [person])}
+    result["model"]["coordination_step"] = step
+    assert words in page(Image.new("RGB", (90, 90)), result, [])
+
+
 def test_page_escapes_what_it_shows():
     person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
     result = {"file": "<script>alert(1)</script>.png", **make_result((90, 90), [person])}

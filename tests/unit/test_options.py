@@ -14,6 +14,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "--repository there": {"repository": Path("there")},
     "--precision int8 --calibration images": {"precision": "int8", "calibration": Path("images")},
     "--channel-order rgb": {"channel_order": "rgb"},
+    "--coordination-step 0.1": {"coordination_step": 0.1},
     "--only fusion vi_head": {"only": ("fusion", "vi_head")},
     "--force": {"force": True},
     "--trust-checkpoint": {"trust_checkpoint": True},

@@ -27,6 +27,7 @@ BUILD = {
     "detection": "scrfd",
     "detector": "any text",
     "channel_order": "bgr",
+    "coordination_step": 1.0,
     "precision": "fp32",
 }
 

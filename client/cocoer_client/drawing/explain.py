@@ -60,6 +60,7 @@ def page(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str])
         pseudo_threshold=PSEUDO_THRESHOLD,
         crop_side=CROP_SIDE,
         model=result["model"],
+        step=result["model"].get("coordination_step", 1),
         **result["image"],
     )
 

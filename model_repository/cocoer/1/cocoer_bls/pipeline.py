@@ -21,7 +21,7 @@ from cocoer_bls.options import Limits
 from cocoer_bls.recognition import Recognition
 from cocoer_bls.result import person_entry
 
-MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "precision")
+MODEL_FACTS = ("version", "weights", "synthetic", "detector", "channel_order", "coordination_step", "precision")
 """What RESULT says of the build."""
 
 
