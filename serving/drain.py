@@ -9,6 +9,7 @@ everything accepted runs to its end.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import socket
 import time
@@ -18,8 +19,15 @@ from dataclasses import dataclass
 
 QUIET, PAUSE = 3, 0.1
 """Times in a row that nothing must be running, and seconds between them."""
-MAX_DRAIN = 20.0
-"""Seconds for what is running when the server is asked to stop; Triton's default for all of stopping is 30."""
+MAX_WAIT = 20.0
+"""Seconds that a request waits in ``cocoer``'s queue at most: ``default_timeout_microseconds`` in its configuration."""
+UNLOADING = 5.0
+"""Seconds that Triton has for unloading its models, once nothing is running."""
+EXIT_TIMEOUT = 60
+"""Seconds for all of stopping (``--exit-timeout-secs``; Triton's own default is 30): what was accepted last waits for
+``MAX_WAIT``, is worked on for as long as a crowd takes on a busy machine, and the models are unloaded."""
+MAX_DRAIN = EXIT_TIMEOUT - UNLOADING
+"""Seconds for what is running when the server is asked to stop."""
 RUNNING = re.compile(
     r"^(?:nv_inference_pending_request_count|cocoer_requests_running)(?:\{[^}]*\})? (\S+)", re.MULTILINE
 )
@@ -70,5 +78,5 @@ class Drain:
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 return sum(map(float, RUNNING.findall(answer.read().decode())))
-        except (OSError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):  # gone, cut off, or no metrics
             return None

@@ -8,15 +8,21 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from serving.drain import MAX_DRAIN, Drain
+from serving.drain import EXIT_TIMEOUT, MAX_DRAIN, UNLOADING, Drain
 
 ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
-RESTRICTED = "shared-memory,model-repository,trace,logging"
+CLOUD_FLAGS = ("--allow-sagemaker", "--allow-vertex-ai")
+"""Endpoints without an address flag: they listen on every address, and know no restrictions."""
+RESTRICTION_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
+RESTRICTED = ("shared-memory", "model-repository", "trace", "logging")
 """Protocols that change a running server."""
 KEY_HEADER, KEY_VARIABLE = "triton-admin-key", "COCOER_ADMIN_KEY"
 FIXED_RELEASE = (26, 3)
 KNOWN_CVES = ("CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2025-23319", "CVE-2026-24207")
 """The gravest that releases before ``FIXED_RELEASE`` have; NVIDIA's bulletins have them all."""
+RELEASE_VARIABLE = "NVIDIA_TRITON_SERVER_VERSION"
+"""How NVIDIA's containers tell their release ("26.03")."""
+OFF = ("false", "0")
 ACCEPT_VARIABLE = "COCOER_ACCEPT_VULNERABLE_TRITON"
 
 
@@ -39,13 +45,7 @@ def flag_value(arguments: Sequence[str], flag: str) -> str:
     >>> flag_value(["--http-port", "1", "--http-port=2"], "--http-port")
     '2'
     """
-    value = ""
-    for index, argument in enumerate(arguments):
-        if argument == flag and index + 1 < len(arguments):
-            value = arguments[index + 1]
-        elif argument.startswith(f"{flag}="):
-            value = argument.partition("=")[2]
-    return value
+    return next(reversed(flag_values(arguments, flag)), "")
 
 
 def secure_arguments(arguments: Sequence[str]) -> list[str]:
@@ -62,28 +62,59 @@ def secure_arguments(arguments: Sequence[str]) -> list[str]:
         "--model-control-mode": "none",
         "--exit-on-error": "true",
         "--strict-readiness": "true",
-        "--http-restricted-api": f"{RESTRICTED}:{KEY_HEADER}={key}",
-        "--grpc-restricted-protocol": f"{RESTRICTED}:{KEY_HEADER}={key}",
+        "--exit-timeout-secs": str(EXIT_TIMEOUT),
     }
-    return [f"{flag}={value}" for flag, value in defaults.items() if not has_flag(arguments, flag)]
+    added = [f"{flag}={value}" for flag, value in defaults.items() if not has_flag(arguments, flag)]
+    for flag in RESTRICTION_FLAGS:
+        if left := [protocol for protocol in RESTRICTED if protocol not in restricted_by(arguments, flag)]:
+            added.append(f"{flag}={','.join(left)}:{KEY_HEADER}={key}")
+    return added
+
+
+def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
+    """What a command line sets a flag to, each time."""
+    values = []
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            values.append(arguments[index + 1])
+        elif argument.startswith(f"{flag}="):
+            values.append(argument.partition("=")[2])
+    return values
+
+
+def restricted_by(arguments: Sequence[str], flag: str) -> set[str]:
+    """The protocols that a command line restricts by itself; Triton refuses to have one restricted twice.
+
+    >>> sorted(restricted_by(["--http-restricted-api=trace,health:a=b"], "--http-restricted-api"))
+    ['health', 'trace']
+    """
+    groups = (value.partition(":")[0] for value in flag_values(arguments, flag))
+    return {protocol.strip() for group in groups for protocol in group.split(",")}
 
 
 def check_exposure(release: str, arguments: Sequence[str]) -> None:
-    """Keep a Triton with known vulnerabilities off the network.
+    """Keep a Triton off the network that has known vulnerabilities, or may have.
 
     Raises:
-        LauncherError: an address that is not loopback, and an old release.
+        LauncherError: an address that is not loopback, and an old release, or one that nothing tells.
     """
     numbers = re.match(r"(\d+)\.(\d+)", release)
-    if not numbers or (int(numbers[1]), int(numbers[2])) >= FIXED_RELEASE or os.environ.get(ACCEPT_VARIABLE) == "1":
-        return
+    fixed = numbers is not None and (int(numbers[1]), int(numbers[2])) >= FIXED_RELEASE
     exposed = [address for flag in ADDRESS_FLAGS if not is_loopback(address := flag_value(arguments, flag))]
-    if exposed:
-        raise LauncherError(
-            f"Triton {release} has known vulnerabilities ({', '.join(KNOWN_CVES)}), so it may not listen on "
-            f"{exposed[0]}. Use NVIDIA's container {FIXED_RELEASE[0]}.{FIXED_RELEASE[1]:02d} or later; or, if only you "
-            f"can reach that address, set {ACCEPT_VARIABLE}=1"
-        )
+    exposed += ["0.0.0.0" for flag in CLOUD_FLAGS if flag_value(arguments, flag).lower() not in ("", *OFF)]
+    if os.environ.get("AIP_MODE") == "PREDICTION" and not has_flag(arguments, "--allow-vertex-ai"):
+        exposed.append("0.0.0.0")  # Triton then opens Vertex AI's endpoint unasked
+    if fixed or not exposed or os.environ.get(ACCEPT_VARIABLE) == "1":
+        return
+    if numbers:
+        why = f"Triton {release} has known vulnerabilities"
+    else:
+        why = f"{RELEASE_VARIABLE} does not tell the release of this Triton, and older ones have known vulnerabilities"
+    raise LauncherError(
+        f"{why} ({', '.join(KNOWN_CVES)}), so it may not listen on {exposed[0]}. Use NVIDIA's container "
+        f"{FIXED_RELEASE[0]}.{FIXED_RELEASE[1]:02d} or later; or, if only you can reach that address, set "
+        f"{ACCEPT_VARIABLE}=1"
+    )
 
 
 def is_loopback(address: str) -> bool:
@@ -102,11 +133,11 @@ def drain_of(arguments: Sequence[str]) -> Drain:
     """How to let the server of this command line finish before it stops.
 
     >>> drain_of(["--http-port=1", "--http-address", "0.0.0.0", "--allow-metrics=false"])
-    Drain(http=('127.0.0.1', 1), metrics=None, seconds=20.0)
+    Drain(http=('127.0.0.1', 1), metrics=None, seconds=55.0)
     """
 
     def endpoint(name: str, port: int) -> tuple[str, int] | None:
-        if flag_value(arguments, f"--allow-{name}").lower() in ("false", "0"):
+        if flag_value(arguments, f"--allow-{name}").lower() in OFF:
             return None
         address = flag_value(arguments, f"--{name}-address")
         given = flag_value(arguments, f"--{name}-port")
@@ -114,5 +145,5 @@ def drain_of(arguments: Sequence[str]) -> Drain:
 
     # Triton gives up waiting for connections after its own time, and calls that a failure.
     limit = flag_value(arguments, "--exit-timeout-secs")
-    seconds = min(MAX_DRAIN, max(0.0, float(limit) - 5)) if limit.isdecimal() else MAX_DRAIN
+    seconds = max(0.0, float(limit) - UNLOADING) if limit.isdecimal() else MAX_DRAIN
     return Drain(endpoint("http", 8000), endpoint("metrics", 8002), seconds)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.flags import LauncherError, check_exposure, drain_of, secure_arguments
+from serving.flags import RELEASE_VARIABLE, LauncherError, check_exposure, drain_of, secure_arguments
 from serving.supervisor import Supervisor
 from serving.wheel import SHARED_MEMORY, WheelTriton
 
@@ -71,7 +71,7 @@ def check_not_nested() -> None:
 
 def installed_release() -> str:
     """Release of an installed Triton ("26.03"), as NVIDIA's containers tell it; empty where nothing does."""
-    return os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "")
+    return os.environ.get(RELEASE_VARIABLE, "")
 
 
 def warn_of_small_shared_memory() -> None:

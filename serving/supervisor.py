@@ -87,8 +87,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Until the server ends or is asked to stop; its exit code (128 + n if signal n killed it)."""
-        for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for stop in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop, self.ask_to_stop)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: the terminal may go
+            signal.signal(signal.SIGHUP, self.ask_to_stop)
         while True:
             code, reason = self._run_once()
             if self.stopping or not reason:
@@ -106,7 +108,8 @@ class Supervisor:
     def ask_to_stop(self, number: int, _frame: FrameType | None = None) -> None:
         """Signal handler; a second signal ends the wait for what is still running."""
         self.stopping = True
-        self.signals.append(number)
+        # Triton knows no SIGHUP, and would die of it.
+        self.signals.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def _run_once(self) -> tuple[int, str]:
         """Exit code of one server, and why it should be started anew (empty: it should not)."""

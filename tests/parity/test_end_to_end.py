@@ -29,4 +29,4 @@ def test_from_the_command_line(seed, step, checkpoints, full_repositories, golde
     logits = gold.refined_logits(load_checkpoint(checkpoints(seed)).tensors, official)
     for person, levels in zip(result["persons"], logits):
         for refined, level in zip(person["refined"].values(), levels):
-            np.testing.assert_allclose(refined, 1 / (1 + np.exp(-level.astype(np.float64))), atol=TOLERANCE)
+            np.testing.assert_allclose(refined, 1 / (1 + np.exp(-level.astype(np.float64))), rtol=0, atol=TOLERANCE)

@@ -41,8 +41,9 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mutual(repositories, certificates, tmp_path_factory):
-    """A server that wants certificates, and has a key for what is restricted."""
+    """A server that wants certificates, has a key for what is restricted, and restricts something of its own."""
     arguments = [
+        "--http-restricted-api=statistics:reader=sesame",
         "--grpc-use-ssl-mutual=true",
         f"--grpc-server-cert={certificates}/server.pem",
         f"--grpc-server-key={certificates}/server.key",
@@ -110,6 +111,15 @@ def test_what_changes_a_running_server_is_closed(mutual, server, path):
         status, text = post(one, path, b"{}", headers)
         assert status == 403, text
         assert "restricted" in text
+
+
+def test_the_users_own_restrictions_stand_beside_ours(mutual):
+    url = f"http://127.0.0.1:{mutual.http_port}/v2/models/cocoer/stats"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url, timeout=10)
+    assert caught.value.code == 403
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"reader": "sesame"}), timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_the_key_opens(mutual):

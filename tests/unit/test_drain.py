@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from export.publishing.configs import MAX_WAIT_MICROSECONDS
 from serving import drain
 from serving.drain import Drain
 
@@ -46,6 +47,12 @@ def text_of(pending, running):
     )
 
 
+def test_there_is_time_for_what_was_accepted_last():
+    """It may wait in the queue for as long as the configuration lets it, and is then worked on."""
+    assert MAX_WAIT_MICROSECONDS == drain.MAX_WAIT * 1e6
+    assert drain.MAX_DRAIN > 2 * drain.MAX_WAIT
+
+
 def test_running_is_queued_and_worked_on():
     with metrics([text_of(3, 2)]) as (address, _):
         assert Drain(None, address).running() == 5
@@ -71,6 +78,23 @@ def test_does_not_wait_for_the_dead():
     with metrics([text_of(0, 1)]) as (address, told):
         Drain(None, address, seconds=600).wait(lambda: False)
     assert told == []
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnv_", b"nonsense\r\n\r\n", b""])
+def test_an_answer_that_is_cut_off_tells_nothing(answer):
+    """As from a server that ends while it writes its metrics."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer_once():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        assert Drain(None, listening.getsockname()).running() is None
+        thread.join()
 
 
 @pytest.mark.parametrize("there", [True, False])

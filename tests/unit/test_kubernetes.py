@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.drain import MAX_DRAIN
+from serving.drain import EXIT_TIMEOUT
 from tests.cluster import CHART, render, run_helm, the
 from tests.conftest import PROJECT
 
@@ -59,7 +59,7 @@ def test_lint():
     [
         ("replicas=0", "minimum: got 0, want 1"),
         ("autoscalling.enabled=true", "additional properties 'autoscalling' not allowed"),
-        ("terminationGracePeriodSeconds=10", "minimum: got 10, want 35"),
+        ("terminationGracePeriodSeconds=10", "minimum: got 10, want 70"),
         ("models.accessMode=Sometimes", "value must be one of"),
     ],
 )
@@ -210,11 +210,11 @@ def test_engines_are_built_before_servers_start():
 def test_there_is_time_to_finish():
     spec = the(render(), "Deployment", "cocoer")["spec"]["template"]["spec"]
     pause = float(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert spec["terminationGracePeriodSeconds"] > MAX_DRAIN + pause + 10
+    assert spec["terminationGracePeriodSeconds"] >= EXIT_TIMEOUT + pause + 10
     minimum = json.loads((CHART / "values.schema.json").read_text())["properties"]["terminationGracePeriodSeconds"][
         "minimum"
     ]
-    assert minimum > MAX_DRAIN + pause
+    assert minimum >= EXIT_TIMEOUT + pause
 
 
 def test_who_may_talk_to_whom():

@@ -45,17 +45,18 @@ def no_container(monkeypatch, tmp_path):
 
 def test_installed_triton_gets_every_flag(tmp_path):
     echo = program(tmp_path / "tritonserver", "echo")
-    result = launch(echo, "--model-repository", "x", "--http-address=0.0.0.0")
+    result = launch(echo, "--model-repository", "x", "--http-address=127.0.0.2")
     *arguments, http, grpc = result.stdout.split()
     assert arguments == [
         "--model-repository",
         "x",
-        "--http-address=0.0.0.0",
+        "--http-address=127.0.0.2",
         "--grpc-address=127.0.0.1",
         "--metrics-address=127.0.0.1",
         "--model-control-mode=none",
         "--exit-on-error=true",
         "--strict-readiness=true",
+        "--exit-timeout-secs=60",
     ]
     restricted = "shared-memory,model-repository,trace,logging:triton-admin-key="
     assert http.startswith(f"--http-restricted-api={restricted}")
@@ -206,16 +207,44 @@ def test_old_releases_are_kept_off_the_network(release, monkeypatch):
     flags.check_exposure(release, ["--http-address=0.0.0.0"])
 
 
-@pytest.mark.parametrize("release", ["26.03", "26.08", "27.01", ""])
+@pytest.mark.parametrize("release", ["26.03", "26.08", "27.01"])
 def test_other_releases_may_listen(release):
-    flags.check_exposure(release, ["--http-address=0.0.0.0"])
+    flags.check_exposure(release, ["--http-address=0.0.0.0", "--allow-sagemaker=true"])
 
 
-def test_the_users_own_restrictions_hold():
-    given = ["--http-restricted-api=metadata:key=value", "--model-control-mode", "explicit"]
-    added = flags.secure_arguments(given)
-    assert not any(flag.startswith(("--http-restricted-api", "--model-control-mode")) for flag in added)
-    assert any(flag.startswith("--grpc-restricted-protocol") for flag in added)
+@pytest.mark.parametrize("release", ["", "unknown"])
+def test_what_is_not_known_is_kept_off_the_network(release, monkeypatch):
+    flags.check_exposure(release, flags.secure_arguments([]))
+    with pytest.raises(
+        flags.LauncherError, match=r"NVIDIA_TRITON_SERVER_VERSION does not tell the release .* 0\.0\.0\.0"
+    ):
+        flags.check_exposure(release, ["--grpc-address", "0.0.0.0", *flags.secure_arguments(["--grpc-address=x"])])
+    monkeypatch.setenv(flags.ACCEPT_VARIABLE, "1")
+    flags.check_exposure(release, ["--grpc-address", "0.0.0.0"])
+
+
+@pytest.mark.parametrize("flag", ["--allow-sagemaker=true", "--allow-vertex-ai=1", "--allow-vertex-ai=True"])
+def test_clouds_endpoints_are_on_every_address(flag, monkeypatch):
+    loopback = flags.secure_arguments([])
+    with pytest.raises(flags.LauncherError, match="may not listen on 0.0.0.0"):
+        flags.check_exposure("24.10", [*loopback, flag])
+    flags.check_exposure("24.10", [*loopback, flag.partition("=")[0] + "=false"])
+    monkeypatch.setenv("AIP_MODE", "PREDICTION")
+    with pytest.raises(flags.LauncherError, match="may not listen on 0.0.0.0"):
+        flags.check_exposure("24.10", loopback)
+    flags.check_exposure("24.10", [*loopback, "--allow-vertex-ai=false"])
+
+
+def test_the_users_own_restrictions_hold_beside_the_defaults():
+    """Triton refuses to have a protocol in two groups."""
+    given = ["--http-restricted-api=metadata,trace:key=value", "--http-restricted-api", "health:key=value"]
+    added = flags.secure_arguments([*given, "--model-control-mode", "explicit"])
+    assert not any(flag.startswith("--model-control-mode") for flag in added)
+    http, grpc = (next(flag for flag in added if flag.startswith(name)) for name in flags.RESTRICTION_FLAGS)
+    assert http.startswith("--http-restricted-api=shared-memory,model-repository,logging:triton-admin-key=")
+    assert grpc.startswith("--grpc-restricted-protocol=shared-memory,model-repository,trace,logging:triton-admin-key=")
+    everything = "--http-restricted-api=shared-memory,model-repository,trace,logging:key=value"
+    assert not any(flag.startswith("--http-restricted-api") for flag in flags.secure_arguments([everything]))
 
 
 def test_no_triton_at_all(monkeypatch):

@@ -94,6 +94,42 @@ def test_a_dead_stub_means_a_new_server(command, tmp_path, caplog):
     assert "has died; starting the server anew (1 of 3)" in caplog.text
 
 
+NOTES_ITS_SIGNAL = """
+import signal, sys, time
+def note(number, frame):
+    open(sys.argv[1], "w").write(signal.Signals(number).name)
+    sys.exit(0)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, note)
+open(sys.argv[2], "w").close()
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_a_lost_terminal_is_a_wish_to_stop(tmp_path):
+    """Triton has no handler for SIGHUP, and would die of it at once."""
+    noted, ready = tmp_path / "noted", tmp_path / "ready"
+    watched = Supervisor([sys.executable, "-c", NOTES_ITS_SIGNAL, str(noted), str(ready)], os.environ)
+
+    def hang_up():
+        until(ready.exists)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    assert watched.run() == 0
+    thread.join()
+    assert noted.read_text() == "SIGTERM"
+
+
+def test_nohup_is_respected():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Supervisor([sys.executable, "-c", ""], os.environ).run()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
 def test_gives_up_in_the_end(tmp_path, caplog):
     code = Supervisor([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], os.environ).run()
     assert code == GAVE_UP
