@@ -117,7 +117,8 @@ def test_the_users_own_restrictions_stand_beside_ours(mutual):
     url = f"http://127.0.0.1:{mutual.http_port}/v2/models/cocoer/stats"
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url, timeout=10)
-    assert caught.value.code == 403
+    with caught.value as refused:
+        assert refused.code == 403
     with urllib.request.urlopen(urllib.request.Request(url, headers={"reader": "sesame"}), timeout=10) as answer:
         assert answer.status == 200
 
