@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import math
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from serving.drain import EXIT_TIMEOUT, MAX_DRAIN, UNLOADING, Drain
+from serving.probe import PERIOD, Endpoints, Probe
 
 ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
 CLOUD_FLAGS = ("--allow-sagemaker", "--allow-vertex-ai")
@@ -23,6 +26,8 @@ KNOWN_CVES = ("CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2025-23
 RELEASE_VARIABLE = "NVIDIA_TRITON_SERVER_VERSION"
 """How NVIDIA's containers tell their release ("26.03")."""
 OFF = ("false", "0")
+PROBE_VARIABLE = "COCOER_PROBE_SECONDS"
+"""Time between two probes; 0: none."""
 ACCEPT_VARIABLE = "COCOER_ACCEPT_VULNERABLE_TRITON"
 
 
@@ -129,6 +134,15 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def endpoint(arguments: Sequence[str], name: str, port: int) -> tuple[str, int] | None:
+    """Host and port of an endpoint (http, metrics), as this machine reaches it; None where it is off."""
+    if flag_value(arguments, f"--allow-{name}").lower() in OFF:
+        return None
+    address = flag_value(arguments, f"--{name}-address")
+    given = flag_value(arguments, f"--{name}-port")
+    return "127.0.0.1" if address in ("", "0.0.0.0") else address, int(given) if given.isdecimal() else port
+
+
 def drain_of(arguments: Sequence[str]) -> Drain:
     """How to let the server of this command line finish before it stops.
 
@@ -136,14 +150,24 @@ def drain_of(arguments: Sequence[str]) -> Drain:
     Drain(http=('127.0.0.1', 1), metrics=None, seconds=55.0)
     """
 
-    def endpoint(name: str, port: int) -> tuple[str, int] | None:
-        if flag_value(arguments, f"--allow-{name}").lower() in OFF:
-            return None
-        address = flag_value(arguments, f"--{name}-address")
-        given = flag_value(arguments, f"--{name}-port")
-        return "127.0.0.1" if address in ("", "0.0.0.0") else address, int(given) if given.isdecimal() else port
-
     # Triton gives up waiting for connections after its own time, and calls that a failure.
     limit = flag_value(arguments, "--exit-timeout-secs")
     seconds = max(0.0, float(limit) - UNLOADING) if limit.isdecimal() else MAX_DRAIN
-    return Drain(endpoint("http", 8000), endpoint("metrics", 8002), seconds)
+    return Drain(endpoint(arguments, "http", 8000), endpoint(arguments, "metrics", 8002), seconds)
+
+
+def probe_of(arguments: Sequence[str]) -> Callable[[], Probe] | None:
+    """What asks the server of this command line whether it answers; None where nobody can, or is to.
+
+    Raises:
+        LauncherError: ``COCOER_PROBE_SECONDS`` is no number.
+    """
+    text = os.environ.get(PROBE_VARIABLE, f"{PERIOD:g}")
+    try:
+        period = float(text)
+    except ValueError:
+        raise LauncherError(f"{PROBE_VARIABLE} must be a number of seconds (0: no probes), got {text!r}") from None
+    http = endpoint(arguments, "http", 8000)
+    if http is None or not 0 < period < math.inf:
+        return None
+    return functools.partial(Probe, Endpoints(http, endpoint(arguments, "metrics", 8002)), period)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.flags import RELEASE_VARIABLE, LauncherError, check_exposure, drain_of, secure_arguments
+from serving.flags import RELEASE_VARIABLE, LauncherError, check_exposure, drain_of, probe_of, secure_arguments
 from serving.supervisor import Supervisor
 from serving.wheel import SHARED_MEMORY, WheelTriton
 
@@ -105,7 +105,9 @@ def run_installed(binary: Path, given: Sequence[str]) -> int:
     """
     command = [str(binary), *given, *secure_arguments(given)]
     check_exposure(installed_release(), command)
-    return Supervisor(command, {**os.environ, STARTED_VARIABLE: str(binary)}, drain_of(command)).run()
+    return Supervisor(
+        command, {**os.environ, STARTED_VARIABLE: str(binary)}, drain_of(command), probe=probe_of(command)
+    ).run()
 
 
 def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
@@ -126,7 +128,7 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
             ) from error
         command = [str(triton.binary), *given, *added, *triton.arguments(directory, given)]
         environment = {**triton.environment(), STARTED_VARIABLE: str(triton.binary)}
-        return Supervisor(command, environment, drain_of(command), triton.remove_shared_memory).run()
+        return Supervisor(command, environment, drain_of(command), triton.remove_shared_memory, probe_of(command)).run()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

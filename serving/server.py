@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from serving.drain import EXIT_TIMEOUT
+from serving.flags import PROBE_VARIABLE
+
 PORT_FLAGS = ("--grpc-port", "--http-port", "--metrics-port")
 
 
@@ -38,7 +41,8 @@ class TritonServer:
         log: file for its output.
         timeout: seconds until it must be ready.
         arguments: more of Triton's flags.
-        environment: variables to add to this process's.
+        environment: variables to add to this process's. Nobody probes the server (``serving.probe``) unless they say
+            so, for probes are work that is not the block's.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class TritonServer:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.repository, self.log, self.timeout = repository, log, timeout
-        self.arguments, self.environment = arguments, {**os.environ, **(environment or {})}
+        self.arguments, self.environment = arguments, {PROBE_VARIABLE: "0", **os.environ, **(environment or {})}
         self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -114,7 +118,7 @@ class TritonServer:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=60)
+                self.process.wait(timeout=EXIT_TIMEOUT + 30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         return self.process.wait()

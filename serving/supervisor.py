@@ -1,7 +1,8 @@
-"""Keeps a Triton running: passes it signals, and starts it anew when the process of one of its models has died.
+"""Keeps a Triton running: passes it signals, and starts it anew when it has stopped to answer.
 
-Triton 24.10 goes on without such a model: every request to it fails, ``/v2/health/ready`` still says yes, and the
-process is never started again. Stopping the whole server makes readiness true, and starting it brings the model back.
+When the process of a model has died, Triton 24.10 goes on without it: every request to the model fails,
+``/v2/health/ready`` still says yes, and the process is never started again. So it does when a process hangs
+(``serving.probe``). Stopping the whole server makes readiness true, and starting it brings the model back.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ import contextlib
 import ctypes
 import logging
 import os
-import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 
 from serving.drain import Drain
+from serving.probe import Probe
+from serving.processes import Processes
 
 logger = logging.getLogger(__name__)
 
-STUB = "triton_python_b"
-"""What /proc calls a process of the Python backend (15 characters of its name)."""
 POLL = 0.5
 """Seconds between two looks at the processes."""
 GRACE = 5.0
@@ -33,27 +32,6 @@ MAX_RESTARTS, RESTART_PERIOD = 3, 600.0
 AT_ONCE = Drain(http=None, metrics=None)
 GAVE_UP = 70
 """Exit code then (EX_SOFTWARE)."""
-MODEL_IN_COMMAND = re.compile(rb"/([^/\0]+)/\d+/model\.[a-z]+\0")
-
-
-def stubs(server: int) -> dict[int, tuple[str, str]]:
-    """The Python backend's processes of a server: pid -> state (Z: died), and the model's name (empty if it died).
-
-    A stub that Triton ends itself is never seen as Z for long, for Triton waits for it.
-    """
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
-            state, parent = rest.split()[:2]
-            if name == STUB and int(parent) == server:
-                model = MODEL_IN_COMMAND.search((entry / "cmdline").read_bytes())
-                found[int(entry.name)] = (state, model[1].decode(errors="replace") if model else "")
-        except OSError:  # it has just ended
-            continue
-    return found
 
 
 def _stop_with_parent() -> None:
@@ -69,6 +47,7 @@ class Supervisor:
         environment: its environment.
         drain: how it finishes what it has accepted when it is asked to stop.
         tidy: called after a server has ended, to remove what it may have left.
+        probe: makes what asks a server whether it answers; None: nobody asks.
     """
 
     def __init__(
@@ -77,13 +56,14 @@ class Supervisor:
         environment: Mapping[str, str],
         drain: Drain = AT_ONCE,
         tidy: Callable[[], None] = lambda: None,
+        probe: Callable[[], Probe] | None = None,
     ) -> None:
         self.command, self.environment, self.drain, self.tidy = command, environment, drain, tidy
+        self.probe = probe
         self.signals: list[int] = []
         """Asked for and not passed on yet."""
         self.stopping = False
         self.restarts: list[float] = []
-        self.models: dict[int, str] = {}
 
     def run(self) -> int:
         """Until the server ends or is asked to stop; its exit code (128 + n if signal n killed it)."""
@@ -118,15 +98,16 @@ class Supervisor:
             self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_stop_with_parent
         )
         try:
-            return self._watch(process)
+            with self.probe().watching() if self.probe else contextlib.nullcontext() as probe:
+                return self._watch(process, probe)
         finally:
             with contextlib.suppress(ProcessLookupError):  # all of it has ended by itself
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             self.tidy()
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
-        suspects: set[int] = set()
+    def _watch(self, process: subprocess.Popen[bytes], probe: Probe | None) -> tuple[int, str]:
+        processes = Processes(process.pid)
         while True:
             if self.signals:
                 self._pass_on(process)
@@ -134,17 +115,10 @@ class Supervisor:
                 code = process.wait(POLL)
                 return code, f"tritonserver was killed by signal {-code}" if code < 0 else ""
             except subprocess.TimeoutExpired:
-                dead = {pid for pid, (state, _) in self._look(process.pid).items() if state == "Z"}
-            if (lost := dead & suspects) and not self.stopping:
-                names = ", ".join(sorted({self.models.get(pid, "unknown") for pid in lost}))
+                trouble = processes.trouble() or (probe.verdict if probe else "")
+            if trouble and not self.stopping:
                 self._end(process)
-                return -signal.SIGKILL, f"the process of model {names} has died"
-            suspects = dead
-
-    def _look(self, server: int) -> dict[int, tuple[str, str]]:
-        found = stubs(server)
-        self.models.update({pid: model for pid, (_, model) in found.items() if model})
-        return found
+                return -signal.SIGKILL, trouble
 
     def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
         """Give the server its signal, and let it finish what it has accepted."""

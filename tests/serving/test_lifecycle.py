@@ -23,8 +23,9 @@ from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_client import CocoerClient
 from export.publishing.configs import MAX_QUEUE
 from serving.drain import MAX_DRAIN
+from serving.flags import PROBE_VARIABLE
+from serving.processes import stubs
 from serving.server import ServerFailed, TritonServer
-from serving.supervisor import stubs
 from tests import golden as gold
 from tests.conftest import PROJECT
 from tests.metrics import key, scrape
@@ -74,7 +75,8 @@ def shared_memory_of(server):
 
 
 def test_sigterm_under_load_loses_no_accepted_request(repositories, expected, sample_bytes, tmp_path):
-    with TritonServer(repositories("scrfd"), tmp_path / "log") as server:
+    """Watched by probes, as in production."""
+    with TritonServer(repositories("scrfd"), tmp_path / "log", environment={PROBE_VARIABLE: "1"}) as server:
         inputs, alone = something_to_do(server, expected, sample_bytes)
         # As many as this machine, today, finishes in half the time that a server may take to stop.
         count = int(min(MAX_QUEUE - 4, max(4, MAX_DRAIN / 2 / alone)))

@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
-from serving import supervisor
-from serving.supervisor import GAVE_UP, Supervisor, stubs
+from serving import processes, supervisor
+from serving.processes import stubs
+from serving.supervisor import GAVE_UP, Supervisor
 from tests.waiting import until
 
 SERVER = """
@@ -92,6 +93,26 @@ def test_a_dead_stub_means_a_new_server(command, tmp_path, caplog):
     assert not alive(second)
     assert tidied == [1, 1]
     assert "has died; starting the server anew (1 of 3)" in caplog.text
+
+
+@pytest.mark.parametrize("who", ["Triton itself", "unknown"])
+def test_a_stopped_process_means_a_new_server(who, command, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(processes, "STOPPED", 0.2)
+    watched = Supervisor(command, os.environ)
+
+    def story():
+        server, stub = started(tmp_path, 1)[0]
+        os.kill(server if who == "Triton itself" else stub, signal.SIGSTOP)
+        second, _ = started(tmp_path, 2)[1]
+        watched.ask_to_stop(signal.SIGTERM)
+        os.kill(second, signal.SIGKILL)
+
+    thread = threading.Thread(target=story)
+    thread.start()
+    assert watched.run() == 137
+    thread.join()
+    assert not alive(started(tmp_path, 2)[0][0])
+    assert f"a process of {who} is stopped; starting the server anew (1 of 3)" in caplog.text
 
 
 NOTES_ITS_SIGNAL = """

@@ -131,7 +131,7 @@ class TritonPythonModel:
                 if job.error is not None:
                     raise job.error
                 texts.append(self.pipeline.result(job))
-                self.metrics.answered(len(job.persons), job.timing)
+                self.metrics.answered(request_id, len(job.persons), job.timing)
             except Exception as error:
                 code, message = self._failure(request_id, error, image=index)
                 if len(jobs) == 1:
@@ -143,7 +143,7 @@ class TritonPythonModel:
     def _failure(self, request_id: str, error: Exception, image: int = 0) -> tuple[str, str]:
         """Count and log a failure; code and message for the caller."""
         code, message, reason = describe(error)
-        self.metrics.not_answered(reason)
+        self.metrics.not_answered(request_id, reason)
         details = {"image": image, "code": code, "reason": reason}
         if code == "INVALID_ARG":
             log("warn", "rejected", request_id, **details, message=message)

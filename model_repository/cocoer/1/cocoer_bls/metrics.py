@@ -13,12 +13,16 @@ FAILURES = ("internal", "memory", "cancelled")
 BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 """Upper bounds of the histogram, seconds."""
 
+PROBE = "cocoer-probe"
+"""The request id of those who only ask whether the server answers; they are counted apart."""
+
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "cocoer_images_total": ("Images answered with a result", "", ()),
     "cocoer_persons_total": ("Persons in the results", "", ()),
     "cocoer_empty_results_total": ("Results without a person", "", ()),
     "cocoer_rejected_total": ("Images or requests refused for what is wrong with them", "reason", REASONS),
     "cocoer_failed_total": ("Images not answered through no fault of theirs", "reason", FAILURES),
+    "cocoer_probes_total": ("Images of probes, which no other counter has", "outcome", ("answered", "failed")),
 }
 """Name -> help, name of the label, its values."""
 
@@ -57,8 +61,11 @@ class Metrics:
         finally:
             self.busy.increment(-requests)
 
-    def answered(self, persons: int, timing: Mapping[str, float]) -> None:
+    def answered(self, request_id: str, persons: int, timing: Mapping[str, float]) -> None:
         """A result: its persons, and the milliseconds of its stages."""
+        if request_id == PROBE:
+            self._count("cocoer_probes_total", "answered")
+            return
         self._count("cocoer_images_total")
         if persons:
             self._count("cocoer_persons_total", amount=persons)
@@ -67,8 +74,11 @@ class Metrics:
         for stage, milliseconds in timing.items():
             self.series["cocoer_stage_seconds", stage].observe(milliseconds / 1000)
 
-    def not_answered(self, reason: str) -> None:
+    def not_answered(self, request_id: str, reason: str) -> None:
         """A refusal or a failure; ``reason`` as ``errors.describe`` gives it."""
+        if request_id == PROBE:
+            self._count("cocoer_probes_total", "failed")
+            return
         self._count("cocoer_rejected_total" if reason in REASONS else "cocoer_failed_total", reason)
 
     def _count(self, name: str, label: str = "", amount: int = 1) -> None:

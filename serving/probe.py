@@ -1,0 +1,229 @@
+"""Asking the whole path, again and again: a server that is up, and does not answer, is noticed.
+
+Triton calls a server ready whose model process hangs, whose GPU is in an error that only a new process ends, or whose
+models fail every request. A probe is an inference of two small images: of one the person is given (recognition), in
+the other the face is to be found (detection). Metrics of ``cocoer`` leave it out, by its id.
+
+It never stands in the way of callers: where persons were answered since the last look, nothing is asked; and a server
+that is merely busy is told from one that hangs by what its models finish meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import re
+import struct
+import threading
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+logger = logging.getLogger(__name__)
+
+MODEL, REQUEST_ID = "cocoer", "cocoer-probe"
+SIDE = 64
+"""Of the image, pixels."""
+PERIOD = 10.0
+"""Seconds between two looks."""
+DEADLINES = 3
+"""A probe may take so many periods: longer than a request may wait in the queue."""
+FAILURES = 3
+"""Probes in a row without an answer, while nothing else is finished: the server is given up."""
+PERSONS = re.compile(r"^cocoer_persons_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+WORK = re.compile(r"^(?:nv_inference_exec_count|nv_inference_request_failure)\{[^}]*\} (\S+)$", re.MULTILINE)
+
+
+class Outcome(Enum):
+    """Of one probe."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    """With an error."""
+    SILENT = "silent"
+    """No answer in time, or no place in the queue."""
+    NOT_SERVED = "not served"
+    """No such model here, or it is closed to us."""
+
+
+class Progress(NamedTuple):
+    """What a server has done since its start."""
+
+    persons: float
+    """In results."""
+    work: float
+    """Executions, and failed requests, of all models."""
+
+
+def png(side: int) -> bytes:
+    """A grey square."""
+    rows = b"".join(b"\0" + b"\x80" * side for _ in range(side))
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+def request_body() -> tuple[bytes, int]:
+    """The inference as Triton's HTTP takes it, and how many of its bytes are JSON."""
+    image = png(SIDE)
+    images = 2 * (struct.pack("<I", len(image)) + image)
+    body, head = (0, 0, SIDE, SIDE), (16, 8, 48, 40)
+    persons = struct.pack("<16f", *body, *head, *body, 0, 0, 0, 0)  # zeros: to be found
+    inputs = (("IMAGE", "BYTES", [2, 1], images), ("PERSONS", "FP32", [2, 1, 8], persons))
+    described = {
+        "id": REQUEST_ID,
+        "inputs": [
+            {"name": name, "datatype": kind, "shape": shape, "parameters": {"binary_data_size": len(data)}}
+            for name, kind, shape, data in inputs
+        ],
+        "outputs": [{"name": "RESULT", "parameters": {"binary_data": False}}],
+    }
+    text = json.dumps(described).encode()
+    return text + images + persons, len(text)
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where a server is asked: host and port of its HTTP, and of its metrics if it has them."""
+
+    inference: tuple[str, int]
+    metrics: tuple[str, int] | None
+
+    def ready(self) -> bool:
+        """What Triton says of itself."""
+        with contextlib.suppress(OSError, http.client.HTTPException), self._open("/v2/health/ready", 5) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    def progress(self) -> Progress | None:
+        """None where the server does not tell."""
+        if self.metrics is None:
+            return None
+        try:
+            with urllib.request.urlopen("http://{}:{}/metrics".format(*self.metrics), timeout=5) as answer:
+                text = answer.read().decode()
+            return Progress(*(sum(map(float, pattern.findall(text))) for pattern in (PERSONS, WORK)))
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+
+    def ask(self, seconds: float) -> tuple[Outcome, str]:
+        """One probe, which may take so long; what came of it, and the server's words."""
+        data, json_bytes = request_body()
+        headers = {"Inference-Header-Content-Length": str(json_bytes), "Content-Type": "application/octet-stream"}
+        try:
+            with self._open(f"/v2/models/{MODEL}/infer", seconds, data, headers) as answer:
+                results = json.load(answer)["outputs"][0]["data"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return _outcome_of_status(error.code), f"HTTP {error.code}: {_text(error)}"
+        except (OSError, http.client.HTTPException) as error:
+            return Outcome.SILENT, f"no answer within {seconds:g} s ({error})"
+        except (ValueError, KeyError, IndexError) as error:
+            return Outcome.FAILED, f"an answer that is none ({error})"
+        errors = [result["error"]["message"] for result in map(json.loads, results) if "error" in result]
+        return (Outcome.FAILED, errors[0]) if errors else (Outcome.ANSWERED, "")
+
+    def _open(
+        self, path: str, seconds: float, data: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[http.client.HTTPResponse]:
+        request = urllib.request.Request("http://{}:{}".format(*self.inference) + path, data, headers or {})
+        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)
+        return response
+
+
+def _outcome_of_status(status: int) -> Outcome:
+    if status in (401, 403, 404):
+        return Outcome.NOT_SERVED
+    return Outcome.SILENT if status in (429, 503) else Outcome.FAILED
+
+
+def _text(error: urllib.error.HTTPError) -> str:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return error.read(200).decode(errors="replace")
+    return ""
+
+
+class Server(Protocol):
+    """What a probe asks."""
+
+    def ready(self) -> bool: ...
+    def progress(self) -> Progress | None: ...
+    def ask(self, seconds: float) -> tuple[Outcome, str]: ...
+
+
+class Probe:
+    """Watches one server in a thread of its own, from the moment that it is ready.
+
+    Args:
+        server: where it is asked.
+        period: seconds between two looks.
+    """
+
+    def __init__(self, server: Server, period: float = PERIOD) -> None:
+        self.server, self.period = server, period
+        self.verdict = ""
+        """Why the server should be started anew; empty while there is no reason."""
+        self._over = threading.Event()
+        self._failures: list[float] = []
+        self._seen: Progress | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Probe]:
+        """Look after the server during the block."""
+        thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()  # a probe that is on its way ends by itself
+
+    def _run(self) -> None:
+        while not self.server.ready():
+            if self._over.wait(min(1.0, self.period)):
+                return
+        self._seen = self.server.progress()
+        while not self._over.wait(self.period) and not self.verdict:
+            if not self.look():
+                return
+
+    def look(self) -> bool:
+        """Ask, unless callers get answers anyway; False where there is nothing to look after."""
+        before = self.server.progress()
+        if before and self._seen and before.persons > self._seen.persons:
+            outcome, words = Outcome.ANSWERED, ""
+        else:
+            outcome, words = self.server.ask(DEADLINES * self.period)
+        self._seen = after = self.server.progress()
+        if outcome is Outcome.NOT_SERVED:
+            logger.warning("%s can't be asked whether it answers (%s), so that a hang is not noticed", MODEL, words)
+            return False
+        if outcome is Outcome.ANSWERED or _advanced(outcome, before, after):
+            self._failures = []
+        elif not self._over.is_set():
+            self._failures.append(time.monotonic())
+            logger.warning(
+                "%s was asked whether it answers: %s (%d of %d)", MODEL, words, len(self._failures), FAILURES
+            )
+            if len(self._failures) == FAILURES:
+                self.verdict = f"{MODEL} does not answer ({words})"
+        return True
+
+
+def _advanced(outcome: Outcome, before: Progress | None, after: Progress | None) -> bool:
+    """Whether a server does its work although the probe has no answer.
+
+    A model that only fails lets others go on, so that after an error only persons count; where the probe still waits,
+    anything does that is finished.
+    """
+    if before is None or after is None:
+        return False
+    return after.persons > before.persons or (outcome is Outcome.SILENT and after.work > before.work)

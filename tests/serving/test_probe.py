@@ -1,0 +1,104 @@
+"""Servers that are up and don't answer, under a real Triton: noticed, and started anew."""
+
+import os
+import signal
+from functools import partial
+
+import pytest
+
+from serving.flags import PROBE_VARIABLE
+from serving.probe import FAILURES, REQUEST_ID
+from serving.server import TritonServer
+from tests.metrics import key, scrape
+from tests.serving.test_lifecycle import pid_of
+from tests.waiting import until
+
+CONFIG = """
+name: "cocoer"
+backend: "python"
+max_batch_size: 8
+input [
+  { name: "IMAGE" data_type: TYPE_STRING dims: [1] },
+  { name: "PERSONS" data_type: TYPE_FP32 dims: [-1, 8] optional: true }
+]
+output { name: "RESULT" data_type: TYPE_STRING dims: [1] }
+instance_group { kind: KIND_CPU }
+"""
+MODEL = """
+import time
+from pathlib import Path
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+MOOD = Path({mood!r})
+
+class TritonPythonModel:
+    def execute(self, requests):
+        if MOOD.read_text() == "hangs":
+            time.sleep(1_000_000)
+        if MOOD.read_text() == "fails":
+            error = pb_utils.TritonError("CUDA error: an illegal memory access was encountered")
+            return [pb_utils.InferenceResponse(error=error) for _ in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("RESULT", self.results(request))]) for request in requests]
+
+    def results(self, request):
+        images = len(pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy())
+        return np.array([["{{}}"]] * images, dtype=np.object_)
+"""
+
+
+@pytest.fixture
+def moody(tmp_path):
+    """A repository whose ``cocoer`` does what a file says: answers, hangs or fails; and the file."""
+    mood = tmp_path / "mood"
+    mood.write_text("answers")
+    version = tmp_path / "repository" / "cocoer" / "1"
+    version.mkdir(parents=True)
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    (version / "model.py").write_text(MODEL.format(mood=str(mood)))
+    return version.parent.parent, mood
+
+
+def in_log(server, text):
+    return text in server.log.read_text()
+
+
+def test_a_server_that_does_not_answer_is_started_anew(moody, tmp_path):
+    repository, mood = moody
+    with TritonServer(repository, tmp_path / "log", environment={PROBE_VARIABLE: "1"}) as server:
+        for number, how in enumerate(("hangs", "fails"), start=1):
+            mood.write_text(how)
+            told = f"starting the server anew ({number} of 3)"
+            until(partial(in_log, server, told), server.log_tail)
+            mood.write_text("answers")
+            until(server.is_ready, server.log_tail)
+        log = server.log.read_text()
+    assert "cocoer does not answer (no answer within 3 s (timed out)); starting the server anew (1 of 3)" in log
+    assert "cocoer does not answer (HTTP 500: " in log
+    assert "an illegal memory access was encountered" in log
+    assert log.count("was asked whether it answers: no answer within 3 s") == FAILURES
+    assert server.process.returncode == 0
+
+
+def test_one_of_two_instances_is_stopped(moody, tmp_path):
+    """The other one goes on, and answers whoever asks."""
+    repository, _ = moody
+    config = repository / "cocoer" / "config.pbtxt"
+    config.write_text(config.read_text().replace("{ kind", "{ count: 2 kind"))
+    with TritonServer(repository, tmp_path / "log") as server:
+        os.kill(pid_of(server, "cocoer"), signal.SIGSTOP)
+        told = "a process of cocoer is stopped; starting the server anew (1 of 3)"
+        until(partial(in_log, server, told), server.log_tail)
+        until(server.is_ready, server.log_tail)
+
+
+def test_probes_are_counted_apart(repositories, tmp_path):
+    with TritonServer(repositories("scrfd"), tmp_path / "log", environment={PROBE_VARIABLE: "0.2"}) as server:
+        until(lambda: scrape(server)[key("cocoer_probes_total", outcome="answered")] >= 4, server.log_tail)
+        seen = scrape(server)
+        assert seen[key("cocoer_probes_total", outcome="failed")] == 0
+        assert seen[key("cocoer_images_total")] == seen[key("cocoer_persons_total")] == 0
+        # Of two images each: the whole path.
+        assert seen[key("nv_inference_request_success", model="fusion", version="1")] >= 2
+        assert seen[key("nv_inference_request_success", model="face_detector", version="1")] >= 2
+        assert REQUEST_ID not in server.log.read_text(), "nothing went wrong"
