@@ -9,8 +9,11 @@ share of the cores that a run takes where ``intra_op_thread_count`` does not say
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,47 @@ import triton_python_backend_utils as pb_utils
 Arrays = list[np.ndarray[Any, Any]]
 
 
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def quotas() -> Iterator[float]:
+    """CPUs that the cgroups of this process may use, from its own to the outermost; none where nothing limits them.
+
+    Version 2 has them in ``cpu.max``, version 1 in two files of the controller ``cpu``. A container that sees no
+    cgroups but its own has them at the root.
+    """
+    for line in OWN_CGROUPS.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUPS / "cpu" if controllers else CGROUPS
+        own = root / path.lstrip("/")
+        for directory in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError):
+                if controllers:
+                    quota = (directory / "cpu.cfs_quota_us").read_text()
+                    period = (directory / "cpu.cfs_period_us").read_text()
+                else:
+                    quota, period = (directory / "cpu.max").read_text().split()
+                if float(quota) > 0:  # -1, or "max", which is no number: no limit
+                    yield float(quota) / float(period)
+            if directory == root:
+                break
+
+
+def cores() -> int:
+    """How many this process may use: those of its affinity, or fewer if a container is limited to their time."""
+    affinity = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        return max(1, min([affinity, *map(math.ceil, quotas())]))
+    return affinity
+
+
 def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     """ONNX Runtime's options from a model configuration (as JSON)."""
     parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
     options = ort.SessionOptions()
-    shared = max(1, round(float(parameters.get("cpu_thread_share", 1)) * len(os.sched_getaffinity(0))))
+    shared = max(1, round(float(parameters.get("cpu_thread_share", 1)) * cores()))
     options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0)) or shared
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
     if parameters.get("execution_mode", "0") == "1":
