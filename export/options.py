@@ -75,11 +75,6 @@ class Options:
         """Whether a GPU is certain to be there."""
         return self.backend == "tensorrt" or self.accelerator != "auto"
 
-    @property
-    def exact_fp32(self) -> bool:
-        """Keep FP32 products FP32 in plans, rather than TF32 (10 bits of mantissa)."""
-        return self.precision == "fp32"
-
     def asks_for(self, model: Model) -> bool:
         """Whether a model is to be built."""
         return not self.only or model.name in self.only

@@ -14,6 +14,7 @@ from tests.tensorrt_api import api
 
 MIN_WORKSPACE = 1 << 20
 PHASES, STEPS = "Building Engine", 3
+UNREADABLE = b"a timing cache of another TensorRT"
 
 
 class FakeTensorRT:
@@ -24,6 +25,7 @@ class FakeTensorRT:
         self.__version__ = self.api["__version__"]
         self.built: list[dict[str, Any]] = []
         """What the plans were built from and with."""
+        self.has_timing_caches = True
 
     def __getattr__(self, name: str) -> Any:
         names = self.api.get(name)
@@ -124,10 +126,11 @@ class _Builder(_Checked):
             "optimization_level": config.builder_optimization_level,
             "workspace": config._limits["WORKSPACE"],
             "strongly_typed": bool(network._flags & 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)),
-            "timing_cache": config._cache._content.decode(),
+            "timing_cache": config._cache._content.decode() if config._cache else None,
         }
         self.trt.built.append(settings)
-        config._cache._content += b"+"
+        if config._cache:
+            config._cache._content += b"+"
         return _Memory(json.dumps(settings).encode())
 
     def _problem(self, network: _Network, config: _Config) -> str:
@@ -174,14 +177,16 @@ class _Config(_Checked):
         self._profiles.append(profile)
         return len(self._profiles) - 1
 
-    def create_timing_cache(self, content: bytes) -> _TimingCache:
+    def create_timing_cache(self, content: bytes) -> _TimingCache | None:
+        if content == UNREADABLE or not self.trt.has_timing_caches:
+            return None
         return self._new(_TimingCache, content)
 
     def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
         self._cache = cache
         return True
 
-    def get_timing_cache(self) -> _TimingCache:
+    def get_timing_cache(self) -> _TimingCache | None:
         return self._cache
 
 
@@ -254,10 +259,12 @@ class _ParserError(_Checked):
 class _Runtime(_Checked):
     def __init__(self, log: Any) -> None:
         self._log = log
+        self.engine_host_code_allowed = False
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
-        same = json.loads(plan)["tensorrt"] == self.trt.__version__
-        return self._new(_Engine) if same else None
+        settings = json.loads(plan)
+        allowed = self.engine_host_code_allowed or "VERSION_COMPATIBLE" not in settings["flags"]
+        return self._new(_Engine) if allowed and settings["tensorrt"] == self.trt.__version__ else None
 
 
 class _Engine(_Checked):

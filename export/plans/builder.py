@@ -34,7 +34,6 @@ PLAN_OPTIONS = (
     "hardware_compatibility",
     "version_compatible",
     "optimization_level",
-    "exact_fp32",
 )
 """What of a build's options decides a plan; also keys of its sidecar."""
 
@@ -113,6 +112,7 @@ class PlanBuild(StagedBuild):
             "onnx_sha256": known_digest(onnx_path(self.repository, model.name)),
             "profile": {name: [list(shape) for shape in ranges] for name, ranges in profile(model).items()},
             **{name: getattr(self.options, name) for name in PLAN_OPTIONS},
+            "tf32": False,  # plans whose sidecar does not say so may have it
         }
 
     def write(self, model: Model, path: Path) -> dict[str, Any]:
@@ -133,5 +133,6 @@ class PlanBuild(StagedBuild):
         return path.read_bytes() if path.is_file() else b""
 
     def _keep_timing_cache(self, content: bytes) -> None:
-        self.__dict__["_timing_cache"] = content
-        replace_file(self.repository / TIMING_CACHE, lambda path: path.write_bytes(content))
+        if content:
+            self.__dict__["_timing_cache"] = content
+            replace_file(self.repository / TIMING_CACHE, lambda path: path.write_bytes(content))

@@ -46,6 +46,4 @@ def test_every_option_is_the_users():
 
 
 def test_what_follows_from_options():
-    assert Options().exact_fp32
-    assert not Options(precision="fp16").exact_fp32
     assert [Options(backend="tensorrt").on_gpu, Options(accelerator="cuda").on_gpu, Options().on_gpu] == [1, 1, 0]

@@ -32,7 +32,7 @@ from export.plans.tensorrt import (
 )
 from export.publishing.repository import build_path, onnx_path
 from tests.conftest import PROJECT
-from tests.fake_tensorrt import FakeTensorRT
+from tests.fake_tensorrt import UNREADABLE, FakeTensorRT
 from tests.tensorrt_api import VERSIONS, api
 
 H100 = Machine((10, 16, 0), (Gpu("NVIDIA H100", "9.0"),))
@@ -112,12 +112,19 @@ def test_options(trt, gather):
     )
     plan = build_plan(trt, gather, GATHER, options, timing_cache=b"earlier")
     (settings,) = trt.built
-    assert settings["flags"] == ["TF32", "VERSION_COMPATIBLE"]
+    assert settings["flags"] == ["VERSION_COMPATIBLE"]
     assert settings["level"] == "AMPERE_PLUS"
     assert settings["optimization_level"] == 5
     assert settings["workspace"] == 1 << 29
     assert settings["timing_cache"] == "earlier"
     assert plan.timing_cache == b"earlier+"
+
+
+def test_without_a_timing_cache(trt, gather, monkeypatch):
+    """TensorRT gives none for what it can't read; or none at all."""
+    assert build_plan(trt, gather, GATHER, Options(), timing_cache=UNREADABLE).timing_cache == b"timing+"
+    monkeypatch.setattr(trt, "has_timing_caches", False)
+    assert build_plan(trt, gather, GATHER, Options(), timing_cache=b"earlier").timing_cache == b""
 
 
 def test_what_tensorrt_says_is_told(trt, gather, tmp_path):
