@@ -62,6 +62,7 @@ OBJECTS = (
 )
 """Harmless globals; those that end with a dot are modules, all of whose names are."""
 
+
 class Inert:
     """Stands for a harmless global: made of anything, told anything, does nothing."""
 
@@ -104,7 +105,7 @@ def stand_in(name: str) -> Any:
     return Inert if allowed else None
 
 
-def stand_ins(names: Iterable[str]) -> list[tuple[Callable[..., Any], str]]:
+def stand_ins(names: Iterable[str]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """For ``torch.serialization.safe_globals``: stand-ins of those names that have one."""
     return [(found, name) for name in names if (found := stand_in(name)) is not None]
 
@@ -132,6 +133,30 @@ def pickle_protocol(path: Path) -> int:
     """Of the pickle in a file; raises as ``unsafe_globals``."""
     content = _pickle_of(path)
     return content[1] if content[:1] == pickle.PROTO else 0
+
+
+def names_in(path: Path) -> list[str]:
+    """What a pickle of protocol 4 or 5 would load beside tensors and what has a stand-in, sorted; for messages.
+
+    Names are strings on the pickle's stack there, and a pickle made to hide them can.
+    """
+    names: set[str] = set()
+    pushed: list[str] = []
+    memo: list[str | None] = []
+    last: str | None = None
+    argument: Any
+    for operation, argument, _ in pickletools.genops(_pickle_of(path)):
+        if operation.name == "MEMOIZE":
+            memo.append(last)
+            continue
+        if operation.name == "STACK_GLOBAL":
+            names.add(".".join(str(part) for part in pushed[-2:]))
+        known = operation.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memo)
+        last = memo[argument] if known else argument if isinstance(argument, str) else None
+        if last is not None:
+            pushed.append(last)
+    usual = ("torch.", "collections.", "_codecs.")
+    return sorted(name for name in names if stand_in(name) is None and not name.startswith(usual))
 
 
 def _pickle_of(path: Path) -> bytes:

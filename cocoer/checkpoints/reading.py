@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from cocoer.checkpoints.keys import CheckpointError
-from cocoer.checkpoints.pickles import pickle_protocol, stand_in, stand_ins, unsafe_globals
+from cocoer.checkpoints.pickles import names_in, pickle_protocol, stand_in, stand_ins, unsafe_globals
 
 CLIP_SHA256 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 """Of OpenAI's public RN50.pt."""
@@ -85,9 +85,10 @@ def _load(path: Path, trust: bool) -> Any:
                     raise _untrusted(path, _first_line(error)) from error
     if not trust:
         if protocol is not None:
+            held = f" (it holds {_listed(names)})" if (names := names_in(path)) else ""
             raise CheckpointError(
-                f"{path} is written in pickle protocol {protocol}, which can't be read without running code that it may "
-                f"hold. If you trust where it came from, pass --trust-checkpoint; or {SAVE_AGAIN}"
+                f"{path} is written in pickle protocol {protocol}{held}, which can't be read without running what it "
+                f"holds. If you trust where it came from, pass --trust-checkpoint; or {SAVE_AGAIN}"
             )
         raise _untrusted(path, _listed(unknown))
     try:
