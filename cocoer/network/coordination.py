@@ -93,7 +93,8 @@ def exclusion_order(losses: Tensor) -> Tensor:
     ahead = losses[:, None, :] > losses[:, :, None]
     ahead |= (losses[:, None, :] == losses[:, :, None]) & (index[None, :] < index[:, None])
     rank = ahead.sum(dim=-1)
-    return (rank[:, None, :] == index[:, None]).to(torch.int64).argmax(dim=-1)
+    # INT32: ONNX Runtime before 1.20 (Triton's up to 24.11) has no ArgMax of INT64.
+    return (rank[:, None, :] == index[:, None]).to(torch.int32).argmax(dim=-1)
 
 
 class Coordination(NamedTuple):

@@ -80,8 +80,20 @@ def test_without_keys_all_cores(backend):
 
 
 @pytest.mark.parametrize(
-    ("level", "expected"), [(0, "ORT_ENABLE_ALL"), (1, "ORT_ENABLE_EXTENDED"), (-1, "ORT_ENABLE_BASIC")]
+    ("level", "expected"),
+    [(0, "ORT_ENABLE_ALL"), (1, "ORT_ENABLE_EXTENDED"), (-1, "ORT_ENABLE_BASIC"), (2, "ORT_DISABLE_ALL")],
 )
 def test_graph_level(backend, level, expected):
     options = backend.session_options({"optimization": {"graph": {"level": level}}})
     assert options.graph_optimization_level == getattr(ort.GraphOptimizationLevel, expected)
+
+
+@pytest.mark.parametrize(("text", "on"), [("1", True), ("true", True), ("False", False), ("0", False)])
+def test_memory_arena(backend, text, on):
+    """Words that the native backend takes too."""
+    assert backend.session_options(config(enable_mem_arena=text)).enable_cpu_mem_arena is on
+
+
+def test_a_parameter_that_is_neither(backend):
+    with pytest.raises(ValueError, match="must be true or false, got 'maybe'"):
+        backend.session_options(config(enable_mem_arena="maybe"))

@@ -24,6 +24,14 @@ import triton_python_backend_utils as pb_utils
 Arrays = list[np.ndarray[Any, Any]]
 
 
+def boolean(text: str) -> bool:
+    """A parameter as Triton's backends read it; raises ValueError for what is neither."""
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError(f"a parameter must be true or false, got {text!r}")
+    return known[text.lower()]
+
+
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -69,7 +77,7 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
     if parameters.get("execution_mode", "0") == "1":
         options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-    options.enable_cpu_mem_arena = parameters.get("enable_mem_arena", "1") != "0"
+    options.enable_cpu_mem_arena = boolean(parameters.get("enable_mem_arena", "true"))
     # Every model has threads of its own on the same cores: one that spins takes them from the others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
@@ -77,9 +85,8 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     options.add_session_config_entry("session.dynamic_block_base", "4")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     levels = ort.GraphOptimizationLevel
-    options.graph_optimization_level = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED}.get(
-        level, levels.ORT_ENABLE_ALL
-    )
+    chosen = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED, 2: levels.ORT_DISABLE_ALL}
+    options.graph_optimization_level = chosen.get(level, levels.ORT_ENABLE_ALL)
     return options
 
 
