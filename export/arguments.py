@@ -83,6 +83,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="load files that can run code (pickled objects, unknown TorchScript)",
     )
+    add(
+        "--tolerance",
+        action="append",
+        type=_tolerance,
+        default=[],
+        metavar="NAME=VALUE",
+        help="accept model NAME up to an error of VALUE against its reference, instead of the default that the "
+        "report shows; told in the report and by the server (repeatable)",
+    )
     add("--json", action="store_true", help="print the report as JSON")
     add("--verbose", action="store_true", help="log what is being done")
     _add_gpu(parser)
@@ -153,6 +162,21 @@ def _step(text: str) -> float:
     return abs(value)  # -0 is 0
 
 
+def _tolerance(text: str) -> tuple[str, float]:
+    """A model's name and its tolerance: not NaN, not infinite, which would accept any model."""
+    name, _, number = text.partition("=")
+    names = [model.name for model in MODELS]
+    if name not in names:
+        raise argparse.ArgumentTypeError(f"no model is called {name!r}; NAME=VALUE has one of {', '.join(names)}")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{number!r} is not a number of 0 or more: {name}=0.01, say")
+    return name, value
+
+
 def check_usage(args: argparse.Namespace) -> None:
     """Raise ``UsageError`` for options that don't go together."""
     if (args.precision == "int8") != (args.calibration is not None):
@@ -205,6 +229,7 @@ def build_options(args: argparse.Namespace, detection: Detection) -> Options:
         only=tuple(args.only),
         force=args.force,
         trust_checkpoint=args.trust_checkpoint,
+        tolerances=dict(args.tolerance),
         backend=DEFAULT.backend if args.backend == "auto" else args.backend,
         accelerator=args.accelerator,
         engine_cache=args.engine_cache,

@@ -13,7 +13,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from export.precision.calibration import CalibrationError
 from export.publishing.repository import REPORT_FILE, write_repository
 from export.staging import Result
 from export.verification.drift import describe, drift
+from export.verification.verify import Parity
 
 WHERE_WEIGHTS_COME_FROM = """\
 No checkpoint: {missing} not found.
@@ -58,7 +59,7 @@ def ensure_checkpoint(checkpoints: Path, synthetic: str | None) -> None:
         checkpoints: where they are.
         synthetic: write random ones of this architecture where there are none at all; None: don't.
     """
-    missing = [name for name in (GWT_FILE, CLIP_FILE) if not (checkpoints / name).is_file()]
+    missing = [name for name in (GWT_FILE, CLIP_FILE) if not (checkpoints / name).exists()]
     if not missing:
         return
     if synthetic and len(missing) == 2:
@@ -85,12 +86,19 @@ def detector_label(options: Options) -> str:
     return "scrfd (synthetic)" if synthetic else "scrfd"
 
 
+def describe_tolerance(parity: Parity) -> str:
+    """A cell of the table."""
+    if parity.default is None:
+        return f"{parity.tolerance:.0e}"
+    return f"{parity.tolerance:g} by hand (default {parity.default:.0e})"
+
+
 def format_table(results: Sequence[Result]) -> str:
     """The report for people."""
     rows = []
     for result in results:
         parity = result.parity
-        errors = (f"{parity.max_error:.1e}", f"{parity.tolerance:.0e}") if parity else ("-", "-")
+        errors = (f"{parity.max_error:.1e}", describe_tolerance(parity)) if parity else ("-", "-")
         verdict = "pass" if parity and parity.passed else "fail"
         figures = (f"{result.megabytes:.1f}", f"{result.seconds:.1f}")
         rows.append((result.label, result.status, *figures, *errors, verdict))
@@ -114,6 +122,20 @@ def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]
     }
 
 
+def tolerances_by_hand(parities: Iterable[tuple[str, Parity | None]]) -> dict[str, dict[str, float]]:
+    """``tolerances`` of ``build.json``: name -> tolerance set by hand, its default, and the largest error measured.
+
+    Args:
+        parities: of ONNX files and plans, by the model's name.
+    """
+    told: dict[str, dict[str, float]] = {}
+    for name, parity in parities:
+        if parity and parity.default is not None:
+            error = max(parity.max_error, told.get(name, {}).get("error", 0.0))
+            told[name] = {"tolerance": parity.tolerance, "default": parity.default, "error": error}
+    return told
+
+
 def run(args: argparse.Namespace, command: str) -> int:
     """Build what the command line asks for; the exit code."""
     check_usage(args)
@@ -124,15 +146,18 @@ def run(args: argparse.Namespace, command: str) -> int:
     options = build_options(args, detection)
     builder = OnnxBuild(options, progress)
     results = builder.build(filter(options.asks_for, MODELS))
-    stale = [model.name for model in MODELS if builder.current(model) is None]
+    parities = [(model.name, builder.servable(model)) for model in MODELS]
+    stale = [name for name, parity in parities if parity is None]
     plans: list[Result] = []
     planned = [model for model in MODELS if options.runs_plan(model)]
     if planned and not any(result.status == "failed" for result in results):
         planner = PlanBuild(options, builder.ingredients.samples, command, progress)
         plans = planner.build(model for model in planned if model.name not in stale and options.asks_for(model))
-        stale += [model.name for model in planned if model.name not in stale and planner.current(model) is None]
+        of_plans = [(model.name, planner.servable(model)) for model in planned if model.name not in stale]
+        stale += [name for name, parity in of_plans if parity is None]
+        parities += of_plans
     failed = [result for result in (*results, *plans) if result.status == "failed"]
-    build = describe_build(options, builder.ingredients)
+    build = {**describe_build(options, builder.ingredients), "tolerances": tolerances_by_hand(parities)}
     report: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **build,

@@ -34,8 +34,7 @@ class OnnxBuild(StagedBuild):
     """
 
     def __init__(self, options: Options, progress: Callable[[str], None] = logger.info) -> None:
-        super().__init__(options.repository, options.force, progress)
-        self.options = options
+        super().__init__(options, progress)
         self.ingredients = Ingredients(options, progress)
         self._sources = sources_digest()
 
@@ -69,7 +68,7 @@ class OnnxBuild(StagedBuild):
         return {}
 
     def verify(self, model: Model, path: Path) -> Parity:
-        compare, tolerance = model.comparison(path, self.ingredients), model.tolerances.of(self.options.precision)
+        compare, tolerance = model.comparison(path, self.ingredients), self.tolerance(model)
         if compare is None:
-            return Parity(0.0, "no detector in this build", tolerance)
+            return Parity(0.0, "no detector in this build", *tolerance)
         return verify(model, compare, self.ingredients.samples, tolerance)

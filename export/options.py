@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -10,6 +11,7 @@ from cocoer.network.coordination import COORDINATION_STEP
 from cocoer_bls.manifest import Detection
 from cocoer_bls.plans import HardwareCompatibility
 from export.models import Model
+from export.models.base import Tolerance
 from export.precision import Precision
 
 ChannelOrder = Literal["bgr", "rgb"]
@@ -35,6 +37,7 @@ class Options:
         only: models to build; empty: all.
         force: build what is up to date too.
         trust_checkpoint: load files that can run code.
+        tolerances: name of a model -> tolerance set by hand, instead of ``Model.tolerances``.
         backend: Triton's: "onnxruntime" runs ONNX files, "tensorrt" plans.
         accelerator: of ONNX Runtime. "auto": the GPU by CUDA where there is one, else the CPU; "cuda": a GPU;
             "tensorrt": a GPU, models with a trunk by its TensorRT provider.
@@ -57,6 +60,7 @@ class Options:
     only: tuple[str, ...] = ()
     force: bool = False
     trust_checkpoint: bool = False
+    tolerances: Mapping[str, float] = field(default_factory=dict)
     backend: Backend = "onnxruntime"
     accelerator: Accelerator = "auto"
     engine_cache: PurePosixPath = ENGINE_CACHE
@@ -82,3 +86,9 @@ class Options:
     def runs_plan(self, model: Model) -> bool:
         """Whether a model is served as a TensorRT plan."""
         return self.backend == "tensorrt" and not model.is_stand_in(self)
+
+    def tolerance(self, model: Model) -> Tolerance:
+        """How far a model may be from its reference."""
+        default = model.tolerances.of(self.precision)
+        by_hand = self.tolerances.get(model.name)
+        return Tolerance(default) if by_hand is None else Tolerance(by_hand, default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,10 @@ from cocoer.checkpoints.keys import CheckpointError
 from cocoer.files import temporary_name
 from export.files import known_digest, read_json, write_json
 from export.models import Model
+from export.models.base import Tolerance
+from export.options import Options
 from export.publishing.repository import build_path
-from export.verification.verify import Parity
+from export.verification.verify import Parity, too_far
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ Status = Literal["built", "kept", "failed", "held back"]
 
 
 class VerificationError(Exception):
-    """A new file is too far from its reference."""
+    """A file is too far from its reference."""
 
 
 @dataclass
@@ -54,8 +56,7 @@ class StagedBuild(ABC):
     """Builds files of one repository, all that are stale or none. Subclasses say which file, and how it is made.
 
     Args:
-        repository: the directory of the models.
-        force: build what is up to date too.
+        options: of the build.
         progress: told of what takes long.
     """
 
@@ -63,8 +64,9 @@ class StagedBuild(ABC):
     against = ""
     """What the reference is, in messages."""
 
-    def __init__(self, repository: Path, force: bool, progress: Callable[[str], None]) -> None:
-        self.repository, self.force, self.progress = repository, force, progress
+    def __init__(self, options: Options, progress: Callable[[str], None]) -> None:
+        self.options, self.progress = options, progress
+        self.repository, self.force = options.repository, options.force
 
     @abstractmethod
     def path(self, model: Model) -> Path:
@@ -120,10 +122,31 @@ class StagedBuild(ABC):
         )
         return record if current else None
 
+    def servable(self, model: Model) -> Parity | None:
+        """How far the current file of a model is from its reference, as it was measured when the file was built.
+
+        None where there is no such file, or it is further away than this build's options allow.
+        """
+        record = self.current(model)
+        parity = self._judged(model, record) if record else None
+        return parity if parity and parity.passed else None
+
+    def tolerance(self, model: Model) -> Tolerance:
+        """How far the file of a model may be from its reference."""
+        return self.options.tolerance(model)
+
+    def _judged(self, model: Model, record: Mapping[str, Any]) -> Parity:
+        """A record's error, by this build's tolerance: that decides no file, and so rebuilds none."""
+        return Parity(record["parity"]["max_error"], record["parity"]["worst"], *self.tolerance(model))
+
     def _build_one(self, model: Model) -> Result:
         if not self.force and (record := self.current(model)):
-            parity = Parity(**{key: record["parity"][key] for key in ("max_error", "worst", "tolerance")})
-            return self.row(model.name, "kept", record["bytes"] / 1e6, record["seconds"], parity, record=record)
+            parity = self._judged(model, record)
+            kept = self.row(model.name, "kept", record["bytes"] / 1e6, record["seconds"], parity, record=record)
+            if not parity.passed:
+                kept.status = "failed"
+                kept.problem = f"{VerificationError.__name__}: {too_far(model, parity, self.against)}"
+            return kept
         result = self.row(model.name, "built")
         try:
             self._make(model, result)
@@ -143,7 +166,7 @@ class StagedBuild(ABC):
         self.progress(f"verifying {self.described(model)}")
         result.parity = self.verify(model, staged)
         if not result.parity.passed:
-            raise VerificationError(f"error {result.parity.max_error:.2g}{self.against} in {result.parity.worst}")
+            raise VerificationError(too_far(model, result.parity, self.against))
         result.record = {
             **self.made_of(model),
             **more,

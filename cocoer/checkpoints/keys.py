@@ -24,6 +24,8 @@ Shapes = dict[str, list[int]]
 
 CLIP_PREFIX = "visual."
 """Of CLIP's keys, the image tower's; no other is read."""
+CLIP_TOWER = "attnpool.positional_embedding"
+"""A key of the image tower, without the prefix."""
 FOLDED = "VI_ffn.1.weight"
 """Its columns repeat the embedding once for each label; the network has their sum (``fold_repeats``)."""
 

@@ -2,9 +2,9 @@
 
 | file | what |
 |---|---|
-| ``GWT.pth`` | ``{"model": state_dict, ...}`` of the whole network |
+| ``GWT.pth`` | ``{"model": state_dict, ...}`` of the whole network, or the state_dict |
 | ``VI_weights/w.pth`` | the alignment matrix alone; optional, ``GWT.pth`` holds it too |
-| ``clip/RN50.pt`` | OpenAI's TorchScript archive, or a plain state_dict |
+| ``clip/RN50.pt`` | OpenAI's TorchScript archive, or a plain state_dict, of the whole or of its image tower |
 
 Random weights (``cocoer.checkpoints.synthetic``) are marked as such in each file, with their architecture.
 """
@@ -23,6 +23,8 @@ from torch import Tensor
 
 from cocoer.checkpoints.keys import (
     CLIP_FILE,
+    CLIP_PREFIX,
+    CLIP_TOWER,
     FOLDED,
     GWT_FILE,
     PARTS,
@@ -32,7 +34,14 @@ from cocoer.checkpoints.keys import (
     account,
     manifest,
 )
-from cocoer.checkpoints.reading import file_sha256, is_torchscript, read_clip, read_pickle, state_dict_of
+from cocoer.checkpoints.reading import (
+    check_readable,
+    file_sha256,
+    is_torchscript,
+    read_clip,
+    read_pickle,
+    state_dict_of,
+)
 from cocoer.network.architecture import RELEASE, Architecture
 from cocoer.network.vi_head import fold_repeats
 
@@ -96,21 +105,26 @@ def load_checkpoint(directory: Path, trust: bool = False, identity: Identity | N
 
     Args:
         directory: laid out as ``checkpoints/README.md`` says.
-        trust: allow files that can run code when loaded: pickles beyond tensors, and TorchScript archives other than
-            OpenAI's public RN50 (``--trust-checkpoint``).
+        trust: allow files that can run code when loaded: pickles of more than tensors and what is known to be harmless
+            (``cocoer.checkpoints.pickles``), and TorchScript archives other than OpenAI's public RN50
+            (``--trust-checkpoint``).
         identity: what ``checkpoint_identity`` says of the directory, where it is known: it reads every byte.
 
     Raises:
         CheckpointError: a file is absent, unreadable, untrusted, or does not fit.
     """
     gwt_path, clip_path = directory / GWT_FILE, directory / CLIP_FILE
-    for path in (gwt_path, clip_path):
-        if not path.is_file():
-            raise CheckpointError(f"{path} not found; {directory}/README.md says which files go where")
+    identity = identity or checkpoint_identity(directory, trust)
     gwt = state_dict_of(gwt_path, read_pickle(gwt_path, trust))
-    clip = state_dict_of(clip_path, read_clip(clip_path, trust))
+    clip = _whole_clip(state_dict_of(clip_path, read_clip(clip_path, trust)))
     _compare_alignment(directory / VI_FILE, gwt, trust)
-    return checkpoint_from_tensors(gwt, clip, identity or checkpoint_identity(directory, trust))
+    return checkpoint_from_tensors(gwt, clip, identity)
+
+
+def _whole_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """CLIP's state_dict; of a file with the image tower alone (``clip.visual.state_dict()``), under CLIP's keys."""
+    alone = CLIP_TOWER in state and not any(key.startswith(CLIP_PREFIX) for key in state)
+    return {CLIP_PREFIX + key: tensor for key, tensor in state.items()} if alone else state
 
 
 def checkpoint_identity(directory: Path, trust: bool = False) -> Identity:
@@ -120,6 +134,10 @@ def checkpoint_identity(directory: Path, trust: bool = False) -> Identity:
         CheckpointError: as ``load_checkpoint``.
     """
     paths = (directory / GWT_FILE, directory / CLIP_FILE)
+    for path in paths:
+        if not path.exists():
+            raise CheckpointError(f"{path} not found; {directory}/README.md says which files go where")
+        check_readable(path)
     joined = " ".join(file_sha256(path) for path in paths)
     sha256 = hashlib.sha256(joined.encode()).hexdigest()[:16]
     for path in paths:

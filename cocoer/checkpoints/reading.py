@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from cocoer.checkpoints.keys import CheckpointError
+from cocoer.checkpoints.pickles import names_in, pickle_protocol, stand_in, stand_ins, unsafe_globals
 
 CLIP_SHA256 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 """Of OpenAI's public RN50.pt."""
+STATES = ("model", "state_dict", "model_state_dict", "net")
+"""What training scripts call the weights, beside which they store other things."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before each key."""
+SAFE_PROTOCOL = 3
+"""Pickle's latest protocol that ``weights_only`` reads."""
+SHOWN = 8
+"""Names in one message."""
+SAVE_AGAIN = "save the tensors alone where it was made: torch.save(model.state_dict(), file)"
 
 
 def file_sha256(path: Path) -> str:
@@ -37,25 +49,116 @@ def read_clip(path: Path, trust: bool) -> Mapping[str, Any]:
 
 
 def read_pickle(path: Path, trust: bool) -> Mapping[str, Any]:
-    """A dictionary that ``torch.save`` wrote.
+    """A dictionary that ``torch.save`` wrote, its tensors on the CPU; of all else in it at most stand-ins.
 
     Raises:
-        CheckpointError: unreadable, no dictionary, or more than tensors in it and ``trust`` is false.
+        CheckpointError: unreadable, no dictionary, or something in it is neither tensors nor known to be harmless
+            (``cocoer.checkpoints.pickles``) and ``trust`` is false.
     """
+    if is_torchscript(path):
+        raise CheckpointError(f"{path} is a TorchScript archive (a program), not a dictionary of tensors; {SAVE_AGAIN}")
     try:
-        # mmap: of 1.2 GB, only what is used is ever read.
-        content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path} holds more than tensors (an optimizer object, perhaps); loading it could run code stored in it. "
-            f"If you trust where it came from, pass --trust-checkpoint. ({reason})"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, AttributeError, ImportError) as error:
-        raise CheckpointError(f"{path} can't be read ({error}); is the download complete?") from error
+        content = _load(path, trust)
+    except CheckpointError:
+        raise
+    except Exception as error:  # the loader reads a damaged file as far as it can, and then raises anything
+        raise unreadable(path, error) from error
+    if isinstance(content, torch.nn.Module):
+        return content.state_dict()
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors; {SAVE_AGAIN}")
     return content
+
+
+def _load(path: Path, trust: bool) -> Any:
+    # mmap: of 1.2 GB, only what is used is ever read.
+    arguments: dict[str, Any] = {"map_location": "cpu", "mmap": zipfile.is_zipfile(path)}
+    names, protocol = _globals(path)
+    unknown = [name for name in names if stand_in(name) is None]
+    if not unknown and protocol is None:
+        with safe_globals(stand_ins(names)), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of protocol 3, which it reads
+            try:
+                return torch.load(path, weights_only=True, **arguments)
+            except pickle.UnpicklingError as error:
+                if not trust:
+                    raise _untrusted(path, _first_line(error)) from error
+    if not trust:
+        if protocol is not None:
+            held = f" (it holds {_listed(names)})" if (names := names_in(path)) else ""
+            raise CheckpointError(
+                f"{path} is written in pickle protocol {protocol}{held}, which can't be read without running what it "
+                f"holds. If you trust where it came from, pass --trust-checkpoint; or {SAVE_AGAIN}"
+            )
+        raise _untrusted(path, _listed(unknown))
+    try:
+        return torch.load(path, weights_only=False, **arguments)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} needs code that is not installed here ({_first_line(error)}); {SAVE_AGAIN}"
+        ) from error
+
+
+def _globals(path: Path) -> tuple[list[str], int | None]:
+    """What a file would load beside tensors; and its pickle's protocol, if that is why it can't be told."""
+    try:
+        return unsafe_globals(path), None
+    except pickle.UnpicklingError:
+        if (protocol := pickle_protocol(path)) <= SAFE_PROTOCOL:
+            raise
+        return [], protocol
+
+
+def _untrusted(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds more than tensors: {found}. Loading that could run code stored in the file, so nothing was "
+        f"loaded. If you trust where it came from, pass --trust-checkpoint; or {SAVE_AGAIN}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def check_readable(path: Path) -> None:
+    """Raise ``CheckpointError`` unless a path is a file that this user may read."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Says what is wrong with a file that can't be loaded, as far as its first bytes tell, and what to do."""
+    if isinstance(error, PermissionError):
+        return CheckpointError(f"{path} can't be read (permission denied); let this user read it: chmod u+r {path}")
+    if path.is_dir():
+        return CheckpointError(f"{path} is a directory, not a file; put the file itself there")
+    if isinstance(error, OSError):
+        return CheckpointError(f"{path} can't be read ({error.strerror or error}); copy or download it again")
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return CheckpointError(f"{path} is empty; download it again")
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return CheckpointError(f"{path} is a web page, not weights; open it to see what it says, and download again")
+    if head.startswith(b"version https://git-lfs"):
+        return CheckpointError(
+            f"{path} is a Git LFS pointer, not the file it stands for; fetch that with: git lfs pull"
+        )
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return CheckpointError(f"{path} is cut off: its end is missing; download it again")
+    return CheckpointError(
+        f"{path} can't be read ({_first_line(error)}); it is damaged, or not a file that torch.save "
+        "wrote. Download it again"
+    )
 
 
 def is_torchscript(path: Path) -> bool:
@@ -76,18 +179,25 @@ def _read_torchscript(path: Path, sha256: str, trust: bool) -> Mapping[str, Any]
     try:
         return torch.jit.load(path, map_location="cpu").state_dict()
     except RuntimeError as error:
-        raise CheckpointError(f"{path} can't be read ({error}); is the download complete?") from error
+        raise unreadable(path, error) from error
 
 
 def state_dict_of(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a file: below ``model`` or ``state_dict``, or at the top."""
-    state = content.get("model", content.get("state_dict", content))
-    if isinstance(state, torch.nn.Module):
-        state = state.state_dict()
-    tensors = (
-        {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
-    )
-    if not tensors:
-        raise CheckpointError(f'{path} holds no tensors, neither at the top nor below "model" or "state_dict"')
-    # Saved from DataParallel.
-    return {key.removeprefix("module."): value for key, value in tensors.items()}
+    """The tensors of a file: below the first of ``STATES`` that holds any, or at the top."""
+    for state in (*(content.get(name) for name in STATES), content):
+        if isinstance(state, torch.nn.Module):
+            state = state.state_dict()
+        if isinstance(state, Mapping):
+            tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+            if tensors:
+                return {_own_name(key): value for key, value in tensors.items()}
+    names = " or ".join(f'"{name}"' for name in STATES)
+    entries = f"; its entries are {_listed([str(key) for key in content])}" if content else ""
+    raise CheckpointError(f"{path} holds no tensors, neither at the top nor below {names}{entries}")
+
+
+def _own_name(key: str) -> str:
+    """A key without what wrappers put before it."""
+    while key.startswith(WRAPPERS):
+        key = key.partition(".")[2]
+    return key

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from torch import nn
@@ -40,6 +40,14 @@ class Tolerances:
 
     def of(self, precision: Precision) -> float:
         return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8}[precision]
+
+
+class Tolerance(NamedTuple):
+    """Largest allowed error of one model in one build, see ``Tolerances``."""
+
+    value: float
+    default: float | None = None
+    """What the user set ``value`` instead of; None: the user did not set it."""
 
 
 class Model(ABC):

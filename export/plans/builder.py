@@ -85,8 +85,8 @@ class PlanBuild(StagedBuild):
         runner: Callable[[bytes], Run] = polygraphy_runner,
         trt: Any = None,
     ) -> None:
-        super().__init__(options.repository, options.force, progress)
-        self.options, self.samples, self.command, self.runner = options, samples, command, runner
+        super().__init__(options, progress)
+        self.samples, self.command, self.runner = samples, command, runner
         self.machine, self.trt = machine or this_machine(), trt or load_tensorrt()
         check_library(self.trt, self.machine.tensorrt)
 
@@ -125,7 +125,7 @@ class PlanBuild(StagedBuild):
     def verify(self, model: Model, path: Path) -> Parity:
         source, precision = onnx_path(self.repository, model.name), self.options.precision
         compare = plan_comparison(self.runner(path.read_bytes()), source, model, precision)
-        return verify(model, compare, self.samples, model.tolerances.of(precision))
+        return verify(model, compare, self.samples, self.tolerance(model))
 
     @cached_property
     def _timing_cache(self) -> bytes:

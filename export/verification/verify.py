@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from export.graphs.comparison import Compare
 from export.models import Model
+from export.models.base import Tolerance
 from export.models.samples import SAMPLE_PERSONS, Samples
 
 BATCHES = (1, len(SAMPLE_PERSONS))
@@ -22,6 +24,8 @@ class Parity:
     worst: str
     """Where: tensor, input and batch size."""
     tolerance: float
+    default: float | None = None
+    """What the user set ``tolerance`` instead of; None: the user did not set it."""
 
     @property
     def passed(self) -> bool:
@@ -40,7 +44,7 @@ def error(value: np.ndarray, reference: np.ndarray) -> float:
     return float(scaled) if np.isfinite(scaled) else float("inf")
 
 
-def verify(model: Model, compare: Compare, samples: Samples, tolerance: float) -> Parity:
+def verify(model: Model, compare: Compare, samples: Samples, tolerance: Tolerance) -> Parity:
     """Compare on random and real input at two batch sizes."""
     errors: dict[str, float] = {}
     for batch in BATCHES:
@@ -52,4 +56,23 @@ def verify(model: Model, compare: Compare, samples: Samples, tolerance: float) -
             for name, (value, expected) in compare(inputs).items():
                 errors[f"{name}, {kind} input, batch {batch}"] = error(value, expected)
     worst = max(errors, key=lambda key: errors[key])
-    return Parity(errors[worst], worst, tolerance)
+    return Parity(errors[worst], worst, *tolerance)
+
+
+def too_far(model: Model, parity: Parity, against: str = "") -> str:
+    """What is wrong with a model that did not pass, and what the user can do.
+
+    Args:
+        model: the model.
+        parity: of it.
+        against: what its reference is, with a space before it.
+    """
+    text = f"error {parity.max_error:.2g}{against} in {parity.worst}; the tolerance is {parity.tolerance:g}. "
+    if not math.isfinite(parity.max_error):
+        return text + "An output is not finite, or of another shape or type; no tolerance accepts that"
+    enough = f"{float(f'{1.05 * parity.max_error:.1e}'):g}"  # rounded, and still no less
+    return text + (
+        "A model should differ from its reference by rounding alone, so find out first why it differs more. If these "
+        f"weights explain it (very large activations), --tolerance {model.name}={enough} accepts the model; "
+        "the report and the server's log say so"
+    )

@@ -112,6 +112,47 @@ def test_failing_model_does_not_replace_a_good_one(common, repository, monkeypat
     assert after == before
 
 
+def test_tolerance_by_hand(common, repository, monkeypatch, capsys):
+    """It accepts a model, is told in both files and on the screen, and rebuilds nothing; without it the model fails."""
+    real, name = builder.verify, "context_gather"
+
+    def verify(one, compare, samples, tolerance):
+        if one.name == name:
+            return Parity(0.5, "person_tokens, random input, batch 1", *tolerance)
+        return real(one, compare, samples, tolerance)
+
+    def built():
+        return json.loads((repository / "cocoer" / "1" / "build.json").read_text())["tolerances"]
+
+    assert built() == {}
+    monkeypatch.setattr(builder, "verify", verify)
+    assert build_engines.main([*common, "--only", name, "--force"]) == 1
+    assert "the tolerance is 0. A model should differ" in (told := capsys.readouterr().err)
+    assert f"--tolerance {name}=0.53 accepts the model" in told
+
+    assert build_engines.main([*common, "--only", name, "--force", "--tolerance", f"{name}=0.53"]) == 0
+    assert "0.53 by hand (default 0e+00)" in capsys.readouterr().out
+    by_hand = {name: {"tolerance": 0.53, "default": 0.0, "error": 0.5}}
+    report = json.loads((repository / "build_report.json").read_text())
+    assert report["tolerances"] == built() == by_hand
+    assert [(row["parity"]["tolerance"], row["parity"]["default"]) for row in report["engines"]] == [(0.53, 0.0)]
+
+    before = stamps(repository)
+    assert build_engines.main([*common, "--json"]) == 1
+    captured = capsys.readouterr()
+    rows = {row["name"]: row for row in json.loads(captured.out)["engines"]}
+    assert rows.pop(name)["status"] == "failed"
+    assert {row["status"] for row in rows.values()} == {"kept"}
+    assert "was left as it was" in captured.err
+    assert built() == by_hand
+    assert build_engines.main([*common, "--only", "fusion"]) == 0
+    assert f"can't be served yet: {name} missing, or built with other options" in capsys.readouterr().err
+    assert build_engines.main([*common, "--tolerance", f"{name}=1", "--json"]) == 0
+    assert {row["status"] for row in json.loads(capsys.readouterr().out)["engines"]} == {"kept"}
+    assert built()[name]["tolerance"] == 1
+    assert stamps(repository) == before
+
+
 def test_unusable_weights_are_told_once(tmp_path, tiny_checkpoints, repository):
     """A checkpoint of something else: one message with a list, not one for each model."""
     directory = tmp_path / "checkpoints"

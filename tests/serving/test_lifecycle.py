@@ -322,6 +322,19 @@ def test_a_refused_repository_is_not_served(damaged, request, tmp_path):
     assert told in (tmp_path / "log").read_text()
 
 
+def test_a_tolerance_set_by_hand_is_told(repositories, tmp_path):
+    """Served as any other, with a warning that names the model and its error."""
+    shutil.copytree(repositories("scrfd"), tmp_path / "repository", copy_function=os.link)
+    told = '"tolerances": {"fusion": {"tolerance": 0.01, "default": 0.001, "error": 0.0042}}'
+    rewrite(tmp_path / "repository" / "cocoer" / "1" / "build.json", {'"tolerances": {}': told})
+    with TritonServer(tmp_path / "repository", tmp_path / "log", timeout=PATIENCE):
+        pass
+    log = (tmp_path / "log").read_text().splitlines()
+    warnings = [line for line in log if "fusion was accepted by a tolerance set by hand: 0.01 instead of 0.001" in line]
+    assert warnings
+    assert all(line.startswith("W") and "its error against its reference is 0.0042" in line for line in warnings)
+
+
 def test_operators_may_tune(repositories, expected, sample_bytes, tmp_path):
     """Instances, queues and limits are not the build's; limits hold."""
     shutil.copytree(repositories("scrfd"), tmp_path / "repository", copy_function=os.link)

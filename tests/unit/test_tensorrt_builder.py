@@ -277,6 +277,20 @@ def test_a_wrong_plan_does_not_replace_a_right_one(builds):
     assert not list(builds.repository.rglob("*.part"))
 
 
+def test_a_tolerance_by_hand_accepts_a_plan_and_builds_none_anew(builds):
+    builds.error = 0.25
+    result = builds()
+    assert result.status == "failed"
+    assert "the tolerance is 0" in result.problem
+    assert "--tolerance context_gather=0.26" in result.problem
+    result = builds(tolerances={GATHER.name: 0.26})
+    assert (result.status, result.parity.tolerance, result.parity.default) == ("built", 0.26, 0.0)
+    before = plan_path(builds.repository, GATHER.name).stat().st_mtime_ns
+    assert builds(tolerances={GATHER.name: 0.5}).status == "kept"
+    assert [builds(**options).status for options in ({}, {"tolerances": {GATHER.name: 0.2}})] == ["failed", "failed"]
+    assert plan_path(builds.repository, GATHER.name).stat().st_mtime_ns == before
+
+
 def test_installing_makes_the_repository_unservable_until_it_is_whole(builds):
     build_path(builds.repository).parent.mkdir(parents=True)
     build_path(builds.repository).write_text("{}")

@@ -79,6 +79,8 @@ class TritonPythonModel:
         self.metrics = Metrics(pb_utils.MetricFamily)
         self.pipeline = Pipeline(infer, labels, build, limits)
         self.pipeline.warm_up()
+        for warning in manifest.tolerances_by_hand(build):
+            pb_utils.Logger.log_warn(f"cocoer: {warning}")
         if build["synthetic"]:
             pb_utils.Logger.log_warn(f"cocoer serves {build['weights']}: predictions mean nothing")
 

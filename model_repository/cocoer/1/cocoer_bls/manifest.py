@@ -83,6 +83,19 @@ def read(path: Path) -> dict[str, Any]:
     return build
 
 
+def tolerances_by_hand(build: Mapping[str, Any]) -> list[str]:
+    """A warning for each model that was accepted by a tolerance that the user set (``--tolerance``).
+
+    >>> tolerances_by_hand({"tolerances": {"fusion": {"tolerance": 0.01, "default": 0.001, "error": 0.0042}}})
+    ['fusion was accepted by a tolerance set by hand: 0.01 instead of 0.001; its error against its reference is 0.0042']
+    """
+    return [
+        f"{name} was accepted by a tolerance set by hand: {told['tolerance']:g} instead of {told['default']:g}; "
+        f"its error against its reference is {told['error']:.2g}"
+        for name, told in build.get("tolerances", {}).items()
+    ]
+
+
 def check(repository: Path, files: Mapping[str, str]) -> bool:
     """Compare the repository with the manifest.
 
