@@ -26,6 +26,8 @@ KNOWN_CVES = ("CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2025-23
 RELEASE_VARIABLE = "NVIDIA_TRITON_SERVER_VERSION"
 """How NVIDIA's containers tell their release ("26.03")."""
 OFF = ("false", "0")
+HEALTH_VARIABLE = "COCOER_HEALTH_ADDRESS"
+"""Where orchestrators may ask (``serving.health``), as in 0.0.0.0:8003; unset: nowhere."""
 PROBE_VARIABLE = "COCOER_PROBE_SECONDS"
 """Time between two probes; 0: none."""
 ACCEPT_VARIABLE = "COCOER_ACCEPT_VULNERABLE_TRITON"
@@ -157,7 +159,7 @@ def drain_of(arguments: Sequence[str]) -> Drain:
 
 
 def probe_of(arguments: Sequence[str]) -> Callable[[], Probe] | None:
-    """What asks the server of this command line whether it answers; None where nobody can, or is to.
+    """What asks the server of this command line whether it answers; None where nobody can.
 
     Raises:
         LauncherError: ``COCOER_PROBE_SECONDS`` is no number.
@@ -165,9 +167,26 @@ def probe_of(arguments: Sequence[str]) -> Callable[[], Probe] | None:
     text = os.environ.get(PROBE_VARIABLE, f"{PERIOD:g}")
     try:
         period = float(text)
+        if not 0 <= period < math.inf:
+            raise ValueError
     except ValueError:
         raise LauncherError(f"{PROBE_VARIABLE} must be a number of seconds (0: no probes), got {text!r}") from None
     http = endpoint(arguments, "http", 8000)
-    if http is None or not 0 < period < math.inf:
+    if http is None:
         return None
     return functools.partial(Probe, Endpoints(http, endpoint(arguments, "metrics", 8002)), period)
+
+
+def health_address() -> tuple[str, int] | None:
+    """Host and port of ``COCOER_HEALTH_ADDRESS``; None where it is not set.
+
+    Raises:
+        LauncherError: it is no address.
+    """
+    text = os.environ.get(HEALTH_VARIABLE, "")
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise LauncherError(f"{HEALTH_VARIABLE} must be host:port, as in 0.0.0.0:8003, got {text!r}")
+    return host.strip("[]"), int(port)

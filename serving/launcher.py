@@ -7,6 +7,7 @@ and its libraries. A supervisor starts a server anew that has lost a model's pro
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -15,7 +16,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.flags import RELEASE_VARIABLE, LauncherError, check_exposure, drain_of, probe_of, secure_arguments
+from serving.flags import (
+    HEALTH_VARIABLE,
+    RELEASE_VARIABLE,
+    LauncherError,
+    check_exposure,
+    drain_of,
+    health_address,
+    probe_of,
+    secure_arguments,
+)
+from serving.health import told_of
 from serving.supervisor import Supervisor
 from serving.wheel import SHARED_MEMORY, WheelTriton
 
@@ -97,6 +108,24 @@ def main() -> int:
         return 1
 
 
+def supervise(supervisor: Supervisor) -> int:
+    """Run a server, and tell orchestrators of it where they may ask; its exit code.
+
+    Raises:
+        LauncherError: they can't be told.
+    """
+    with contextlib.ExitStack() as stack:
+        if address := health_address():
+            if supervisor.probe is None:
+                raise LauncherError(f"{HEALTH_VARIABLE} needs Triton's HTTP endpoint, and --allow-http turns it off")
+            try:
+                stack.enter_context(told_of(address, supervisor.not_ready))
+            except OSError as error:
+                host, port = address
+                raise LauncherError(f"{HEALTH_VARIABLE}: can't listen on {host}:{port} ({error.strerror})") from error
+        return supervisor.run()
+
+
 def run_installed(binary: Path, given: Sequence[str]) -> int:
     """Serve with a Triton that is installed; its exit code.
 
@@ -105,9 +134,8 @@ def run_installed(binary: Path, given: Sequence[str]) -> int:
     """
     command = [str(binary), *given, *secure_arguments(given)]
     check_exposure(installed_release(), command)
-    return Supervisor(
-        command, {**os.environ, STARTED_VARIABLE: str(binary)}, drain_of(command), probe=probe_of(command)
-    ).run()
+    environment = {**os.environ, STARTED_VARIABLE: str(binary)}
+    return supervise(Supervisor(command, environment, drain_of(command), probe=probe_of(command)))
 
 
 def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
@@ -128,7 +156,9 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
             ) from error
         command = [str(triton.binary), *given, *added, *triton.arguments(directory, given)]
         environment = {**triton.environment(), STARTED_VARIABLE: str(triton.binary)}
-        return Supervisor(command, environment, drain_of(command), triton.remove_shared_memory, probe_of(command)).run()
+        return supervise(
+            Supervisor(command, environment, drain_of(command), triton.remove_shared_memory, probe_of(command))
+        )
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

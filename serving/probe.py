@@ -165,13 +165,15 @@ class Probe:
 
     Args:
         server: where it is asked.
-        period: seconds between two looks.
+        period: seconds between two looks; 0: it never looks, and knows nothing against the server.
     """
 
     def __init__(self, server: Server, period: float = PERIOD) -> None:
         self.server, self.period = server, period
         self.verdict = ""
         """Why the server should be started anew; empty while there is no reason."""
+        self.doubt = "the server is starting" if period else ""
+        """Why it can't be called ready; empty once it is, and while probes are answered."""
         self._over = threading.Event()
         self._failures: list[float] = []
         self._seen: Progress | None = None
@@ -179,6 +181,9 @@ class Probe:
     @contextlib.contextmanager
     def watching(self) -> Iterator[Probe]:
         """Look after the server during the block."""
+        if not self.period:
+            yield self
+            return
         thread = threading.Thread(target=self._run, name="probe", daemon=True)
         thread.start()
         try:
@@ -190,7 +195,7 @@ class Probe:
         while not self.server.ready():
             if self._over.wait(min(1.0, self.period)):
                 return
-        self._seen = self.server.progress()
+        self._seen, self.doubt = self.server.progress(), ""
         while not self._over.wait(self.period) and not self.verdict:
             if not self.look():
                 return
@@ -207,14 +212,15 @@ class Probe:
             logger.warning("%s can't be asked whether it answers (%s), so that a hang is not noticed", MODEL, words)
             return False
         if outcome is Outcome.ANSWERED or _advanced(outcome, before, after):
-            self._failures = []
+            self._failures, self.doubt = [], ""
         elif not self._over.is_set():
             self._failures.append(time.monotonic())
+            self.doubt = f"{MODEL} does not answer ({words})"
             logger.warning(
                 "%s was asked whether it answers: %s (%d of %d)", MODEL, words, len(self._failures), FAILURES
             )
             if len(self._failures) == FAILURES:
-                self.verdict = f"{MODEL} does not answer ({words})"
+                self.verdict = self.doubt
         return True
 
 

@@ -64,6 +64,16 @@ class Supervisor:
         """Asked for and not passed on yet."""
         self.stopping = False
         self.restarts: list[float] = []
+        self._watching: Probe | None = None
+
+    def not_ready(self) -> str:
+        """Why the server should get no requests now; empty where nothing is known against it. Needs a probe."""
+        if self.stopping:
+            return "the server is stopping"
+        probe = self._watching
+        if probe is None:
+            return "the server is starting"
+        return probe.doubt or ("" if probe.server.ready() else "Triton is not ready")
 
     def run(self) -> int:
         """Until the server ends or is asked to stop; its exit code (128 + n if signal n killed it)."""
@@ -98,9 +108,10 @@ class Supervisor:
             self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_stop_with_parent
         )
         try:
-            with self.probe().watching() if self.probe else contextlib.nullcontext() as probe:
-                return self._watch(process, probe)
+            with self.probe().watching() if self.probe else contextlib.nullcontext() as self._watching:
+                return self._watch(process, self._watching)
         finally:
+            self._watching = None
             with contextlib.suppress(ProcessLookupError):  # all of it has ended by itself
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

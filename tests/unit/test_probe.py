@@ -1,4 +1,4 @@
-"""Asking a server whether it answers, with made-up ones in Triton's place (tests/serving/test_probe.py: real ones)."""
+"""Asking a server whether it answers, with made-up ones in Triton's place; real ones are in tests/serving."""
 
 import io
 import json
@@ -26,10 +26,10 @@ class MadeUp:
     def __init__(self, *looks):
         self.outcomes = [outcome for outcome, *_ in looks]
         self.told = [progress for _, *both in looks for progress in both]
-        self.asked = 0
+        self.asked, self.is_ready = 0, True
 
     def ready(self):
-        return True
+        return self.is_ready
 
     def ask(self, seconds):
         self.asked += 1
@@ -166,8 +166,20 @@ def test_when_nobody_asks(monkeypatch):
     assert made is not None
     assert made().server == Endpoints(("127.0.0.1", 9), ("127.0.0.1", 8))
     assert flags.probe_of(["--allow-http=false"]) is None
+    for text in ("often", "-1", "nan", "inf"):
+        monkeypatch.setenv(flags.PROBE_VARIABLE, text)
+        with pytest.raises(flags.LauncherError, match="COCOER_PROBE_SECONDS must be a number of seconds"):
+            flags.probe_of([])
     monkeypatch.setenv(flags.PROBE_VARIABLE, "0")
-    assert flags.probe_of([]) is None
-    monkeypatch.setenv(flags.PROBE_VARIABLE, "often")
-    with pytest.raises(flags.LauncherError, match="COCOER_PROBE_SECONDS must be a number of seconds"):
-        flags.probe_of([])
+    made = flags.probe_of([])
+    assert made is not None
+    with made().watching() as probe:
+        assert (probe.verdict, probe.doubt) == ("", "")
+        assert threading.active_count() == 1
+
+
+def test_a_server_in_doubt_is_not_ready():
+    probe, _ = looked_at((FAILED, IDLE, IDLE))
+    assert probe.doubt == "cocoer does not answer (recognition failed)"
+    probe, _ = looked_at((FAILED, IDLE, IDLE), (ANSWERED, IDLE, IDLE))
+    assert probe.doubt == ""

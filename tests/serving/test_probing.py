@@ -6,11 +6,12 @@ from functools import partial
 
 import pytest
 
-from serving.flags import PROBE_VARIABLE
+from serving.flags import HEALTH_VARIABLE, PROBE_VARIABLE
 from serving.probe import FAILURES, REQUEST_ID
-from serving.server import TritonServer
+from serving.server import TritonServer, free_ports
 from tests.metrics import key, scrape
 from tests.serving.test_lifecycle import pid_of
+from tests.unit.test_health import asked
 from tests.waiting import until
 
 CONFIG = """
@@ -65,13 +66,19 @@ def in_log(server, text):
 
 def test_a_server_that_does_not_answer_is_started_anew(moody, tmp_path):
     repository, mood = moody
-    with TritonServer(repository, tmp_path / "log", environment={PROBE_VARIABLE: "1"}) as server:
+    health = ("127.0.0.1", *free_ports(1))
+    environment = {PROBE_VARIABLE: "1", HEALTH_VARIABLE: "{}:{}".format(*health)}
+    with TritonServer(repository, tmp_path / "log", environment=environment) as server:
+        until(lambda: asked(health, "/ready") == (200, "ready\n"), server.log_tail)
         for number, how in enumerate(("hangs", "fails"), start=1):
             mood.write_text(how)
+            until(lambda: "cocoer does not answer" in asked(health, "/ready")[1], server.log_tail)
+            assert server.is_ready(), "by what Triton says"
             told = f"starting the server anew ({number} of 3)"
             until(partial(in_log, server, told), server.log_tail)
             mood.write_text("answers")
-            until(server.is_ready, server.log_tail)
+            until(lambda: asked(health, "/ready")[0] == 200, server.log_tail)
+            assert asked(health, "/live")[0] == 200
         log = server.log.read_text()
     assert "cocoer does not answer (no answer within 3 s (timed out)); starting the server anew (1 of 3)" in log
     assert "cocoer does not answer (HTTP 500: " in log
