@@ -136,9 +136,9 @@ def pickle_protocol(path: Path) -> int:
 
 
 def names_in(path: Path) -> list[str]:
-    """What a pickle of protocol 4 or 5 would load beside tensors and what has a stand-in, sorted; for messages.
+    """What a pickle of any protocol would load beside tensors and what has a stand-in, sorted; for messages.
 
-    Names are strings on the pickle's stack there, and a pickle made to hide them can.
+    From protocol 4 on, names are strings on the pickle's stack, and a pickle made to hide them can.
     """
     names: set[str] = set()
     pushed: list[str] = []
@@ -149,7 +149,9 @@ def names_in(path: Path) -> list[str]:
         if operation.name == "MEMOIZE":
             memo.append(last)
             continue
-        if operation.name == "STACK_GLOBAL":
+        if operation.name == "GLOBAL":
+            names.add(argument.replace(" ", "."))
+        elif operation.name == "STACK_GLOBAL":
             names.add(".".join(str(part) for part in pushed[-2:]))
         known = operation.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memo)
         last = memo[argument] if known else argument if isinstance(argument, str) else None

@@ -23,8 +23,8 @@ STATES = ("model", "state_dict", "model_state_dict", "net")
 """What training scripts call the weights, beside which they store other things."""
 WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before each key."""
-SAFE_PROTOCOL = 3
-"""Pickle's latest protocol that ``weights_only`` reads."""
+USUAL_PROTOCOL = 2
+"""Pickle's protocol that ``torch.save`` writes unless told otherwise; ``weights_only`` reads little of any other."""
 SHOWN = 8
 """Names in one message."""
 SAVE_AGAIN = "save the tensors alone where it was made: torch.save(model.state_dict(), file)"
@@ -73,7 +73,7 @@ def read_pickle(path: Path, trust: bool) -> Mapping[str, Any]:
 def _load(path: Path, trust: bool) -> Any:
     # mmap: of 1.2 GB, only what is used is ever read.
     arguments: dict[str, Any] = {"map_location": "cpu", "mmap": zipfile.is_zipfile(path)}
-    names, protocol = _globals(path)
+    names, protocol = _globals(path, trust)
     unknown = [name for name in names if stand_in(name) is None]
     if not unknown and protocol is None:
         with safe_globals(stand_ins(names)), warnings.catch_warnings():
@@ -99,12 +99,13 @@ def _load(path: Path, trust: bool) -> Any:
         ) from error
 
 
-def _globals(path: Path) -> tuple[list[str], int | None]:
+def _globals(path: Path, trust: bool) -> tuple[list[str], int | None]:
     """What a file would load beside tensors; and its pickle's protocol, if that is why it can't be told."""
     try:
         return unsafe_globals(path), None
     except pickle.UnpicklingError:
-        if (protocol := pickle_protocol(path)) <= SAFE_PROTOCOL:
+        protocol = pickle_protocol(path)
+        if protocol == USUAL_PROTOCOL and not trust:
             raise
         return [], protocol
 

@@ -228,6 +228,15 @@ def test_pickle_protocols(protocol, zipped, tmp_path, recwarn):
     assert not recwarn.list
 
 
+def test_bytes_in_protocol_3(tmp_path):
+    """They have an instruction of their own there, which PyTorch's safe loader does not know; trust does."""
+    path = tmp_path / "GWT.pth"
+    torch.save({"model": {"w": torch.ones(1)}, "iter": np.float64(3)}, path, pickle_protocol=3)
+    with pytest.raises(CheckpointError, match=r"GWT\.pth is written in pickle protocol 3, which.*--trust-checkpoint"):
+        read_pickle(path, trust=False)
+    assert state_dict_of(path, read_pickle(path, trust=True))["w"].tolist() == [1]
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_refusal_names_what_is_held_whatever_the_protocol(protocol, tmp_path):
     path, target = tmp_path / "GWT.pth", tmp_path / "made"
