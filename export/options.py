@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from cocoer_bls.images import LETTERBOX
 from cocoer_bls.manifest import Detection
 from cocoer_bls.plans import HardwareCompatibility
-from export.models import Model
+from export.models import MODELS, RECOGNITION, Ensemble, Model, detection
 from export.precision import Precision
 
 ChannelOrder = Literal["bgr", "rgb"]
@@ -29,6 +30,7 @@ class Options:
         precision: of the trunks.
         channel_order: what the network is fed.
         detection: how persons are found: by SCRFD's files, or by OpenCV; stand-ins are then in the detectors' place.
+        detector_size: side of the letterbox that SCRFD is given, pixels.
         calibration: folder of images; for INT8, and for it alone.
         only: models to build; empty: all.
         force: build what is up to date too.
@@ -50,6 +52,7 @@ class Options:
     precision: Precision = "fp32"
     channel_order: ChannelOrder = "bgr"
     detection: Detection = "scrfd"
+    detector_size: int = LETTERBOX
     calibration: Path | None = None
     only: tuple[str, ...] = ()
     force: bool = False
@@ -66,6 +69,16 @@ class Options:
     def scrfd(self) -> bool:
         """Whether there are detectors; else nothing ever calls what stands in their place."""
         return self.detection == "scrfd"
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """``MODELS``, with detectors of this build's size."""
+        return tuple(model.sized(self.detector_size) for model in MODELS)
+
+    @property
+    def ensembles(self) -> tuple[Ensemble, ...]:
+        """``ENSEMBLES``, likewise."""
+        return (detection(self.detector_size), RECOGNITION)
 
     @property
     def on_gpu(self) -> bool:
