@@ -35,7 +35,8 @@ class ReleaseDetection:
 
     def __init__(self, checkpoints: Path) -> None:
         self.files = {
-            detector.name: BaselineDetector(checkpoints / detector.file, detector.iou_threshold) for detector in DETECTORS
+            detector.name: BaselineDetector(checkpoints / detector.file, detector.iou_threshold)
+            for detector in DETECTORS
         }
 
     def persons(self, image: np.ndarray, min_score: float) -> list[Person]:

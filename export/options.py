@@ -9,7 +9,8 @@ from typing import Literal
 from cocoer_bls.images import LETTERBOX
 from cocoer_bls.manifest import Detection
 from cocoer_bls.plans import HardwareCompatibility
-from export.models import MODELS, RECOGNITION, Ensemble, Model, detection
+from export.models import MODELS, RECOGNITION, Ensemble, Model
+from export.models.ensembles import detection
 from export.precision import Precision
 
 ChannelOrder = Literal["bgr", "rgb"]

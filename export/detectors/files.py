@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, external_data_helper
+from onnx import TensorProto, external_data_helper, inliner
 
 from cocoer_bls.files import file_digest
 from export.detectors.layout import declared_shape, is_detector_size
@@ -35,7 +35,7 @@ def read_detector(source: Path) -> onnx.ModelProto:
     """
     model = _parsed(source)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     _check_operators(source, model)
     _check_form(source, model)
     _load_weights(source, model)
@@ -124,8 +124,8 @@ def _content(source: Path) -> bytes:
         raise DetectorError(f"{source} is empty; {AGAIN}")
     if content.startswith(LFS_POINTER):
         raise DetectorError(
-            f"{source} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` where it was cloned, or "
-            "download it"
+            f"{source} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` where it was cloned, "
+            "or download it"
         )
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         raise DetectorError(f"{source} is an HTML page, so its download failed; download the file itself")
@@ -133,7 +133,8 @@ def _content(source: Path) -> bytes:
         raise DetectorError(f"{source} is XML or HTML, not an ONNX file, so its download failed; {AGAIN}")
     if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
         raise DetectorError(
-            f"{source} is an archive (ZIP, gzip or a PyTorch checkpoint), not an ONNX file; unpack it, or export the network"
+            f"{source} is an archive (ZIP, gzip or a PyTorch checkpoint), not an ONNX file; unpack it, or export the "
+            "network"
         )
     return content
 
@@ -154,7 +155,8 @@ def _check_operators(source: Path, model: onnx.ModelProto) -> None:
     }
     if unknown:
         raise DetectorError(
-            f"{source} has operators that ONNX opset {version} lacks: {', '.join(sorted(unknown))}; export it without them"
+            f"{source} has operators that ONNX opset {version} lacks: {', '.join(sorted(unknown))}; export it without "
+            "them"
         )
 
 
@@ -175,7 +177,8 @@ def _check_form(source: Path, model: onnx.ModelProto) -> None:
         raise DetectorError(f"{source} takes {found}, {wanted}; it is another network, or was exported in another form")
     if kind != TensorProto.FLOAT:
         raise DetectorError(
-            f"{source} takes {TensorProto.DataType.Name(kind)}, {wanted}; export it in FP32 (--precision makes it smaller)"
+            f"{source} takes {TensorProto.DataType.Name(kind)}, {wanted}; export it in FP32 (the build's --precision "
+            "does the rest)"
         )
     if shape[0] not in (1, "?"):
         raise DetectorError(f"{source} was exported for batches of {shape[0]} images; export it for one")

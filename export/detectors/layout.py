@@ -67,8 +67,8 @@ class ScrfdLayout:
             shape = (self.rows(stride), WIDTHS[kind])
             if output.shape not in (shape, (1, *shape)):
                 return (
-                    f"output {index + 1} of {len(outputs)} ({name}) is {list(output.shape)} at {self.size}x{self.size}, "
-                    f"where SCRFD has {list(shape)}, {kind} at stride {stride}"
+                    f"output {index + 1} of {len(outputs)} ({name}) is {list(output.shape)} "
+                    f"at {self.size}x{self.size}, where SCRFD has {list(shape)}, {kind} at stride {stride}"
                 )
             if output.dtype != np.float32:
                 return f"output {index + 1} of {len(outputs)} ({name}) is {output.dtype}, where SCRFD has float32"

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from export.detectors.files import DetectorError, check_declared_size, image_input, other_size, read_detector
 from export.detectors.layout import ScrfdLayout, declared_shape, is_detector_size, scrfd_layout, set_shape
@@ -91,8 +92,8 @@ def _measure(source: Path, model: onnx.ModelProto, layout: ScrfdLayout) -> list[
         ) from error
     if difference := layout.difference(names, outputs):
         raise DetectorError(
-            f"{source} is not a detector that insightface's SCRFD decodes: {difference}; insightface's own export gives "
-            "scores, boxes and keypoints, each from the finest stride to the coarsest"
+            f"{source} is not a detector that insightface's SCRFD decodes: {difference}; insightface's own export "
+            "gives scores, boxes and keypoints, each from the finest stride to the coarsest"
         )
     return outputs
 
@@ -126,16 +127,30 @@ def _at_our_opset(source: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         raise DetectorError(
-            f"{source}: ONNX can't bring it from opset {version} to {OPSET} ({_line(error)}); export it with opset {OPSET}"
+            f"{source}: ONNX can't bring it from opset {version} to {OPSET} ({_line(error)}); export it with opset "
+            f"{OPSET}"
         ) from error
     for value, shape in zip(converted.graph.output, shapes):  # the converter drops what it can't infer
         del value.type.tensor_type.shape.dim[:]
         value.type.tensor_type.shape.dim.extend(shape)
     del converted.graph.value_info[:]
+    _name_no_empty_inputs(converted.graph)
     converted = compose.add_prefix(converted, "network_")
     del converted.metadata_props[:]
     converted.ir_version = 10
+    OnnxModel(converted).prune_graph()  # the keypoints are not looked at
     return converted
+
+
+def _name_no_empty_inputs(graph: onnx.GraphProto) -> None:
+    """Leave out what a Resize is given as an empty tensor, as later opsets do; a cast of it hides that it is empty."""
+    empty = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}
+    for node in graph.node:
+        if node.op_type == "Constant" and any(0 in entry.t.dims for entry in node.attribute if entry.name == "value"):
+            empty.update(node.output)
+    for node in graph.node:
+        if node.op_type == "Resize":
+            node.input[:] = ["" if name in empty else name for name in node.input]
 
 
 def _find_order(source: Path, model: onnx.ModelProto, layout: ScrfdLayout) -> str:

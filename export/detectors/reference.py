@@ -48,7 +48,9 @@ class ScrfdFile:
         outputs = self.session.run(None, {self.session.get_inputs()[0].name: blob})
         return [x[0] if x.ndim == 3 else x for x in outputs[: 2 * self.levels]]
 
-    def decode(self, heads: Sequence[np.ndarray], size: int, scale: float, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+    def decode(
+        self, heads: Sequence[np.ndarray], size: int, scale: float, min_score: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What is found, best first.
 
         Args:

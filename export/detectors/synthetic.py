@@ -189,7 +189,7 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
         )
     assert program is not None
     model = program.model_proto
-    # As insightface's files: one image at a time, of any size. (Its Resizes scale, its Reshapes count: no size is in it.)
+    # As insightface's files: one image at a time, of any size (its Resizes have factors, its Reshapes count).
     set_shape(model.graph.input[0], [1, 3, "height", "width"])
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].Clear()

@@ -6,7 +6,7 @@ from export.models.base import Model
 from export.models.context_encoder import ContextEncoderModel
 from export.models.context_gather import ContextGatherModel
 from export.models.detectors import DetectorModel
-from export.models.ensembles import DETECTION, RECOGNITION, Ensemble, detection
+from export.models.ensembles import DETECTION, RECOGNITION, Ensemble
 from export.models.fusion import FusionModel
 from export.models.person_encoder import PersonEncoderModel
 from export.models.vi_head import VIHeadModel
@@ -30,7 +30,7 @@ MODELS: tuple[Model, ...] = (
     FUSION,
 )
 ENSEMBLES: tuple[Ensemble, ...] = (DETECTION, RECOGNITION)
-"""Both tables are of detectors at the usual size; a build has others in ``Options.models`` and ``Options.ensembles``."""
+"""Both tables have detectors of the usual size; a build's own are ``Options.models`` and ``Options.ensembles``."""
 
 
 def model(name: str) -> Model:

@@ -44,9 +44,7 @@ def detection(size: int) -> Ensemble:
         "detection",
         inputs=inputs,
         outputs=tuple(tensor.named(f"{kind}_{tensor.name}") for kind in ("person", "face") for tensor in outputs),
-        steps=tuple(
-            Step(f"{kind}_detector", _same(inputs), _prefixed(kind, outputs)) for kind in ("person", "face")
-        ),
+        steps=tuple(Step(f"{kind}_detector", _same(inputs), _prefixed(kind, outputs)) for kind in ("person", "face")),
     )
 
 

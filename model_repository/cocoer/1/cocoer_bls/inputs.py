@@ -22,9 +22,7 @@ MIN_SCORE = 0.5
 Tensors = dict[str, np.ndarray]
 
 
-def detection_inputs(
-    images: Sequence[np.ndarray], min_scores: Sequence[float], size: int = LETTERBOX
-) -> Tensors:
+def detection_inputs(images: Sequence[np.ndarray], min_scores: Sequence[float], size: int = LETTERBOX) -> Tensors:
     """Letterboxes of N images, as ``detection`` takes them.
 
     Args:
