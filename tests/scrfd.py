@@ -1,4 +1,4 @@
-"""SCRFD files as people have them, written by PyTorch's own exporter in every form, and insightface's class beside ours."""
+"""SCRFD files in every form that people have, by PyTorch's own exporter, and insightface's class beside ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cocoer_bls.images import letterbox
 from cocoer_bls.inputs import detection_inputs
 
 Rows = Literal["flat", "flat by image", "computed", "batched", "baked", "baked flat"]
-"""How a head's map [N, anchors * width, H, W] becomes rows: insightface's; image by image; the batch axis taken from the
+"""How a head's map [N, anchors * width, H, W] becomes rows: insightface's; image by image; a batch axis taken from the
 map's shape while it runs; a batch axis of 1 written in; all of the shape written in, with and without batch axis."""
 
 
@@ -34,7 +34,6 @@ class Form:
         size: side of the images it is exported for; None: any.
         opset: of the file.
         resize: how the upper level is brought to the size of the lower: by a factor, or by the lower one's shape.
-        declared: for computed rows, whether the file says that it is for ``size`` and a batch of one all the same.
     """
 
     outputs: int = 9

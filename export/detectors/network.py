@@ -81,12 +81,12 @@ def _measure(source: Path, model: onnx.ModelProto, layout: ScrfdLayout) -> list[
     names = [value.name for value in model.graph.output]
     try:
         outputs = _run_one(source, model, layout.size)
-    except DetectorError:
-        raise
-    except Exception as error:  # sizes that are baked in surface as any of ONNX Runtime's error types
+    except Exception as error:  # sizes that are baked in surface as any of ONNX Runtime's error types, at any time
         for size in _sizes_to_try(declared, layout):
             if _fits(source, model, size):
                 raise DetectorError(other_size(source, size, layout.size)) from error
+        if isinstance(error, DetectorError):
+            raise
         raise DetectorError(
             f"{source} can't be run at {layout.size}x{layout.size}, nor at another usual size ({_line(error)})"
         ) from error
