@@ -139,6 +139,8 @@ def _at_our_opset(source: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     del converted.metadata_props[:]
     converted.ir_version = 10
     OnnxModel(converted).prune_graph()  # the keypoints are not looked at
+    if not converted.graph.input:
+        raise DetectorError(f"{source} gives the same scores and boxes for every image; it is no detector")
     return converted
 
 

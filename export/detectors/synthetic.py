@@ -191,6 +191,7 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
     model = program.model_proto
     # As insightface's files: one image at a time, of any size (its Resizes have factors, its Reshapes count).
     set_shape(model.graph.input[0], [1, 3, "height", "width"])
+    del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].Clear()
     onnx.helper.set_model_props(model, {"synthetic": f"seed {seed}: {NOTICE}"})
