@@ -64,6 +64,8 @@ class InProcess:
         self.detection, self.recognition = (
             InProcessEnsemble(ensemble, repository, options) for ensemble in (DETECTION, RECOGNITION)
         )
+        letterbox, *_ = self.detection.sessions["person_detector"].get_inputs()
+        self.detector_size = letterbox.shape[1]
 
     def request(self, workload: Workload) -> None:
         """Answer a request, but for its JSON."""
@@ -73,7 +75,8 @@ class InProcess:
     def _persons(self, workload: Workload, job: Job) -> list[Person]:
         if workload.persons is not None:
             return boxes_given(workload, job)
-        found = self.detection.run(detection_inputs([job.image], [workload.min_score or DEFAULT_OPTIONS.min_score]))
+        min_score = workload.min_score or DEFAULT_OPTIONS.min_score
+        found = self.detection.run(detection_inputs([job.image], [min_score], self.detector_size))
         bodies, faces = (found[f"{kind}_boxes"][0, : found[f"{kind}_count"][0, 0]] for kind in ("person", "face"))
         return detected_persons(bodies, faces, *job.size)
 

@@ -10,6 +10,7 @@ from typing import get_args
 from cocoer.network.architecture import ARCHITECTURES, RELEASE
 from cocoer_bls.manifest import Detection
 from cocoer_bls.plans import HardwareCompatibility
+from export.detectors.layout import MAX_SIZE, MIN_SIZE, SIZE_STEP, is_detector_size
 from export.models import DETECTORS, MODELS
 from export.options import Accelerator, Backend, ChannelOrder, Options
 from export.precision import Precision
@@ -66,6 +67,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=("auto", *get_args(Detection)),
         default="auto",
         help="auto: SCRFD where both files are, else OpenCV",
+    )
+    add(
+        "--detector-size",
+        type=_detector_size,
+        default=DEFAULT.detector_size,
+        metavar="N",
+        help=f"images are scaled to N x N pixels for SCRFD, a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE} "
+        f"(default: {DEFAULT.detector_size}, what it was trained at). More finds people who are small in large images, "
+        "in time that grows with the square; files exported for a fixed size want that size",
     )
     names = [model.name for model in MODELS]
     add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
@@ -148,6 +158,12 @@ def _number(text: str) -> float:
     return value
 
 
+def _detector_size(text: str) -> int:
+    if not text.isdecimal() or not is_detector_size(int(text)):
+        raise argparse.ArgumentTypeError(f"must be a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE}, got {text}")
+    return int(text)
+
+
 def _positive(text: str) -> float:
     value = _number(text)
     if value <= 0:
@@ -205,7 +221,8 @@ def find_detectors(checkpoints: Path, choice: str) -> tuple[Detection, str]:
     if choice == "opencv":
         return "opencv", ""
     paths = [checkpoints / detector.file for detector in DETECTORS]
-    missing = " and ".join(str(path) for path in paths if not path.is_file())
+    # What is there but can't be read, a directory even, is for the build to complain of.
+    missing = " and ".join(str(path) for path in paths if not path.exists())
     if not missing:
         return "scrfd", ""
     if choice == "scrfd":
@@ -217,7 +234,14 @@ def find_detectors(checkpoints: Path, choice: str) -> tuple[Detection, str]:
 
 
 def build_options(args: argparse.Namespace, detection: Detection) -> Options:
-    """What the command line says of the build; ``detection`` as ``find_detectors`` decides."""
+    """What the command line says of the build; ``detection`` as ``find_detectors`` decides.
+
+    Raises:
+        UsageError: a size for detectors that are not there.
+    """
+    if detection == "opencv" and args.detector_size != DEFAULT.detector_size:
+        files = " and ".join(str(args.checkpoints / detector.file) for detector in DETECTORS)
+        raise UsageError(f"--detector-size is SCRFD's: it needs {files}, and not --detectors opencv")
     return Options(
         checkpoints=args.checkpoints,
         repository=args.repository,
@@ -225,6 +249,7 @@ def build_options(args: argparse.Namespace, detection: Detection) -> Options:
         channel_order=args.channel_order,
         coordination_step=args.coordination_step,
         detection=detection,
+        detector_size=args.detector_size,
         calibration=args.calibration,
         only=tuple(args.only),
         force=args.force,

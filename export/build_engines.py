@@ -18,7 +18,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import onnx
 from tabulate import tabulate
 
 from cocoer import __version__
@@ -27,8 +26,10 @@ from cocoer.checkpoints.synthetic import NOTICE, write_checkpoints
 from cocoer.network.architecture import ARCHITECTURES, RELEASE
 from export.arguments import UsageError, build_options, check_usage, find_detectors, parse_args
 from export.builder import OnnxBuild
+from export.detectors.files import DetectorError, is_synthetic
 from export.files import write_json
-from export.models import DETECTORS, MODELS
+from export.models import DETECTORS
+from export.models.detectors import DetectorModel
 from export.models.ingredients import Ingredients
 from export.options import Options
 from export.plans.builder import PlanBuild, PlanResult
@@ -81,8 +82,7 @@ def detector_label(options: Options) -> str:
     """What RESULT says of where boxes come from; a text for people."""
     if not options.scrfd:
         return "opencv-haar"
-    files = [onnx.load(options.checkpoints / detector.file, load_external_data=False) for detector in DETECTORS]
-    synthetic = any(entry.key == "synthetic" for model in files for entry in model.metadata_props)
+    synthetic = any(is_synthetic(options.checkpoints / detector.file) for detector in DETECTORS)
     return "scrfd (synthetic)" if synthetic else "scrfd"
 
 
@@ -91,6 +91,13 @@ def describe_tolerance(parity: Parity) -> str:
     if parity.default is None:
         return f"{parity.tolerance:.0e}"
     return f"{parity.tolerance:g} by hand (default {parity.default:.0e})"
+
+
+def check_detectors(options: Options) -> None:
+    """Raise ``DetectorError`` before anything is built where a detector's file is the wrong one."""
+    for model in options.models:
+        if isinstance(model, DetectorModel):
+            model.check_source(options)
 
 
 def format_table(results: Sequence[Result]) -> str:
@@ -113,12 +120,13 @@ def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]
         "weights": ingredients.weights,
         "synthetic": ingredients.identity.synthetic,
         "detection": options.detection,
+        "detector_size": options.detector_size,
         "detector": detector_label(options),
         "channel_order": options.channel_order,
         "coordination_step": options.coordination_step,
         "precision": options.precision,
         "backend": options.backend,
-        "plans": [model.name for model in MODELS if options.runs_plan(model)],
+        "plans": [model.name for model in options.models if options.runs_plan(model)],
     }
 
 
@@ -144,12 +152,13 @@ def run(args: argparse.Namespace, command: str) -> int:
     ensure_checkpoint(args.checkpoints, args.synthetic)
     detection, notice = find_detectors(args.checkpoints, args.detectors)
     options = build_options(args, detection)
+    check_detectors(options)
     builder = OnnxBuild(options, progress)
-    results = builder.build(filter(options.asks_for, MODELS))
-    parities = [(model.name, builder.servable(model)) for model in MODELS]
+    results = builder.build(filter(options.asks_for, options.models))
+    parities = [(model.name, builder.servable(model)) for model in options.models]
     stale = [name for name, parity in parities if parity is None]
     plans: list[Result] = []
-    planned = [model for model in MODELS if options.runs_plan(model)]
+    planned = [model for model in options.models if options.runs_plan(model)]
     if planned and not any(result.status == "failed" for result in results):
         planner = PlanBuild(options, builder.ingredients.samples, command, progress)
         plans = planner.build(model for model in planned if model.name not in stale and options.asks_for(model))
@@ -218,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         return run(args, shlex.join(["python", "export/build_engines.py", *(sys.argv[1:] if argv is None else argv)]))
-    except (UsageError, TensorRTMissing, CalibrationError, CheckpointError, OSError) as error:
+    except (UsageError, TensorRTMissing, CalibrationError, CheckpointError, DetectorError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

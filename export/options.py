@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cocoer.network.coordination import COORDINATION_STEP
+from cocoer_bls.images import LETTERBOX
 from cocoer_bls.manifest import Detection
 from cocoer_bls.plans import HardwareCompatibility
-from export.models import Model
+from export.models import MODELS, RECOGNITION, Ensemble, Model
 from export.models.base import Tolerance
+from export.models.ensembles import detection
 from export.precision import Precision
 
 ChannelOrder = Literal["bgr", "rgb"]
@@ -33,6 +35,7 @@ class Options:
         channel_order: what the network is fed.
         coordination_step: size of coordination's gradient step, at least 0; see ``cocoer.network.coordination``.
         detection: how persons are found: by SCRFD's files, or by OpenCV; stand-ins are then in the detectors' place.
+        detector_size: side of the letterbox that SCRFD is given, pixels.
         calibration: folder of images; for INT8, and for it alone.
         only: models to build; empty: all.
         force: build what is up to date too.
@@ -56,6 +59,7 @@ class Options:
     channel_order: ChannelOrder = "bgr"
     coordination_step: float = COORDINATION_STEP
     detection: Detection = "scrfd"
+    detector_size: int = LETTERBOX
     calibration: Path | None = None
     only: tuple[str, ...] = ()
     force: bool = False
@@ -73,6 +77,16 @@ class Options:
     def scrfd(self) -> bool:
         """Whether there are detectors; else nothing ever calls what stands in their place."""
         return self.detection == "scrfd"
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """``MODELS``, with detectors of this build's size."""
+        return tuple(model.sized(self.detector_size) for model in MODELS)
+
+    @property
+    def ensembles(self) -> tuple[Ensemble, ...]:
+        """``ENSEMBLES``, likewise."""
+        return (detection(self.detector_size), RECOGNITION)
 
     @property
     def on_gpu(self) -> bool:

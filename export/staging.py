@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from cocoer.checkpoints.keys import CheckpointError
 from cocoer.files import temporary_name
+from export.detectors.files import DetectorError
 from export.files import known_digest, read_json, write_json
 from export.models import Model
 from export.models.base import Tolerance
@@ -97,6 +98,7 @@ class StagedBuild(ABC):
 
         Raises:
             CheckpointError: the weights can't be used at all.
+            DetectorError: nor a detector's file.
         """
         models = list(models)
         try:
@@ -150,8 +152,8 @@ class StagedBuild(ABC):
         result = self.row(model.name, "built")
         try:
             self._make(model, result)
-        except CheckpointError:
-            raise  # not this model's fault alone
+        except (CheckpointError, DetectorError):
+            raise  # what the user brought is at fault: told at once, for nothing would be installed
         except Exception as error:  # whatever it is, the old file stays, and the report says why
             logger.debug("building %s failed", self.described(model), exc_info=True)
             result.status, result.problem = "failed", f"{type(error).__name__}: {error}"

@@ -1,11 +1,16 @@
-"""Checking a detector, step by step: its network against the source file, its decoding against NumPy.
+"""Checking a detector, step by step: its network against the source file, its decoding against insightface's algorithm.
 
-Two steps, because greedy NMS turns the last bit of a score into another box: the decoding is checked on the very
-scores the detector had. (The tests hold the whole to insightface's own class.)
+Nothing here is shared with the code that makes the graph: what the rows mean is written down a second time, after
+insightface's SCRFD (one image, one stride after the other, in NumPy), so that a mistake in one place shows.
+
+Two steps, because greedy NMS turns the last bit of a score into another box: the model's rows are compared with the
+source file's own outputs, image by image, and the decoding is checked on the very scores the model had. (The tests hold
+the whole to insightface's own class.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +18,64 @@ import onnx
 import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
-from export.detectors.network import image_rows, load_network
-from export.detectors.scrfd import MAX_DETECTIONS
+
+ROWS = "rows_{}"
+"""Names in the model's graph of what it decodes: FP32 [N, rows, width], scores of each stride, then distances."""
+FORMS = {6: (3, 2), 9: (3, 2), 10: (5, 1), 15: (5, 1)}
+"""Outputs of a file -> its strides, from 8 on doubling, and boxes per cell."""
 
 Arrays = list[np.ndarray]
+
+
+class ScrfdFile:
+    """An insightface file as insightface runs and decodes it: one image at a time, with ONNX Runtime's own settings.
+
+    Args:
+        path: the file.
+        iou_threshold: overlap above which the lower score is suppressed.
+    """
+
+    def __init__(self, path: Path, iou_threshold: float) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # it warns of outputs that are not of the declared shape
+        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.levels, self.anchors = FORMS[len(self.session.get_outputs())]
+        self.iou_threshold = iou_threshold
+
+    def heads(self, canvas: np.ndarray) -> Arrays:
+        """Scores [rows, 1] of each stride, then distances [rows, 4], of a letterbox UINT8 [size, size, 3], BGR."""
+        blob = (canvas[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128
+        outputs = self.session.run(None, {self.session.get_inputs()[0].name: blob})
+        return [x[0] if x.ndim == 3 else x for x in outputs[: 2 * self.levels]]
+
+    def decode(
+        self, heads: Sequence[np.ndarray], size: int, scale: float, min_score: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What is found, best first.
+
+        Args:
+            heads: as of ``heads``.
+            size: side of the letterbox, pixels.
+            scale: letterbox pixels per pixel of the image.
+            min_score: detections below it are dropped.
+
+        Returns:
+            boxes FP32 [N, 4] ((x1, y1, x2, y2), pixels of the image), and their scores FP32 [N].
+        """
+        boxes, scores = [], []
+        for level in range(self.levels):
+            stride = 8 << level
+            score, distance = heads[level][:, 0], heads[self.levels + level]
+            (good,) = np.nonzero(score >= min_score)
+            y, x = np.divmod(good // self.anchors, size // stride)
+            left, top, right, bottom = (distance[good] * np.float32(stride)).T
+            found = np.stack([x * stride - left, y * stride - top, x * stride + right, y * stride + bottom], axis=1)
+            boxes.append(found.astype(np.float32) / np.float32(scale))
+            scores.append(score[good])
+        all_boxes, all_scores = np.concatenate(boxes), np.concatenate(scores)
+        best = np.argsort(-all_scores, kind="stable")
+        best = best[greedy_nms(all_boxes[best], self.iou_threshold)]
+        return all_boxes[best], all_scores[best]
 
 
 class DetectorReference:
@@ -29,55 +88,39 @@ class DetectorReference:
     """
 
     def __init__(self, source: Path, model: Path, iou_threshold: float) -> None:
-        network, self.layout, self.order = load_network(source)
-        self.raw_names = [value.name for value in network.graph.output]
-        self.source = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
-        self.iou_threshold = iou_threshold
+        self.source = ScrfdFile(source, iou_threshold)
         proto = onnx.load(model)
         self.output_names = [value.name for value in proto.graph.output]
-        # The model with its network's own outputs in view.
-        proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.raw_names)
+        self.row_names = [ROWS.format(index) for index in range(2 * self.source.levels)]
+        # The model with what it decodes in view.
+        proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.row_names)
         self.model = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def compare(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """What was compared -> (the model's, the reference's)."""
-        batch = len(inputs["image"])
-        outputs = self.model.run([*self.output_names, *self.raw_names], inputs)
-        final, raw = outputs[: len(self.output_names)], outputs[len(self.output_names) :]
-        rows = [image_rows(x, self.order, self.layout, batch) for x in raw]
-        alone = [self._run_source(image) for image in inputs["image"]]
-        pairs = {f"raw {index}": (x, np.stack([one[index] for one in alone])) for index, x in enumerate(rows)}
-        expected = self._decode(rows, inputs["scale"][:, 0], inputs["min_score"][:, 0])
-        return pairs | dict(zip(self.output_names, zip(final, expected)))
+        outputs = self.model.run([*self.output_names, *self.row_names], inputs)
+        final, rows = outputs[: len(self.output_names)], outputs[len(self.output_names) :]
+        alone = [self.source.heads(canvas) for canvas in inputs["image"]]
+        expected = [np.stack(heads) for heads in zip(*alone)]
+        pairs = dict(zip(self.row_names, zip(rows, expected)))
+        return pairs | dict(zip(self.output_names, zip(final, self._decode(rows, inputs, final[0].shape[1]))))
 
     def compare_decoding(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The second step alone, for a model whose network was changed on purpose."""
         return {name: pair for name, pair in self.compare(inputs).items() if name in self.output_names}
 
-    def _run_source(self, image: np.ndarray) -> Arrays:
-        """Raw outputs [rows, width] of one letterbox, preprocessed as insightface does."""
-        blob = (image[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128
-        outputs = self.source.run(None, {self.source.get_inputs()[0].name: blob})
-        return [x.reshape(-1, x.shape[-1]) for x in outputs[: len(self.raw_names)]]
-
-    def _decode(self, rows: Arrays, scales: np.ndarray, min_scores: np.ndarray) -> Arrays:
-        """Boxes, scores and counts as the model's (``export.models.detectors``)."""
-        strides = len(self.layout.strides)
-        scores = np.concatenate(rows[:strides], axis=1)[:, :, 0]
-        distances = np.concatenate(rows[strides:], axis=1) * self.layout.stride_of_row()
-        centres = self.layout.centres()
-        boxes = np.concatenate([centres - distances[:, :, :2], centres + distances[:, :, 2:]], axis=2)
-        boxes /= scales[:, None, None]
-        found_boxes = np.zeros((len(scores), MAX_DETECTIONS, 4), dtype=np.float32)
-        found_scores = np.zeros((len(scores), MAX_DETECTIONS), dtype=np.float32)
-        counts = np.zeros((len(scores), 1), dtype=np.int32)
-        for index, (box, score, minimum) in enumerate(zip(boxes, scores, min_scores)):
-            order = np.argsort(-score, kind="stable")
-            order = order[score[order] >= minimum]
-            kept = order[greedy_nms(box[order], self.iou_threshold)[:MAX_DETECTIONS]]
-            counts[index] = len(kept)
-            found_boxes[index, : len(kept)], found_scores[index, : len(kept)] = box[kept], score[kept]
-        return [found_boxes, found_scores, counts]
+    def _decode(self, rows: Arrays, inputs: Tensors, places: int) -> Arrays:
+        """Boxes, scores and counts as the model returns them, with ``places`` boxes for an image."""
+        batch, size = inputs["image"].shape[:2]
+        boxes = np.zeros((batch, places, 4), dtype=np.float32)
+        scores = np.zeros((batch, places), dtype=np.float32)
+        counts = np.zeros((batch, 1), dtype=np.int32)
+        for index in range(batch):
+            scale, min_score = inputs["scale"][index, 0], inputs["min_score"][index, 0]
+            found, their_scores = self.source.decode([x[index] for x in rows], size, scale, min_score)
+            counts[index] = count = min(len(found), places)
+            boxes[index, :count], scores[index, :count] = found[:count], their_scores[:count]
+        return [boxes, scores, counts]
 
 
 def greedy_nms(boxes: np.ndarray, iou_threshold: float) -> list[int]:

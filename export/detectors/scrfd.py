@@ -17,7 +17,9 @@ from onnx import compose, helper, numpy_helper, parser
 from onnxruntime.transformers import float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.detectors.network import BATCH_INSIDE, ONE_BY_ONE, ScrfdLayout, load_network, set_shape
+from cocoer_bls.images import LETTERBOX
+from export.detectors.layout import ScrfdLayout, set_shape
+from export.detectors.network import BATCH_INSIDE, ONE_BY_ONE, load_network, loop_over_batch
 from export.graphs import OPSET
 from export.precision import Precision
 
@@ -30,7 +32,11 @@ MAX_CANDIDATES = 3840
 
 
 def wrap_detector(
-    source: Path, iou_threshold: float, metadata: dict[str, str], precision: Precision = "fp32"
+    source: Path,
+    iou_threshold: float,
+    metadata: dict[str, str],
+    precision: Precision = "fp32",
+    size: int = LETTERBOX,
 ) -> onnx.ModelProto:
     """Build a detector's graph from an insightface file.
 
@@ -39,22 +45,26 @@ def wrap_detector(
         iou_threshold: overlap above which the lower score is suppressed.
         metadata: to store in it.
         precision: "fp16" puts the file's network in half precision; decoding and NMS stay FP32.
+        size: side of the letterbox, pixels.
 
     Returns:
-        a model with inputs image UINT8 [N, 640, 640, 3] (BGR letterbox), scale FP32 [N, 1] (letterbox pixels per
+        a model with inputs image UINT8 [N, size, size, 3] (BGR letterbox), scale FP32 [N, 1] (letterbox pixels per
         original pixel), min_score FP32 [N, 1]; outputs boxes FP32 [N, K, 4] ((x1, y1, x2, y2), original pixels),
         scores FP32 [N, K] descending, zero where unused, count INT32 [N, 1].
 
     Raises:
-        DetectorError: not an SCRFD file.
+        DetectorError: not an SCRFD file, or one for another size.
     """
-    network, layout, order = load_network(source)
+    loaded = load_network(source, size)
+    network, layout, order = loaded
     logger.info("%s: %d strides, %d anchors, rows %s", source.name, len(layout.strides), layout.anchors, order)
-    if precision == "fp16" and order != ONE_BY_ONE:  # a network in a loop stays as it is
+    if precision == "fp16":
         network = float16.convert_float_to_float16(network, keep_io_types=True)
         OnnxModel(network).topological_sort()  # it appends the casts
+    if order == ONE_BY_ONE:
+        network = loop_over_batch(loaded._replace(model=network))
     before = _onnx_graph(
-        _PREPROCESS,
+        _PREPROCESS.format(size=size),
         {
             "offset": np.array(127.5, dtype=np.float32),
             "divisor": np.array(128, dtype=np.float32),
@@ -75,13 +85,13 @@ def wrap_detector(
 
 
 _PREPROCESS = """
-preprocess (uint8[batch, 640, 640, 3] image) => (float[batch, 3, 640, 640] blob) {
+preprocess (uint8[batch, {size}, {size}, 3] image) => (float[batch, 3, {size}, {size}] blob) {{
     levels = Cast <to = 1> (image)
     planes = Transpose <perm = [0, 3, 1, 2]> (levels)
     swapped = Gather <axis = 1> (planes, rgb)
     centred = Sub (swapped, offset)
     blob = Div (centred, divisor)
-}
+}}
 """
 
 # Candidates are in descending order of score after the first TopK, so that "kept" flags and a second TopK (ties:
@@ -193,9 +203,9 @@ def absent_detector(metadata: dict[str, str]) -> onnx.ModelProto:
     """The graph that stands where a build has no SCRFD file: every image's ``count`` is -1, "no detector here"."""
     # Why there is one: the models of the repository, their tracked configurations and the ensemble that names them are
     # then the same in every build. The BLS never calls it.
-    text = """
-absent (uint8[batch, 640, 640, 3] image, float[batch, 1] scale, float[batch, 1] min_score)
-    => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {
+    text = f"""
+absent (uint8[batch, {LETTERBOX}, {LETTERBOX}, 3] image, float[batch, 1] scale, float[batch, 1] min_score)
+    => (float[batch, K, 4] boxes, float[batch, K] scores, int32[batch, 1] count) {{
     rows = Shape <start = 0, end = 1> (min_score)
     boxes_shape = Concat <axis = 0> (rows, box_dims)
     boxes = Expand (zero, boxes_shape)
@@ -203,7 +213,7 @@ absent (uint8[batch, 640, 640, 3] image, float[batch, 1] scale, float[batch, 1] 
     scores = Expand (zero, scores_shape)
     count_shape = Concat <axis = 0> (rows, one)
     count = Expand (minus_one, count_shape)
-}
+}}
 """
     constants = {
         "box_dims": np.array([MAX_DETECTIONS, 4]),

@@ -22,6 +22,7 @@ from cocoer.checkpoints.synthetic import NOTICE, synthetic_array
 from cocoer.files import replace_file
 from cocoer.network.architecture import RELEASE, TINY
 from cocoer_bls.images import LETTERBOX
+from export.detectors.layout import set_shape
 from export.graphs.pytorch import quiet_exporter
 
 STRIDES = (8, 16, 32)
@@ -188,9 +189,9 @@ def write_detector(shape: DetectorShape, seed: int, path: Path) -> Path:
         )
     assert program is not None
     model = program.model_proto
-    # As insightface's files: one image at a time.
-    model.graph.input[0].type.tensor_type.shape.dim[0].Clear()
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    # As insightface's files: one image at a time, of any size (its Resizes have factors, its Reshapes count).
+    set_shape(model.graph.input[0], [1, 3, "height", "width"])
+    del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].Clear()
     onnx.helper.set_model_props(model, {"synthetic": f"seed {seed}: {NOTICE}"})

@@ -30,6 +30,7 @@ MODELS: tuple[Model, ...] = (
     FUSION,
 )
 ENSEMBLES: tuple[Ensemble, ...] = (DETECTION, RECOGNITION)
+"""Both tables have detectors of the usual size; a build's own are ``Options.models`` and ``Options.ensembles``."""
 
 
 def model(name: str) -> Model:

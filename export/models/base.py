@@ -87,6 +87,10 @@ class Model(ABC):
         rng, counts = np.random.default_rng(seed), {"images": images, "persons": persons}
         return {tensor.name: tensor.example(counts[tensor.rows.name], images, rng) for tensor in self.inputs}
 
+    def sized(self, detector_size: int) -> Model:
+        """The model as it is in a build whose detectors take letterboxes of this side; most are the same in all."""
+        return self
+
     def is_stand_in(self, options: ModelOptions) -> bool:
         """Whether it only takes the place of a model that this build lacks; nothing calls it then."""
         return False

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from cocoer_bls.files import file_digest
 from cocoer_bls.images import LETTERBOX
 from cocoer_bls.inputs import MIN_SCORE, Tensors
+from export.detectors.files import check_detector, detector_digest
 from export.detectors.reference import DetectorReference
 from export.detectors.scrfd import MAX_DETECTIONS, absent_detector, wrap_detector
 from export.graphs.comparison import Compare
@@ -21,6 +21,15 @@ from export.models.tensors import IMAGES, Constant, TensorSpec, letterbox_of
 from export.precision.calibration import Scene
 
 
+def detector_inputs(size: int) -> tuple[TensorSpec, ...]:
+    """What a detector takes, and the ensemble of both: letterboxes of ``size`` x ``size`` pixels, and its options."""
+    return (
+        letterbox_of("image", IMAGES, size),
+        Constant("scale", IMAGES, (1,), value=size / 512),
+        Constant("min_score", IMAGES, (1,), value=MIN_SCORE),
+    )
+
+
 class DetectorModel(Model):
     """``person_detector`` or ``face_detector``.
 
@@ -28,13 +37,9 @@ class DetectorModel(Model):
         finds: "person" or "face".
         file: insightface's, below the checkpoints' directory.
         iou_threshold: overlap above which the lower score is suppressed (the release's settings).
+        size: side of its letterbox, pixels.
     """
 
-    inputs = (
-        letterbox_of("image", IMAGES),
-        Constant("scale", IMAGES, (1,), value=LETTERBOX / 512),
-        Constant("min_score", IMAGES, (1,), value=MIN_SCORE),
-    )
     outputs = (
         TensorSpec("boxes", IMAGES, (MAX_DETECTIONS, 4)),
         TensorSpec("scores", IMAGES, (MAX_DETECTIONS,)),
@@ -47,28 +52,38 @@ class DetectorModel(Model):
     run_batch = 1
     cpu_share = 1.0
 
-    def __init__(self, finds: str, file: str, iou_threshold: float) -> None:
+    def __init__(self, finds: str, file: str, iou_threshold: float, size: int = LETTERBOX) -> None:
         self.name, self.finds, self.file, self.iou_threshold = f"{finds}_detector", finds, file, iou_threshold
+        self.size, self.inputs = size, detector_inputs(size)
+
+    def sized(self, detector_size: int) -> DetectorModel:
+        return DetectorModel(self.finds, self.file, self.iou_threshold, detector_size)
 
     def source(self, options: ModelOptions) -> Path | None:
         """The file it is made of; None where this build finds persons with OpenCV."""
         return options.checkpoints / self.file if options.scrfd else None
 
+    def check_source(self, options: ModelOptions) -> None:
+        """Raise ``DetectorError`` where its file can be seen to be the wrong one, without running it."""
+        if source := self.source(options):
+            check_detector(source, self.size)
+
     def is_stand_in(self, options: ModelOptions) -> bool:
         return self.source(options) is None
 
     def sample_inputs(self, samples: Samples, batch: int) -> Tensors:
-        return {name: np.repeat(array, batch, axis=0) for name, array in samples.detection.items()}
+        return {name: np.repeat(array, batch, axis=0) for name, array in samples.detection(self.size).items()}
 
     def calibration_inputs(self, scene: Scene) -> Iterable[Tensors]:
-        yield scene.detection
+        yield scene.detection(self.size)
 
     def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
         source = self.source(made_of.options)
         if source is None:
             return {"file": None}
         return {
-            "file": file_digest(source),
+            "file": detector_digest(source),
+            "size": str(self.size),
             "precision": made_of.options.precision,
             "calibration": made_of.calibration,
         }
@@ -79,7 +94,8 @@ class DetectorModel(Model):
             onnx.save(absent_detector({"source": "none"}), path)
         else:
             metadata = {"source": source.name}
-            onnx.save(wrap_detector(source, self.iou_threshold, metadata, made_of.options.precision), path)
+            graph = wrap_detector(source, self.iou_threshold, metadata, made_of.options.precision, self.size)
+            onnx.save(graph, path)
 
     def comparison(self, path: Path, made_of: Ingredients) -> Compare | None:
         source = self.source(made_of.options)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from export.models.detectors import DetectorModel
+from cocoer_bls.images import LETTERBOX
+from export.models.detectors import DetectorModel, detector_inputs
 from export.models.fusion import FusionModel
 from export.models.tensors import IMAGE_INDEX, IMAGES, PERSONS, Box, TensorSpec, crop_of, level_state
 
@@ -36,17 +37,18 @@ def _prefixed(prefix: str, tensors: tuple[TensorSpec, ...]) -> dict[str, str]:
     return {tensor.name: f"{prefix}_{tensor.name}" for tensor in tensors}
 
 
-DETECTION = Ensemble(
-    "detection",
-    inputs=DetectorModel.inputs,
-    outputs=tuple(
-        tensor.named(f"{kind}_{tensor.name}") for kind in ("person", "face") for tensor in DetectorModel.outputs
-    ),
-    steps=tuple(
-        Step(f"{kind}_detector", _same(DetectorModel.inputs), _prefixed(kind, DetectorModel.outputs))
-        for kind in ("person", "face")
-    ),
-)
+def detection(size: int) -> Ensemble:
+    """Both detectors, on letterboxes of ``size`` x ``size`` pixels."""
+    inputs, outputs = detector_inputs(size), DetectorModel.outputs
+    return Ensemble(
+        "detection",
+        inputs=inputs,
+        outputs=tuple(tensor.named(f"{kind}_{tensor.name}") for kind in ("person", "face") for tensor in outputs),
+        steps=tuple(Step(f"{kind}_detector", _same(inputs), _prefixed(kind, outputs)) for kind in ("person", "face")),
+    )
+
+
+DETECTION = detection(LETTERBOX)
 
 
 def _encode_persons(level: str) -> Step:

@@ -41,10 +41,9 @@ class Samples:
         """UINT8 [512, 512, 3], BGR."""
         return decode(SAMPLE.read_bytes(), DecodeLimits(1 << 24, 1 << 24))
 
-    @cached_property
-    def detection(self) -> Tensors:
-        """What ``detection`` is sent, one image."""
-        return detection_inputs([self.image], [MIN_SCORE])
+    def detection(self, size: int) -> Tensors:
+        """What ``detection`` is sent, one image; letterboxes of ``size`` x ``size`` pixels."""
+        return detection_inputs([self.image], [MIN_SCORE], size)
 
     @cached_property
     def recognition(self) -> Tensors:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from cocoer.labels import EMOTIC_LABELS
-from cocoer_bls.images import CROP, LETTERBOX
+from cocoer_bls.images import CROP
 from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
 
 TOKENS, CHANNELS, LABELS = 49, 256, len(EMOTIC_LABELS)
@@ -104,9 +104,9 @@ def crop_of(name: str, rows: Rows) -> Pixels:
     return Pixels(name, rows, (CROP, CROP, 3), "UINT8")
 
 
-def letterbox_of(name: str, rows: Rows) -> Pixels:
-    """Letterboxes for detectors."""
-    return Pixels(name, rows, (LETTERBOX, LETTERBOX, 3), "UINT8")
+def letterbox_of(name: str, rows: Rows, size: int) -> Pixels:
+    """Letterboxes for detectors, ``size`` pixels wide and high."""
+    return Pixels(name, rows, (size, size, 3), "UINT8")
 
 
 def level_state(prefix: str, rows: Rows) -> tuple[TensorSpec, ...]:

@@ -40,10 +40,9 @@ class Scene:
     """UINT8 [height, width, 3], BGR."""
     persons: tuple[Person, ...]
 
-    @cached_property
-    def detection(self) -> Tensors:
-        """What ``detection`` is sent of the image."""
-        return detection_inputs([self.image], [MIN_SCORE])
+    def detection(self, size: int) -> Tensors:
+        """What ``detection`` is sent of the image; letterboxes of ``size`` x ``size`` pixels."""
+        return detection_inputs([self.image], [MIN_SCORE], size)
 
     @cached_property
     def recognition(self) -> Tensors:

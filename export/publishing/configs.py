@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from cocoer_bls.inputs import MAX_BATCH_IMAGES
 from cocoer_bls.manifest import LABELS_FILE
 from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS
-from export.models import ENSEMBLES, MODELS, Ensemble, Model
+from export.models import Ensemble, Model
 from export.models.tensors import PERSONS, TensorSpec
 from export.options import Options
 from export.plans.profiles import as_text, profile
@@ -30,8 +30,8 @@ DEFAULT = Options()
 
 def all_configs(options: Options = DEFAULT) -> dict[str, pb.ModelConfig]:
     """Model name -> configuration, for everything in the repository."""
-    configs = {model.name: model_config(model, options) for model in MODELS}
-    configs |= {ensemble.name: ensemble_config(ensemble) for ensemble in ENSEMBLES}
+    configs = {model.name: model_config(model, options) for model in options.models}
+    configs |= {ensemble.name: ensemble_config(ensemble) for ensemble in options.ensembles}
     return {**configs, "cocoer": cocoer_config(options)}
 
 

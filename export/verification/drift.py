@@ -36,7 +36,7 @@ def drift(made_of: Ingredients, repository: Path) -> dict[str, Any] | None:
         "recognition": recognition_drift(made_of.network, options.channel_order, repository, images),
         "detection": {
             detector.name: detection_drift(detector, source, repository, images)
-            for detector in DETECTORS
+            for detector in (one.sized(options.detector_size) for one in DETECTORS)
             if (source := detector.source(options))
         },
     }
@@ -91,13 +91,13 @@ def detection_drift(
     Returns:
         ``before``, ``after``: how many each finds; ``agreement``: share of all boxes that both find.
     """
-    fp32 = wrap_detector(source, detector.iou_threshold, {}).SerializeToString()
+    fp32 = wrap_detector(source, detector.iou_threshold, {}, size=detector.size).SerializeToString()
     sessions = [ort.InferenceSession(graph) for graph in (fp32, str(onnx_path(repository, detector.name)))]
     counts, both = [0, 0], 0
     for scene in images.comparing():
         found = []
         for index, session in enumerate(sessions):
-            boxes, count = session.run(["boxes", "count"], scene.detection)
+            boxes, count = session.run(["boxes", "count"], scene.detection(detector.size))
             found.append(boxes[0, : count[0, 0]])
             counts[index] += int(count[0, 0])
         both += _matches(*found)

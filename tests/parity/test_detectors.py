@@ -5,15 +5,14 @@ import itertools
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
-from cocoer_bls.inputs import detection_inputs
-from export.detectors.network import BATCH_FIRST, BATCH_INSIDE, ONE_BY_ONE, DetectorError, load_network
-from export.detectors.scrfd import MAX_DETECTIONS, absent_detector, wrap_detector
+from export.detectors.files import DetectorError
+from export.detectors.network import BATCH_FIRST, BATCH_INSIDE, ONE_BY_ONE, load_network
+from export.detectors.scrfd import absent_detector, wrap_detector
 from export.models import DETECTORS, FACE_DETECTOR
+from tests.scrfd import assert_same_detections, inputs_of, insightface_detector, session_of
 
 IOU_THRESHOLD = 0.4
 SIZES = [(512, 512), (900, 700), (333, 720), (1280, 300), (60, 60)]
@@ -22,34 +21,6 @@ SIZES = [(512, 512), (900, 700), (333, 720), (1280, 300), (60, 60)]
 def photographs(sample: np.ndarray) -> list[np.ndarray]:
     """The sample at several sizes, some of it turned, so that the batch holds different images."""
     return [np.ascontiguousarray(np.rot90(cv2.resize(sample, size), k)) for k, size in enumerate(SIZES)]
-
-
-def inputs_of(images: list[np.ndarray], min_score: float = 0.5) -> dict[str, np.ndarray]:
-    return detection_inputs(images, [min_score] * len(images))
-
-
-def session_of(model: onnx.ModelProto) -> ort.InferenceSession:
-    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-
-
-def insightface_detector(path, iou_threshold: float, min_score: float = 0.5) -> SCRFD:
-    peer = SCRFD(str(path))
-    peer.prepare(-1, nms_thresh=iou_threshold, det_thresh=min_score, input_size=(640, 640))
-    return peer
-
-
-def assert_same_detections(outputs: list[np.ndarray], peer: SCRFD, images: list[np.ndarray]) -> list[int]:
-    """Count, order, boxes and scores; returns the counts."""
-    boxes, scores, counts = outputs
-    for index, image in enumerate(images):
-        expected, _ = peer.detect(image)
-        count = counts[index, 0]
-        assert count == min(len(expected), MAX_DETECTIONS)
-        np.testing.assert_allclose(boxes[index, :count], expected[:count, :4], atol=2e-2)
-        np.testing.assert_allclose(scores[index, :count], expected[:count, 4], atol=1e-5)
-        assert not boxes[index, count:].any()
-        assert not scores[index, count:].any()
-    return counts[:, 0].tolist()
 
 
 @pytest.mark.parametrize("min_score", [0.5, 0.6])
@@ -118,7 +89,7 @@ def test_every_layout(outputs, order, tmp_path, sample_bgr):
     strides, anchors, keypoints = LAYOUTS[outputs]
     path = tmp_path / "tiny.onnx"
     tiny_detector(path, strides, anchors, keypoints, *order)
-    _, layout, found = load_network(path)
+    _, layout, found = load_network(path, 640)
     # A leading axis of one baked in before the batch is merged: rows come image by image all the same.
     expected = BATCH_FIRST if order == (ONE_BY_ONE, True) else order[0]
     assert (layout.strides, layout.anchors, found) == (strides, anchors, expected)
@@ -153,10 +124,10 @@ def test_not_a_detector(tmp_path):
     with pytest.raises(
         DetectorError, match=r"other\.onnx: an SCRFD detector has 6, 9, 10 or 15 outputs, this one has 1"
     ):
-        load_network(path)
+        load_network(path, 640)
     path.write_bytes(b"not onnx")
     with pytest.raises(DetectorError, match=r"other\.onnx is not an ONNX file"):
-        load_network(path)
+        load_network(path, 640)
 
 
 def test_absent_detector_says_so(sample_bgr):

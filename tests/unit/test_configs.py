@@ -14,6 +14,7 @@ from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
 from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS, Limits
 from export.models import DETECTORS, ENSEMBLES, MODELS, model
 from export.options import Options
+from export.plans.profiles import profile
 from export.publishing.configs import all_configs, to_text
 from tests.conftest import PROJECT
 
@@ -183,3 +184,22 @@ def test_models_that_run_side_by_side_share_the_cores():
     }
     halves = {name for name, share in shares.items() if share == "0.5"}
     assert halves == {"context_encoder", "vi_head", "head_encoder", "body_encoder"}
+
+
+def test_detectors_of_another_size():
+    """Both, and the ensemble of both, take letterboxes of it; nothing else changes."""
+    configs = all_configs(Options(detector_size=320))
+    for name, config in configs.items():
+        tensors = {tensor.name: list(tensor.dims) for tensor in config.input}
+        if name in ("person_detector", "face_detector"):
+            assert tensors["image"] == [320, 320, 3]
+            assert list(config.model_warmup[0].inputs["image"].dims) == [320, 320, 3]
+        elif name == "detection":
+            assert tensors["image"] == [-1, 320, 320, 3]
+        else:
+            assert config == CONFIGS[name]
+    assert {one.name: profile(one) for one in Options(detector_size=320).models}["face_detector"]["image"] == (
+        (1, 320, 320, 3),
+        (8, 320, 320, 3),
+        (8, 320, 320, 3),
+    )

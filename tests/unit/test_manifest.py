@@ -158,8 +158,10 @@ def test_plans_and_their_sidecars_belong_to_the_build(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"files": {}, "plans": [], "detection": "scrfd"}, None),
+        ({"files": {}, "plans": [], "detection": "scrfd", "detector_size": 640}, None),
         ({"files": {}, "plans": [], "detection": "opencv"}, None),
+        ({"files": {}, "plans": [], "detection": "scrfd"}, "does not say how large the detectors' letterbox is"),
+        ({"files": {}, "plans": [], "detection": "scrfd", "detector_size": "640"}, "does not say how large"),
         ({"files": {}, "detection": "scrfd"}, "lists no files or plans"),
         ({"files": {}, "plans": [], "detector": "opencv-haar"}, "does not say how persons are found"),
         ({"files": {}, "plans": [], "detection": "yolo"}, "does not say how persons are found"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from export.arguments import build_options, parse_args
+from export.arguments import UsageError, build_options, parse_args
 from export.options import Options
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -15,6 +15,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "--precision int8 --calibration images": {"precision": "int8", "calibration": Path("images")},
     "--channel-order rgb": {"channel_order": "rgb"},
     "--coordination-step 0.1": {"coordination_step": 0.1},
+    "--detector-size 1280": {"detector_size": 1280},
     "--only fusion vi_head": {"only": ("fusion", "vi_head")},
     "--force": {"force": True},
     "--trust-checkpoint": {"trust_checkpoint": True},
@@ -48,3 +49,18 @@ def test_every_option_is_the_users():
 
 def test_what_follows_from_options():
     assert [Options(backend="tensorrt").on_gpu, Options(accelerator="cuda").on_gpu, Options().on_gpu] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("size", ["96", "650", "2592", "0", "-640", "large"])
+def test_sizes_that_detectors_can_not_have(size, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--detector-size", size])
+    assert "--detector-size" in capsys.readouterr().err
+
+
+def test_a_size_needs_detectors():
+    with pytest.raises(
+        UsageError, match=r"--detector-size is SCRFD's: it needs .*scrfd_person_2.5g.onnx and .*det_10g"
+    ):
+        build_options(parse_args(["--detector-size", "320"]), "opencv")
+    assert build_options(parse_args(["--detector-size", "640"]), "opencv").detector_size == 640

@@ -25,6 +25,7 @@ BUILD = {
     "weights": "none",
     "synthetic": True,
     "detection": "scrfd",
+    "detector_size": 640,
     "detector": "any text",
     "channel_order": "bgr",
     "coordination_step": 1.0,

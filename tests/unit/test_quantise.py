@@ -145,7 +145,7 @@ def test_inputs_are_what_the_pipeline_sends(tmp_path, form, rng):
     for path, scene in zip(images.files, images.calibrating()):
         persons = np.array([[*person.body, *person.head] for person in scene.persons], dtype=np.float32)
         served = Recorder()
-        pipeline = Pipeline(served, EMOTIC_LABELS, {"detection": "scrfd"}, DEFAULT_LIMITS)
+        pipeline = Pipeline(served, EMOTIC_LABELS, {"detection": "scrfd", "detector_size": 320}, DEFAULT_LIMITS)
         pipeline.run([Job(path.read_bytes(), DEFAULT_OPTIONS), Job(path.read_bytes(), DEFAULT_OPTIONS, persons)])
         sent = served.sent["recognition"]
 
@@ -157,7 +157,7 @@ def test_inputs_are_what_the_pipeline_sends(tmp_path, form, rng):
         for level in ("head", "body"):
             np.testing.assert_array_equal(rows(f"{level}_encoder", "crop"), sent[f"{level}_crop"])
             np.testing.assert_array_equal(rows(f"{level}_encoder", "box"), sent[f"{level}_box"])
-        (feed,) = PERSON_DETECTOR.calibration_inputs(scene)
+        (feed,) = PERSON_DETECTOR.sized(320).calibration_inputs(scene)
         for name, array in feed.items():
             np.testing.assert_array_equal(array, served.sent["detection"][name])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from cocoer_bls.boxes import detected_persons, face_boxes
 from cocoer_bls.haar import HaarDetector
@@ -21,16 +22,18 @@ class ByScrfd:
 
     Args:
         infer: runs a model of the repository.
+        size: side of their letterbox, pixels.
         max_persons: the first so many of an image are kept.
     """
 
-    def __init__(self, infer: Infer, max_persons: int) -> None:
-        self.infer, self.max_persons = infer, max_persons
+    def __init__(self, infer: Infer, size: int, max_persons: int) -> None:
+        self.infer, self.size, self.max_persons = infer, size, max_persons
 
     def __call__(self, jobs: list[Job]) -> None:
         """Fill in ``persons`` of each job."""
         with stage("letterbox", jobs):
-            inputs = detection_inputs([job.image for job in jobs], [job.options.min_score for job in jobs])
+            images, min_scores = [job.image for job in jobs], [job.options.min_score for job in jobs]
+            inputs = detection_inputs(images, min_scores, self.size)
         with stage("detection", jobs):
             found = self.infer("detection", inputs, OUTPUTS)
         with stage("match", jobs):
@@ -60,6 +63,7 @@ class ByHaar:
                 job.found(persons, [person.head for person in persons], self.max_persons)
 
 
-def detection_of(way: Detection, infer: Infer, max_persons: int) -> ByScrfd | ByHaar:
-    """How a build finds persons (``detection`` of ``build.json``)."""
-    return ByHaar(max_persons) if way == "opencv" else ByScrfd(infer, max_persons)
+def detection_of(build: Mapping[str, Any], infer: Infer, max_persons: int) -> ByScrfd | ByHaar:
+    """How a build finds persons (``detection`` and ``detector_size`` of ``build.json``)."""
+    way: Detection = build["detection"]
+    return ByHaar(max_persons) if way == "opencv" else ByScrfd(infer, build["detector_size"], max_persons)

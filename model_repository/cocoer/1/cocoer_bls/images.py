@@ -17,7 +17,7 @@ from cocoer_bls.errors import InputError
 CROP = 224
 """Side of the network's input."""
 LETTERBOX = 640
-"""Side of the detectors' input."""
+"""Side of the detectors' input, unless the build says another (``detector_size`` of ``build.json``)."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """What can be allowed; names are Pillow's."""
 SPELLING = {"WEBP": "WebP"}
@@ -126,20 +126,20 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.frombuffer(image.tobytes("raw", "BGR"), dtype=np.uint8).reshape(image.height, image.width, 3)
 
 
-def letterbox(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """Scale to fit 640x640, aspect kept, pasted top-left on black (insightface's way).
+def letterbox(image: np.ndarray, size: int = LETTERBOX) -> tuple[np.ndarray, float]:
+    """Scale to fit size x size, aspect kept, pasted top-left on black (insightface's way).
 
     Returns:
-        UINT8 [640, 640, 3], and letterbox pixels per original pixel.
+        UINT8 [size, size, 3], and letterbox pixels per original pixel.
     """
     height, width = image.shape[:2]
     if height > width:
-        new_height, new_width = LETTERBOX, int(LETTERBOX / (height / width))
+        new_height, new_width = size, int(size / (height / width))
     else:
-        new_height, new_width = int(LETTERBOX * (height / width)), LETTERBOX
-    # An image 640 times longer than wide would shrink to nothing.
+        new_height, new_width = int(size * (height / width)), size
+    # An image some hundred times longer than wide would shrink to nothing.
     new_height, new_width = max(new_height, 1), max(new_width, 1)
-    canvas = np.zeros((LETTERBOX, LETTERBOX, 3), dtype=np.uint8)
+    canvas = np.zeros((size, size, 3), dtype=np.uint8)
     canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
     return canvas, new_height / height
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from cocoer_bls.boxes import Box, Person, crop_box
-from cocoer_bls.images import crop, letterbox
+from cocoer_bls.images import LETTERBOX, crop, letterbox
 
 MAX_BATCH_IMAGES = 8
 """Images of one call of ``cocoer``, and of each model that runs once per image."""
@@ -22,17 +22,18 @@ MIN_SCORE = 0.5
 Tensors = dict[str, np.ndarray]
 
 
-def detection_inputs(images: Sequence[np.ndarray], min_scores: Sequence[float]) -> Tensors:
+def detection_inputs(images: Sequence[np.ndarray], min_scores: Sequence[float], size: int = LETTERBOX) -> Tensors:
     """Letterboxes of N images, as ``detection`` takes them.
 
     Args:
         images: UINT8 [height, width, 3], BGR.
         min_scores: of each image; detections below it are dropped.
+        size: side of the letterboxes, pixels; the build's ``detector_size``.
 
     Returns:
-        image UINT8 [N, 640, 640, 3], scale FP32 [N, 1] (letterbox pixels per pixel), min_score FP32 [N, 1].
+        image UINT8 [N, size, size, 3], scale FP32 [N, 1] (letterbox pixels per pixel), min_score FP32 [N, 1].
     """
-    canvases, scales = zip(*map(letterbox, images))
+    canvases, scales = zip(*(letterbox(image, size) for image in images))
     return {
         "image": np.stack(canvases),
         "scale": np.array(scales, dtype=np.float32)[:, None],

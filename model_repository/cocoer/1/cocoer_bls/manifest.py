@@ -80,6 +80,11 @@ def read(path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path} lists no files or plans, so it is of an earlier version. {REMEDY}")
     if build.get("detection") not in get_args(Detection):
         raise ManifestError(f"{path} does not say how persons are found, so it is of another version. {REMEDY}")
+    size = build.get("detector_size")
+    if build["detection"] == "scrfd" and not (isinstance(size, int) and size > 0):
+        raise ManifestError(
+            f"{path} does not say how large the detectors' letterbox is, so it is of another version. {REMEDY}"
+        )
     return build
 
 

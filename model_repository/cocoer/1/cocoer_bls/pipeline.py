@@ -37,7 +37,7 @@ class Pipeline:
 
     def __init__(self, infer: Infer, labels: Sequence[str], build: dict[str, Any], limits: Limits) -> None:
         self.labels, self.build, self.limits = labels, build, limits
-        self.detection = detection_of(build["detection"], infer, limits.max_persons)
+        self.detection = detection_of(build, infer, limits.max_persons)
         self.recognition = Recognition(infer)
 
     def warm_up(self) -> None:
