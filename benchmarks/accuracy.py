@@ -2,13 +2,14 @@
 
     python benchmarks/accuracy.py --dataset emotic --annotations Annotations.mat --images emotic/
 
-Asks a running server, or builds and serves variants (channel orders, precisions) one after the other and compares
+Asks a running server, or builds and serves variants (channel orders, precisions, coordination steps) one after the other and compares
 them on the same persons. Writes accuracy.md, accuracy.json and accuracy.png.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,9 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy_report import Measured, compare, to_markdown, write_report
-from benchmarks.datasets import DatasetError, Example, check_labels, read_caers, read_emotic
+from benchmarks.datasets import DataSet, DatasetError, Example, check_labels, read_caers
+from benchmarks.emotic import read_emotic
 from benchmarks.predictions import Predictions, predict
 from cocoer_client import CocoerClient, CocoerError
+from export.models import MODELS
+from export.publishing.repository import onnx_path, record_path
 from serving.server import ServerFailed, TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -30,8 +34,8 @@ CACHE = PROJECT / ".cache" / "accuracy"
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Average precision of the served model on an annotated data set.",
-        epilog="Without --channel-orders and --precisions the server at --url is measured as it is; with one of them "
-        "each combination is built from --checkpoints, served on this machine, and measured.",
+        epilog="Without --channel-orders, --precisions and --coordination-steps the server at --url is measured as "
+        "it is; with one of them each combination is built from --checkpoints, served on this machine, and measured.",
     )
     add = parser.add_argument
     add("--dataset", choices=("emotic", "caer-s"), default="emotic", help="its format (default: emotic)")
@@ -42,16 +46,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--missing-head",
         choices=("drop", "guess"),
-        default="drop",
-        help="where no face is found in an annotated body: leave the person out (default), or take the upper middle of "
-        "the body",
+        default="guess",
+        help="where no face is found in an annotated body: guess the head (default; the figures without these persons "
+        "are given as well), or leave the person out",
     )
-    add("--limit", type=int, metavar="N", help="the first N images only")
+    add("--limit", type=int, metavar="N", help="a random sample of N images")
+    add("--seed", type=int, default=0, help="of that sample (default: 0)")
+    add("--array-order", choices=("rgb", "bgr"), default="rgb", help="channels of .npy images (default: rgb)")
     add("--bootstrap", type=int, default=1000, metavar="N", help="resamplings for the intervals (default: 1000)")
     add("--url", help="the server's gRPC address (default: $COCOER_URL, else localhost:8001)")
     add("--concurrency", type=int, default=4, metavar="N", help="images on their way at once (default: 4)")
     add("--channel-orders", nargs="+", choices=("bgr", "rgb"), metavar="ORDER", help="build and compare: bgr, rgb")
     add("--precisions", nargs="+", choices=("fp32", "fp16", "int8"), metavar="P", help="the same: fp32, fp16, int8")
+    add("--coordination-steps", nargs="+", type=float, metavar="X", help="the same: sizes of the step, such as 1 0.1 0")
     add("--checkpoints", type=Path, default=Path("checkpoints"), help="weights to build from (default: checkpoints)")
     add("--calibration", type=Path, metavar="DIR", help="images for int8 (not those that are measured)")
     add("--output-dir", type=Path, default=Path("accuracy"), help="for the report (default: accuracy)")
@@ -61,19 +68,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--dataset emotic needs --annotations")
     if "int8" in (args.precisions or ()) and args.calibration is None:
         parser.error("--precisions int8 needs --calibration")
+    if any(not 0 <= step < float("inf") for step in args.coordination_steps or ()):
+        parser.error("--coordination-steps are numbers of at least 0")
+    if args.limit is not None and args.limit < 1:
+        parser.error("--limit must be at least 1")
     return args
 
 
-def load(args: argparse.Namespace) -> list[Example]:
+def load(args: argparse.Namespace) -> DataSet:
+    """The data set, or the sample of it."""
     if args.dataset == "emotic":
-        examples = read_emotic(args.annotations, args.images, args.split)
+        data = read_emotic(args.annotations, args.images, args.split)
     else:
-        examples = read_caers(args.images, dict(pair.split("=", 1) for pair in args.map))
-    examples = examples[: args.limit]
-    absent = [example.image for example in examples if not example.image.is_file()]
-    if absent:
-        raise DatasetError(f"{len(absent)} of {len(examples)} images are not there, the first is {absent[0]}")
-    return examples
+        data = read_caers(args.images, dict(pair.split("=", 1) for pair in args.map))
+    data = data.sample(args.limit, args.seed)
+    absent = [example.image for example in data.examples if not example.image.is_file()]
+    if len(absent) == len(data.examples):
+        raise DatasetError(f"none of the {len(absent)} images is there; the first is {absent[0]}. Is --images right?")
+    print(f"{data.edition}; {len(data.examples)} images, {len(data.dropped)} persons dropped", file=sys.stderr)
+    return data
 
 
 def measure(url: str | None, examples: Sequence[Example], args: argparse.Namespace) -> Predictions:
@@ -81,17 +94,24 @@ def measure(url: str | None, examples: Sequence[Example], args: argparse.Namespa
         client.check_ready()
         labels = client.infer(np.zeros((8, 8, 3), dtype=np.uint8), []).labels
         check_labels(examples, labels)
-        return predict(client, examples, labels, args.concurrency, guess_heads=args.missing_head == "guess")
+        return predict(
+            client, examples, labels, args.concurrency, args.missing_head == "guess", array_order=args.array_order
+        )
 
 
 def measure_variants(examples: Sequence[Example], args: argparse.Namespace) -> list[Predictions]:
     """Build, serve and measure each combination, one after the other."""
     found = []
-    for order, precision in product(args.channel_orders or ["bgr"], args.precisions or ["fp32"]):
-        repository = CACHE / f"{order}-{precision}"
+    steps = args.coordination_steps or [1.0]
+    for order, precision, step in product(args.channel_orders or ["bgr"], args.precisions or ["fp32"], steps):
+        name = f"{order}-{precision}"
+        repository = CACHE / (name if step == 1 else f"{name}-step{step:g}")
+        if step != steps[0]:
+            _share(CACHE / (name if steps[0] == 1 else f"{name}-step{steps[0]:g}"), repository)
         print(f"building {repository.name} ...", file=sys.stderr, flush=True)
         build = [sys.executable, "export/build_engines.py", "--checkpoints", args.checkpoints.resolve()]
         build += ["--repository", repository, "--channel-order", order, "--precision", precision]
+        build += ["--coordination-step", str(step)]
         if precision == "int8":
             build += ["--calibration", args.calibration.resolve()]
         if subprocess.run(build, cwd=PROJECT, stdout=subprocess.DEVNULL).returncode:
@@ -101,9 +121,23 @@ def measure_variants(examples: Sequence[Example], args: argparse.Namespace) -> l
     return found
 
 
-def run(args: argparse.Namespace) -> list[Measured]:
-    examples = load(args)
-    builds = args.channel_orders or args.precisions
+def _share(source: Path, target: Path) -> None:
+    """Give a repository the ONNX files of another that don't depend on the step; its build keeps what fits."""
+    for model in MODELS:
+        if model.name == "fusion":
+            continue
+        for path in (onnx_path, record_path):
+            link = path(target, model.name)
+            if path(source, model.name).is_file():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)
+                os.link(path(source, model.name), link)
+
+
+def run(args: argparse.Namespace, data: DataSet) -> list[Measured]:
+    """The figures of each variant."""
+    examples = data.examples
+    builds = args.channel_orders or args.precisions or args.coordination_steps
     predictions = measure_variants(examples, args) if builds else [measure(args.url, examples, args)]
     if not any(one.answered.any() for one in predictions):
         raise DatasetError("no annotated person was found in any image")
@@ -113,8 +147,9 @@ def run(args: argparse.Namespace) -> list[Measured]:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        measured = run(args)
-        report = write_report(measured, vars(args), args.output_dir)
+        data = load(args)
+        measured = run(args, data)
+        report = write_report(measured, vars(args), args.output_dir, data)
     except (DatasetError, CocoerError, ServerFailed, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

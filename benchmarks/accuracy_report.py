@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from benchmarks.datasets import DataSet
 from benchmarks.precision import Interval, average_precision, bootstrap_ap, mean, resamplings, top1
 from benchmarks.predictions import Predictions
 from benchmarks.tables import markdown
@@ -39,6 +40,16 @@ class Measured:
     gain: Interval | None
     """mAP less the first variant's, on the same resamplings; None for the first."""
     top1: Interval | None
+    faces: Faces | None = None
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The other protocol: only persons whose face all variants found, or was annotated."""
+
+    compared: int
+    mean_ap: Interval
+    gain: Interval | None
 
 
 def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> list[Measured]:
@@ -54,7 +65,7 @@ def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> l
     weights = resamplings(variants[0].images[common], repeats)
     measured: list[Measured] = []
     first: tuple[float, np.ndarray] | None = None
-    for one in variants:
+    for name, one in zip(_names(variants), variants):
         scores = one.scores[common]
         ap, samples = average_precision(truth, scores), bootstrap_ap(truth, scores, weights)
         value, of_samples = float(mean(ap)), mean(samples)
@@ -63,12 +74,44 @@ def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> l
         intervals = [Interval.of(ap[c], samples[:, c]) for c in range(truth.shape[1])]
         share = _top1(truth, scores, weights) if with_top1 else None
         counts, overall = truth.sum(axis=0), Interval.of(value, of_samples)
-        measured.append(Measured(_name(one), one, len(truth), counts, intervals, overall, gain, share))
-    return measured
+        measured.append(Measured(name, one, len(truth), counts, intervals, overall, gain, share))
+    return [replace(one, faces=faces) for one, faces in zip(measured, _with_faces(variants, repeats))]
 
 
-def _name(one: Predictions) -> str:
-    return f"{one.model.channel_order} {one.model.precision}" if one.model else "?"
+def _with_faces(variants: Sequence[Predictions], repeats: int) -> list[Faces | None]:
+    """mAP of each variant on the persons whose head none had to guess."""
+    common = np.logical_and.reduce([one.with_face for one in variants])
+    if not common.any():
+        return [None] * len(variants)
+    truth, weights = variants[0].truth[common], resamplings(variants[0].images[common], repeats)
+    found: list[Faces | None] = []
+    first: tuple[float, np.ndarray] | None = None
+    for one in variants:
+        value = float(mean(average_precision(truth, one.scores[common])))
+        samples = mean(bootstrap_ap(truth, one.scores[common], weights))
+        gain = None if first is None else Interval.of(value - first[0], samples - first[1])
+        first = first or (value, samples)
+        found.append(Faces(len(truth), Interval.of(value, samples), gain))
+    return found
+
+
+SETTINGS = ("channel_order", "precision", "coordination_step", "weights")
+"""Of a build, as RESULT tells them."""
+
+
+def _settings(one: Predictions) -> dict[str, Any]:
+    return {key: getattr(one.model, key, None) for key in SETTINGS}
+
+
+def _names(variants: Sequence[Predictions]) -> list[str]:
+    """Each variant by what differs; all settings where nothing does."""
+    settings = [{key: value for key, value in _settings(one).items() if key != "weights"} for one in variants]
+    differing = [key for key in SETTINGS[:3] if len({one[key] for one in settings}) > 1] or list(SETTINGS[:3])
+    return [" ".join(_word(key, one[key]) for key in differing) for one in settings]
+
+
+def _word(key: str, value: Any) -> str:
+    return f"step {value:g}" if key == "coordination_step" and value is not None else str(value)
 
 
 def _top1(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> Interval:
@@ -77,23 +120,34 @@ def _top1(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> Interva
     return Interval.of(top1(truth[:, occur], scores[:, occur]), np.array(samples))
 
 
-def to_report(measured: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:
+def to_report(measured: Sequence[Measured], settings: Mapping[str, Any], data: DataSet | None = None) -> dict[str, Any]:
     """The figures as plain data."""
     first = measured[0]
     return {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
         "persons": {"annotated": len(first.predictions.truth), "compared": first.compared},
+        "edition": data.edition if data else None,
+        "notes": data.notes if data else [],
+        "dropped": data.dropped if data else [],
         "images": int(len(np.unique(first.predictions.images))),
         "labels": list(first.predictions.labels),
         "examples": first.examples.tolist(),
         "variants": [
             {
                 "name": one.name,
-                "weights": one.predictions.model.weights if one.predictions.model else None,
+                **_settings(one.predictions),
                 "synthetic": bool(one.predictions.model and one.predictions.model.synthetic),
                 "answered": int(one.predictions.answered.sum()),
                 "guessed_heads": one.predictions.guessed,
+                "refused": one.predictions.refused,
                 "failures": one.predictions.failures,
+                "faces_only": {
+                    "compared": one.faces.compared,
+                    "mAP": one.faces.mean_ap.as_dict(),
+                    "gain": one.faces.gain.as_dict() if one.faces.gain else None,
+                }
+                if one.faces
+                else None,
                 "mAP": one.mean_ap.as_dict(),
                 "gain": one.gain.as_dict() if one.gain else None,
                 "top1": one.top1.as_dict() if one.top1 else None,
@@ -111,6 +165,9 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     lines = [f"# Accuracy on {report['settings'].get('dataset')}", ""]
     if any(one["synthetic"] for one in variants):
         lines += ["**Synthetic weights: random numbers, these figures mean nothing.**", ""]
+    if report["edition"]:
+        lines += [f"Edition: {report['edition']}. {len(report['dropped'])} persons of the file dropped.", ""]
+    lines += [line for note in report["notes"] for line in (note, "")]
     lines += [
         f"{report['images']} images, {persons['annotated']} annotated persons; the figures are of the "
         f"{persons['compared']} that every variant answered. In brackets: 95% intervals (bootstrap over images).",
@@ -118,12 +175,14 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         _figures_table(report),
         "",
         markdown(
-            ("variant", "answered", "heads guessed", "images failed"),
+            ("variant", "channels", "precision", "step", "answered", "heads guessed", "boxes refused", "images failed"),
             [
                 (
                     one["name"],
+                    *(str(one[key]) for key in SETTINGS[:3]),
                     f"{one['answered']} of {persons['annotated']}",
                     str(one["guessed_heads"]),
+                    str(len(one["refused"])),
                     str(len(one["failures"])),
                 )
                 for one in variants
@@ -131,7 +190,8 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         ),
         "",
     ]
-    lines += [f"- {failure}" for failure in variants[0]["failures"][:SHOWN_FAILURES]]
+    listed = [*variants[0]["failures"], *variants[0]["refused"], *report["dropped"]]
+    lines += [f"- {problem}" for problem in listed[:SHOWN_FAILURES]]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
 
@@ -147,6 +207,11 @@ def _figures_table(report: Mapping[str, Any]) -> str:
         for key, name in overall.items()
         if any(one[key] for one in variants)
     ]
+    faces = variants[0]["faces_only"]
+    if faces:
+        for key, name in (("mAP", "mAP, faces found"), ("gain", "the same, gain over the first")):
+            if any(one["faces_only"][key] for one in variants):
+                rows.append([name, str(faces["compared"]), *(_percent(one["faces_only"][key]) for one in variants)])
     return markdown(("category", "persons", *(one["name"] for one in variants)), rows)
 
 
@@ -156,9 +221,11 @@ def _percent(interval: Mapping[str, float] | None) -> str:
     return "{value:.2f} ({low:.2f} .. {high:.2f})".format(**{key: 100 * value for key, value in interval.items()})
 
 
-def write_report(measured: Sequence[Measured], settings: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+def write_report(
+    measured: Sequence[Measured], settings: Mapping[str, Any], directory: Path, data: DataSet | None = None
+) -> dict[str, Any]:
     """Write ``accuracy.md``, ``accuracy.json`` and ``accuracy.png`` atomically; the report."""
-    report = to_report(measured, settings)
+    report = to_report(measured, settings, data)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "accuracy.json", _without_nan(report))
     write_text(directory / "accuracy.md", to_markdown(report))

@@ -1,16 +1,11 @@
-"""Annotated data sets as their authors give them: EMOTIC (``.mat`` and CSV), CAER-S (a folder for each class)."""
+"""Annotated data sets: what their readers return, and CAER-S (a folder for each class); EMOTIC is in ``emotic.py``."""
 
 from __future__ import annotations
 
-import ast
-import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from cocoer_client.sources import IMAGE_SUFFIXES
 
@@ -41,6 +36,29 @@ class Example:
 
     image: Path
     subjects: tuple[Subject, ...]
+    size: tuple[int, int] | None = None
+    """Width and height that the boxes refer to, where the file may be a reduced copy (``.npy``)."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What was read, and what was left out."""
+
+    examples: list[Example]
+    edition: str
+    """Which edition the file is, by its numbers of persons; for people."""
+    dropped: list[str] = field(default_factory=list)
+    """Persons that can't be used, each with its image and the reason."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the figures should know of the images."""
+
+    def sample(self, limit: int | None, seed: int) -> DataSet:
+        """A random sample of the images, in the file's order; all of them without a limit."""
+        if limit is None or limit >= len(self.examples):
+            return self
+        chosen = sorted(random.Random(seed).sample(range(len(self.examples)), limit))
+        note = f"A random sample of {limit} of {len(self.examples)} images (seed {seed})."
+        return replace(self, examples=[self.examples[index] for index in chosen], notes=[note, *self.notes])
 
 
 def label_of(text: str) -> str:
@@ -53,114 +71,7 @@ def label_of(text: str) -> str:
     return SPELLINGS.get(plain.replace(" ", ""), plain)
 
 
-def read_emotic(annotations: Path, images: Path, split: str) -> list[Example]:
-    """EMOTIC's annotations.
-
-    Args:
-        annotations: the released ``Annotations.mat``; or a CSV with a row for each person: ``Folder``, ``Filename``,
-            ``BBox`` (or ``X_min``, ``Y_min``, ``X_max``, ``Y_max``), and ``Categorical_Labels`` or a 0/1 column for
-            each category; ``Head_BBox`` if there is one.
-        images: the directory that holds ``folder/filename``.
-        split: of the ``.mat``: train, val, test; a CSV is one split.
-
-    Returns:
-        images in the file's order.
-
-    Raises:
-        DatasetError: the file can't be read, or lacks something; names it.
-    """
-    if not annotations.is_file():
-        raise DatasetError(f"{annotations}: no such file")
-    rows = _mat_rows(annotations, split) if annotations.suffix.lower() == ".mat" else _csv_rows(annotations)
-    examples: dict[Path, list[Subject]] = {}
-    for image, subject in rows:
-        examples.setdefault(images / image, []).append(subject)
-    if not examples:
-        raise DatasetError(f"{annotations}: no annotated person")
-    return [Example(image, tuple(subjects)) for image, subjects in examples.items()]
-
-
-def _mat_rows(annotations: Path, split: str) -> Iterator[tuple[Path, Subject]]:
-    try:
-        content = loadmat(annotations, simplify_cells=True)
-    except (ValueError, NotImplementedError, OSError, MatReadError) as error:
-        raise DatasetError(f"{annotations} is not a MATLAB 5 to 7 file ({error})") from error
-    if split not in content:
-        there = ", ".join(name for name in content if not name.startswith("__"))
-        raise DatasetError(f"{annotations} has no split {split!r}; there are {there}")
-    for entry in _as_list(content[split]):
-        image = Path(str(entry["folder"])) / str(entry["filename"])
-        for person in _as_list(entry["person"]):
-            # Test and validation have several annotators, and what they say together.
-            chosen = person.get("combined_categories")
-            if chosen is None:
-                chosen = person["annotations_categories"]["categories"]
-            labels = frozenset(label_of(str(name)) for name in _as_list(chosen))
-            yield image, Subject(_box(person["body_bbox"]), _optional_box(person.get("head_bbox")), labels)
-
-
-def _as_list(value: Any) -> list[Any]:
-    """MATLAB's arrays of one element come without the array."""
-    if isinstance(value, (str, dict)):
-        return [value]
-    return list(value)
-
-
-def _csv_rows(annotations: Path) -> Iterator[tuple[Path, Subject]]:
-    with annotations.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        names = {name.strip().lower(): name for name in reader.fieldnames or ()}
-        missing = [name for name in ("folder", "filename") if name not in names]
-        if missing or not ("bbox" in names or "x_min" in names):
-            there = ", ".join(reader.fieldnames or ())
-            raise DatasetError(
-                f"{annotations}: needs the columns Folder, Filename, BBox (or X_min, Y_min, X_max, Y_max); has {there}"
-            )
-        for number, raw in enumerate(reader, start=2):
-            row = {key: raw[name] for key, name in names.items()}
-            try:
-                yield Path(row["folder"]) / row["filename"], _csv_subject(row)
-            except (ValueError, SyntaxError, KeyError, TypeError) as error:
-                raise DatasetError(f"{annotations}, line {number}: {error}") from error
-
-
-def _csv_subject(row: Mapping[str, str]) -> Subject:
-    if "bbox" in row:
-        body = _box(ast.literal_eval(row["bbox"]))
-    else:
-        body = _box([float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")])
-    head = _optional_box(ast.literal_eval(row["head_bbox"]) if row.get("head_bbox") else None)
-    if "categorical_labels" in row:
-        labels = ast.literal_eval(row["categorical_labels"])
-    else:
-        labels = [name for name, value in row.items() if _is_one(value) and name not in NOT_CATEGORIES]
-    return Subject(body, head, frozenset(map(label_of, labels)))
-
-
-NOT_CATEGORIES = {
-    *("", "index", "folder", "filename", "width", "height", "x_min", "y_min", "x_max", "y_max", "age", "gender"),
-    *("valence", "arousal", "dominance", "crop_name", "arr_name", "image size"),
-}
-"""Columns of a CSV with a column for each category that are none, in small letters."""
-
-
-def _is_one(value: str) -> bool:
-    try:
-        return float(value) == 1
-    except (TypeError, ValueError):
-        return False
-
-
-def _box(values: Sequence[float]) -> Box:
-    x1, y1, x2, y2 = (float(value) for value in values)
-    return x1, y1, x2, y2
-
-
-def _optional_box(values: Any) -> Box | None:
-    return None if values is None or len(values) == 0 else _box(values)
-
-
-def read_caers(images: Path, classes: Mapping[str, str]) -> list[Example]:
+def read_caers(images: Path, classes: Mapping[str, str]) -> DataSet:
     """CAER-S and what looks like it: a folder for each class, images in it; who is meant is not annotated.
 
     Args:
@@ -178,7 +89,7 @@ def read_caers(images: Path, classes: Mapping[str, str]) -> list[Example]:
             examples += [Example(path, (Subject(None, None, frozenset([label])),)) for path in files]
     if not examples:
         raise DatasetError(f"{images}: no folders with images, one for each class")
-    return examples
+    return DataSet(examples, "folders of classes")
 
 
 def check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:

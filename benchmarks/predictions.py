@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.datasets import Box, Example, Subject
-from cocoer_client import CocoerClient, CocoerError, ModelInfo, Person
-from cocoer_client.errors import is_gone
-from cocoer_client.inputs import BoxPair
+from cocoer_client import CocoerClient, CocoerError, ModelInfo, Person, Result
+from cocoer_client.errors import InvalidRequest, is_gone
+from cocoer_client.inputs import BoxPair, ImageLike
 from cocoer_client.ordered import in_order
+
+HEAD = (0.382, 0.072, 0.617, 0.240)
+"""x1, y1, x2, y2 of a head as fractions of the body box: medians over EMOTIC, of the faces that a detector finds."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,47 @@ class Predictions:
     scores: np.ndarray
     """FP64 [N, 26]: final probabilities; NaN where there is no answer."""
     failures: list[str] = field(default_factory=list)
-    """Images that the server refused, with its message."""
-    guessed: int = 0
-    """Persons whose head was guessed."""
+    """Images that could not be measured, with the reason."""
+    guesses: np.ndarray | None = None
+    """BOOL [N]: the head was guessed; None: none was."""
+    refused: list[str] = field(default_factory=list)
+    """Persons whose boxes the server refused, with its message; the others in their images are answered."""
 
     @property
     def answered(self) -> np.ndarray:
         """BOOL [N]."""
         return ~np.isnan(self.scores[:, 0])
 
+    @property
+    def with_face(self) -> np.ndarray:
+        """BOOL [N]: answered, with a head that was annotated or found."""
+        return self.answered if self.guesses is None else self.answered & ~self.guesses
+
+    @property
+    def guessed(self) -> int:
+        """Number of persons whose head was guessed."""
+        return int((self.answered & ~self.with_face).sum())
+
+
+@dataclass
+class Answer:
+    """What came back for an image."""
+
+    persons: list[Person | None]
+    guessed: set[int] = field(default_factory=set)
+    """Their indices."""
+    model: ModelInfo | None = None
+    failure: str = ""
+    refused: list[str] = field(default_factory=list)
+
 
 def predict(
-    client: CocoerClient, examples: Sequence[Example], labels: Sequence[str], concurrency: int, guess_heads: bool
+    client: CocoerClient,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    concurrency: int,
+    guess_heads: bool,
+    array_order: str = "rgb",
 ) -> Predictions:
     """Ask about every image, with its annotated boxes.
 
@@ -48,60 +80,101 @@ def predict(
         examples: images and their persons.
         labels: the server's.
         concurrency: images on their way at once.
-        guess_heads: take the upper middle of a body in which no face is found.
+        guess_heads: guess a head in a body in which no face is found.
+        array_order: of the channels in ``.npy`` files: rgb or bgr.
 
     Raises:
         ServerUnavailable: the server is gone.
     """
 
-    def ask(example: Example) -> tuple[list[Person | None], ModelInfo | None, int, str | None]:
+    def ask(example: Example) -> Answer:
         try:
-            persons, model = _persons(client, example)
-            guessed = _guess(client, example, persons) if guess_heads else 0
-            return persons, model, guessed, None
+            return _ask(client, example, guess_heads, array_order)
         except CocoerError as error:
             if is_gone(error):
                 raise
-            return [None] * len(example.subjects), None, 0, f"{example.image}: {error}"
+            return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
+        except (OSError, ValueError) as error:
+            return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
 
-    truth, scores, images, failures = [], [], [], []
-    answered_by, guessed_heads = None, 0
+    truth, scores, images, guesses = [], [], [], []
+    failures, refused, answered_by = [], [], None
     answers = in_order(ask, examples, concurrency)
     bar = tqdm(zip(examples, answers), total=len(examples), unit="image", disable=None)
-    for index, (example, (persons, model, guessed, failure)) in enumerate(bar):
-        answered_by = answered_by or model
-        guessed_heads += guessed
-        failures += [failure] if failure else []
-        for subject, person in zip(example.subjects, persons):
+    for index, (example, answer) in enumerate(bar):
+        answered_by = answered_by or answer.model
+        failures += [answer.failure] if answer.failure else []
+        refused += answer.refused
+        for number, (subject, person) in enumerate(zip(example.subjects, answer.persons)):
             images.append(index)
+            guesses.append(number in answer.guessed)
             truth.append([label in subject.labels for label in labels])
             scores.append([np.nan] * len(labels) if person is None else list(person.scores["pred"].values()))
     arrays = np.array(images), np.array(truth), np.array(scores, dtype=np.float64)
-    return Predictions(answered_by, tuple(labels), *arrays, failures, guessed_heads)
+    return Predictions(answered_by, tuple(labels), *arrays, failures, np.array(guesses), refused)
 
 
-def _persons(client: CocoerClient, example: Example) -> tuple[list[Person | None], ModelInfo]:
-    """The answer for each annotated person; None where no face was found."""
+def _ask(client: CocoerClient, example: Example, guess_heads: bool, array_order: str) -> Answer:
+    image, scale = _image(example, array_order)
     if example.subjects[0].body is None:
-        result = client.infer(example.image)
+        result = client.infer(image)
         largest = max(result.persons, key=lambda person: _area(person.body_box), default=None)
-        return [largest], result.model
-    result = client.infer(example.image, [_pair(subject, subject.head) for subject in example.subjects])
-    by_number = {person.id: person for person in result.persons}
-    return [by_number.get(index + 1) for index in range(len(example.subjects))], result.model
+        return Answer([largest], model=result.model)
+    subjects = [_scaled(subject, scale) for subject in example.subjects]
+    pairs = {index: _pair(subject, subject.head) for index, subject in enumerate(subjects)}
+    found, result, refused = _infer(client, image, pairs)
+    answer = Answer([found.get(index) for index in pairs], model=result.model)
+    answer.refused = [f"{example.image}, person {index + 1}: {why}" for index, why in refused.items()]
+    missing = [index for index in pairs if index not in found and index not in refused]
+    if guess_heads and missing:
+        size = (result.image.width, result.image.height)
+        heads = {index: _pair(subjects[index], guess_head(subjects[index].body, size)) for index in missing}
+        for index, person in _infer(client, image, heads)[0].items():
+            answer.persons[index] = person
+            answer.guessed.add(index)
+    return answer
 
 
-def _guess(client: CocoerClient, example: Example, persons: list[Person | None]) -> int:
-    """Fill in those without a face; how many."""
-    missing = {
-        index: _pair(subject, guess_head(subject.body))
-        for index, (subject, person) in enumerate(zip(example.subjects, persons))
-        if person is None and subject.body is not None
-    }
-    if missing:
-        for index, person in zip(missing, client.infer(example.image, list(missing.values())).persons):
-            persons[index] = person
-    return len(missing)
+def _infer(
+    client: CocoerClient, image: ImageLike, pairs: Mapping[int, BoxPair]
+) -> tuple[dict[int, Person], Result, dict[int, str]]:
+    """Persons by the keys of ``pairs`` (absent: no face), an answer, and the refused ones with the reason.
+
+    A box that the server refuses makes it refuse the request: then each person is asked for alone, unless the image is
+    the reason.
+    """
+    keys = list(pairs)
+    try:
+        result = client.infer(image, list(pairs.values()))
+        return {keys[person.id - 1]: person for person in result.persons}, result, {}
+    except InvalidRequest:
+        result = client.infer(image, [])
+    found, refused = {}, {}
+    for key, pair in pairs.items():
+        try:
+            for person in client.infer(image, [pair]).persons:
+                found[key] = person
+        except InvalidRequest as error:
+            refused[key] = str(error)
+    return found, result, refused
+
+
+def _image(example: Example, array_order: str) -> tuple[ImageLike, tuple[float, float]]:
+    """What to send, and by how much x and y of the boxes are to be scaled."""
+    if example.image.suffix != ".npy":
+        return example.image, (1.0, 1.0)
+    array = np.load(example.image, allow_pickle=False)
+    if array_order == "bgr":
+        array = np.ascontiguousarray(array[..., ::-1])
+    width, height = example.size or (array.shape[1], array.shape[0])
+    return array, (array.shape[1] / width, array.shape[0] / height)
+
+
+def _scaled(subject: Subject, scale: tuple[float, float]) -> Subject:
+    def scaled(box: Box | None) -> Box | None:
+        return None if box is None else (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
+
+    return Subject(scaled(subject.body), scaled(subject.head), subject.labels)
 
 
 def _pair(subject: Subject, head: Box | None) -> BoxPair:
@@ -109,15 +182,30 @@ def _pair(subject: Subject, head: Box | None) -> BoxPair:
     return {"body": list(subject.body), "head": None if head is None else list(head)}
 
 
-def guess_head(body: Box) -> Box:
-    """The upper middle of a standing body: half as wide, a quarter as tall at the most.
+def guess_head(body: Box | None, size: tuple[int, int]) -> Box:
+    """Where heads are in EMOTIC's bodies; at least a pixel, inside the image.
 
-    >>> guess_head((0, 0, 40, 120))
-    (10.0, 0, 30.0, 24.0)
+    Args:
+        body: x1, y1, x2, y2 in pixels.
+        size: width and height of the image, to which the body is clipped first.
+
+    >>> guess_head((0, 0, 1000, 1000), (2000, 2000))
+    (382.0, 72.0, 617.0, 240.0)
+    >>> guess_head((-100, 0, 100, 100), (400, 300))
+    (38.2, 7.2, 61.7, 24.0)
     """
-    x1, y1, x2, y2 = body
-    width = (x2 - x1) / 2
-    return x1 + width / 2, y1, x2 - width / 2, y1 + min(1.2 * width, (y2 - y1) / 4)
+    assert body is not None
+    x1, y1, x2, y2 = (min(max(value, 0), size[axis % 2]) for axis, value in enumerate(body))
+    width, height = x2 - x1, y2 - y1
+    left, top = x1 + HEAD[0] * width, y1 + HEAD[1] * height
+    right, bottom = x1 + HEAD[2] * width, y1 + HEAD[3] * height
+    if int(right) <= int(left):
+        left = float(min(int(left), size[0] - 1))
+        right = left + 1
+    if int(bottom) <= int(top):
+        top = float(min(int(top), size[1] - 1))
+        bottom = top + 1
+    return round(left, 3), round(top, 3), round(right, 3), round(bottom, 3)
 
 
 def _area(box: tuple[int, int, int, int]) -> int:

@@ -9,7 +9,8 @@ from scipy.io import savemat
 
 from benchmarks import accuracy, datasets, precision, predictions
 from benchmarks.accuracy_report import compare, to_markdown, to_report, write_report
-from benchmarks.datasets import DatasetError, Subject, check_labels, read_caers, read_emotic
+from benchmarks.datasets import DataSet, DatasetError, Example, Subject, check_labels, read_caers
+from benchmarks.emotic import EDITIONS, read_emotic
 from benchmarks.predictions import Predictions
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_client import ModelInfo
@@ -20,6 +21,7 @@ MODEL = ModelInfo(
     synthetic=True,
     detector="scrfd",
     channel_order="bgr",
+    coordination_step=1.0,
     precision="fp32",
 )
 
@@ -66,13 +68,12 @@ def mat(tmp_path):
 
 
 def test_emotic_mat(mat, tmp_path):
-    first, second = read_emotic(mat, tmp_path, "test")
+    first, second = read_emotic(mat, tmp_path, "test").examples
     assert first.image == tmp_path / "mscoco/images/a.jpg"
     assert first.subjects == (Subject((1, 2, 30, 40), (5, 5, 9, 9), frozenset({"peace", "doubt / confusion"})),)
-    assert [subject.labels for subject in second.subjects] == [{"anger"}, set()]
-    assert second.subjects[1].body == (-3, 0, 7.5, 8)
+    assert [subject.labels for subject in second.subjects] == [{"anger"}]
     assert second.subjects[0].head is None
-    (only,) = read_emotic(mat, tmp_path, "train")
+    (only,) = read_emotic(mat, tmp_path, "train").examples
     assert only.subjects[0].labels == {"disquietment"}
     with pytest.raises(DatasetError, match="no split 'val'; there are train, test"):
         read_emotic(mat, tmp_path, "val")
@@ -87,7 +88,7 @@ ROWS = (
 
 def test_emotic_csv(tmp_path):
     (tmp_path / "test.csv").write_text(HEADER + ROWS)
-    (only,) = read_emotic(tmp_path / "test.csv", tmp_path, "test")
+    (only,) = read_emotic(tmp_path / "test.csv", tmp_path, "test").examples
     assert only.image == tmp_path / "emodb/images/a.jpg"
     assert [subject.body for subject in only.subjects] == [(86, 58, 564, 628), (6, 5, 64, 62)]
     assert only.subjects[0].labels == {"disconnection", "doubt / confusion"}
@@ -98,7 +99,7 @@ def test_csv_with_a_column_for_each_category(tmp_path):
         "Folder,Filename,Width,Height,X_min,Y_min,X_max,Y_max,Valence,Age,Peace,Doubt/Confusion,Anger\n"
         "f,a.jpg,640,1,1,2,30,40,1,1,1,1.0,0\n"
     )
-    (only,) = read_emotic(tmp_path / "x.csv", tmp_path, "test")
+    (only,) = read_emotic(tmp_path / "x.csv", tmp_path, "test").examples
     assert only.subjects == (Subject((1, 2, 30, 40), None, frozenset({"peace", "doubt / confusion"})),)
 
 
@@ -123,16 +124,92 @@ def test_folders_of_classes(tmp_path):
     for name in ("Anger/1.png", "Happy/2.jpg", "Neutral/3.png", "Anger/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    examples = read_caers(tmp_path, {"Happy": "happiness", "Neutral": ""})
+    examples = read_caers(tmp_path, {"Happy": "happiness", "Neutral": ""}).examples
     assert [(example.image.name, *example.subjects[0].labels) for example in examples] == [
         ("1.png", "anger"),
         ("2.jpg", "happiness"),
     ]
     check_labels(examples, EMOTIC_LABELS)
     with pytest.raises(DatasetError, match="no label 'happy', 'neutral'.*--map"):
-        check_labels(read_caers(tmp_path, {}), EMOTIC_LABELS)
+        check_labels(read_caers(tmp_path, {}).examples, EMOTIC_LABELS)
     with pytest.raises(DatasetError, match="no folders with images"):
         read_caers(tmp_path / "Anger", {})
+
+
+def test_traps_of_the_mat(tmp_path):
+    """Several annotators without their union, nobody, NaN, empty and half boxes: each concerns its person alone."""
+    union = person([1, 2, 30, 40], [])
+    union["annotations_categories"] = [
+        {"categories": np.array(["Peace", "Anger"], dtype=object)},
+        {"categories": np.array(["Fear"], dtype=object)},
+    ]
+    persons = [
+        union,
+        person([0, 0, 5, 5], []),
+        person([np.nan, 0, 5, 5], ["Peace"]),
+        person([5, 5, 5, 9], ["Peace"]),
+        person([-100, 10, 50, 90], ["Disquietment"]),
+        person([], ["Peace"]),
+    ]
+    savemat(tmp_path / "a.mat", {"val": np.array([image("a.jpg", persons)], dtype=object)})
+    data = read_emotic(tmp_path / "a.mat", tmp_path, "val")
+    assert data.examples == [
+        Example(
+            tmp_path / "mscoco/images/a.jpg",
+            (
+                Subject((1, 2, 30, 40), None, frozenset({"peace", "anger", "fear"})),
+                Subject((-100, 10, 50, 90), None, frozenset({"disquietment"})),
+            ),
+        )
+    ]
+    assert [text.split(": ", 1)[1] for text in data.dropped] == [
+        "person 2: nobody annotated a category",
+        "person 3: the body box [nan, 0.0, 5.0, 5.0] is not finite",
+        "person 4: the body box [5.0, 5.0, 5.0, 9.0] is empty",
+        "person 6: the body box has 0 numbers instead of 4",
+    ]
+    assert data.edition == "unknown edition: 6 persons in val"
+    assert EDITIONS["Annotations.mat"] == (23706, 3334, 7280)
+
+
+def test_archive_of_arrays(tmp_path):
+    (tmp_path / "img_arrs").mkdir()
+    np.save(tmp_path / "img_arrs" / "img_arr_0.npy", np.full((112, 224, 3), (1, 2, 3), dtype=np.uint8))
+    (tmp_path / "annot_arrs_test.csv").write_text(
+        "Filename,Width,Height,Age,Gender,Valence,Arousal,Dominance,Peace,Anger,X_min,Y_min,X_max,Y_max,Arr_name,"
+        "Crop_name\na.jpg,448,448,Adult,Male,1,5,5,1,0,0,40,100,448,img_arr_0.npy,crop_arr_0.npy\n"
+    )
+    data = read_emotic(tmp_path / "annot_arrs_test.csv", tmp_path, "test")
+    (only,) = data.examples
+    assert only.subjects == (Subject((0, 40, 100, 448), None, frozenset({"peace"})),)
+    assert "reduced" in data.notes[0]
+    pixels, scale = predictions._image(only, "bgr")
+    assert scale == (0.5, 0.25)
+    assert pixels[0, 0].tolist() == [3, 2, 1]
+
+
+def test_a_sample_is_random_and_repeatable(tmp_path):
+    data = DataSet([Example(tmp_path / f"{index}.png", ()) for index in range(100)], "")
+    first, again = data.sample(10, 0), data.sample(10, 0)
+    assert first == again
+    assert len({one.image for one in first.examples}) == 10
+    assert first.examples != data.examples[:10]
+    assert first.examples != data.sample(10, 1).examples
+    assert "random sample of 10 of 100 images (seed 0)" in first.notes[0]
+
+
+@pytest.mark.parametrize(("body", "size"), [((630, 470, 900, 900), (640, 480)), ((639, 0, 641, 1), (640, 480))])
+def test_a_guessed_head_stays_in_the_image(body, size):
+    x1, y1, x2, y2 = predictions.guess_head(body, size)
+    assert 0 <= int(x1) < int(x2) <= size[0]
+    assert 0 <= int(y1) < int(y2) <= size[1]
+
+
+def test_ties_share_a_place():
+    """Yes and no at 0.5: both count at once, so precision is 1/2 when recall is 1, in whichever order they come."""
+    scores, truth = np.array([[0.5], [0.5], [0.1]]), np.array([[True], [False], [False]])
+    assert precision.average_precision(truth, scores)[0] == 0.5
+    assert precision.average_precision(truth[::-1], scores[::-1])[0] == 0.5
 
 
 def test_average_precision_by_hand():
@@ -216,4 +293,4 @@ def test_usage(arguments, message, capsys):
 def test_images_that_are_not_there(tmp_path, capsys):
     (tmp_path / "test.csv").write_text(HEADER + ROWS)
     assert accuracy.main(["--annotations", str(tmp_path / "test.csv"), "--images", str(tmp_path)]) == 1
-    assert "1 of 1 images are not there, the first is" in capsys.readouterr().err
+    assert "none of the 1 images is there; the first is" in capsys.readouterr().err
