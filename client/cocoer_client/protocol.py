@@ -37,8 +37,14 @@ class Thresholds(TypedDict, total=False):
     """A detection counts above this score."""
 
 
+OnDamage = Literal["refuse", "accept"]
+
+
 class Options(Thresholds, total=False):
     """All request parameters."""
+
+    on_damage: OnDamage | None
+    """Whether a damaged or cut-off image is refused, or decoded as far as it goes; RESULT says what is wrong."""
 
     timing: bool
     """Have the server add ``timing_ms``."""
