@@ -162,7 +162,8 @@ class ImageSize(Part):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     damage: str | None = Field(
-        None, description="What is wrong with the file, with on_damage: what is missing of it is grey or black; else null."
+        None,
+        description="What is wrong with the file, with on_damage: what is missing of it is grey or black; else null.",
     )
 
 

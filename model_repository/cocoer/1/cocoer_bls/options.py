@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cocoer_bls.errors import InputError
 from cocoer_bls.decoding import DecodeLimits
+from cocoer_bls.errors import InputError
 from cocoer_bls.inputs import MIN_SCORE
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")

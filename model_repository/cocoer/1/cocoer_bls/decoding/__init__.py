@@ -15,8 +15,8 @@ from cocoer_bls.decoding.limits import (
     MAX_PIXELS,
     MAX_SCANS,
     SPELLING,
-    DecodeLimits,
     Decoded,
+    DecodeLimits,
     damaged,
     not_an_image,
 )

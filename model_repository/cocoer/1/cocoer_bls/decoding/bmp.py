@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cocoer_bls.decoding.limits import DecodeLimits, Decoded, damaged, missing, not_an_image, unreadable
+from cocoer_bls.decoding.limits import Decoded, DecodeLimits, damaged, missing, not_an_image, unreadable
 
 _HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 RGB, RLE8, RLE4, BITFIELDS, ALPHABITFIELDS = 0, 1, 2, 3, 6
@@ -65,7 +65,7 @@ def _header(data: bytes, limits: DecodeLimits) -> _Header:
     if width <= 0 or height == 0:
         raise not_an_image(limits)
     limits.check_size(width, height)
-    _check_kind(size, bits, compression, top_down)
+    _check_kind(size, bits, compression)
     start = 14 + size
     if compression in (BITFIELDS, ALPHABITFIELDS):
         masks = struct.unpack("<III", data[54:66].ljust(12, b"\0"))
@@ -74,13 +74,15 @@ def _header(data: bytes, limits: DecodeLimits) -> _Header:
     count = min(used or 1 << bits, 256) if bits <= 8 else 0
     if start <= offset < start + count * entry:  # a short palette, as OS/2 files have it
         count = (offset - start) // entry
-    colours = np.frombuffer(data, np.uint8, count=max(min(count, (len(data) - start) // entry), 0) * entry, offset=start)
+    colours = np.frombuffer(
+        data, np.uint8, count=max(min(count, (len(data) - start) // entry), 0) * entry, offset=start
+    )
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colours) // entry] = colours.reshape(-1, entry)[:, :3]
     return _Header(width, height, top_down, bits, compression, masks or _MASKS.get(bits, (0, 0, 0)), palette, offset)
 
 
-def _check_kind(size: int, bits: int, compression: int, top_down: bool) -> None:
+def _check_kind(size: int, bits: int, compression: int) -> None:
     if size in (16, 64) and compression not in (RGB, RLE8, RLE4):
         raise unreadable("BMP", "an OS/2 compression")
     if compression in (4, 5):
@@ -88,7 +90,7 @@ def _check_kind(size: int, bits: int, compression: int, top_down: bool) -> None:
     if bits not in (1, 2, 4, 8, 16, 24, 32):
         raise unreadable("BMP", f"{bits} bits a pixel")
     fitting = {RGB: True, RLE8: bits == 8, RLE4: bits == 4, BITFIELDS: bits >= 16, ALPHABITFIELDS: bits >= 16}
-    if not fitting.get(compression, False) or (compression in (RLE8, RLE4) and top_down):
+    if not fitting.get(compression, False):
         raise unreadable("BMP", f"compression {compression} of {bits} bits a pixel")
 
 

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
-from cocoer_bls.decoding.limits import DecodeLimits, Decoded, damaged, not_an_image
+from cocoer_bls.decoding.limits import Decoded, DecodeLimits, damaged, not_an_image
 
 
 def read_avif(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:

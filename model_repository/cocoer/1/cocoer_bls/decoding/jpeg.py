@@ -13,7 +13,7 @@ import simplejpeg
 from PIL import Image
 
 from cocoer_bls.decoding.exif import orientation_of, upright
-from cocoer_bls.decoding.limits import MAX_SCANS, DecodeLimits, Decoded, damaged, missing, unreadable
+from cocoer_bls.decoding.limits import MAX_SCANS, Decoded, DecodeLimits, damaged, missing, unreadable
 from cocoer_bls.errors import InputError
 
 MAX_SEGMENTS = 10_000

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cocoer_bls.decoding.exif import orientation_of, upright
-from cocoer_bls.decoding.limits import DecodeLimits, Decoded, damaged, missing, not_an_image, unreadable
+from cocoer_bls.decoding.limits import Decoded, DecodeLimits, damaged, missing, not_an_image, unreadable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cocoer_bls.decoding.exif import orientation_of, upright
-from cocoer_bls.decoding.limits import DecodeLimits, Decoded, damaged, not_an_image
+from cocoer_bls.decoding.limits import Decoded, DecodeLimits, damaged, not_an_image
 
 _PIXELS = (b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
 _ANIMATION, _ALPHA = 0x02, 0x10
@@ -43,7 +43,8 @@ def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """Name and content of each; the last one's may be short."""
-    found, at = [], 12
+    found: list[tuple[bytes, bytes]] = []
+    at = 12
     while at + 8 <= len(data) and len(found) < 100_000:
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         found.append((kind, data[at + 8 : at + 8 + length]))
