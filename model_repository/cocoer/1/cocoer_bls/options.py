@@ -49,8 +49,8 @@ class Options:
         """Apply a request's parameters (a JSON object as text).
 
         Raises:
-            InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean, an
-                ``on_damage`` that is not one of ``ON_DAMAGE``.
+            InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean,
+                an ``on_damage`` that is not one of ``ON_DAMAGE``.
         """
         return self.apply(json.loads(parameters) if parameters else {})
 

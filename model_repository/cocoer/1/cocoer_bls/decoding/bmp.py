@@ -74,9 +74,8 @@ def _header(data: bytes, limits: DecodeLimits) -> _Header:
     count = min(used or 1 << bits, 256) if bits <= 8 else 0
     if start <= offset < start + count * entry:  # a short palette, as OS/2 files have it
         count = (offset - start) // entry
-    colours = np.frombuffer(
-        data, np.uint8, count=max(min(count, (len(data) - start) // entry), 0) * entry, offset=start
-    )
+    count = max(min(count, (len(data) - start) // entry), 0)
+    colours = np.frombuffer(data, np.uint8, count=count * entry, offset=start)
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colours) // entry] = colours.reshape(-1, entry)[:, :3]
     return _Header(width, height, top_down, bits, compression, masks or _MASKS.get(bits, (0, 0, 0)), palette, offset)
@@ -141,10 +140,11 @@ def _run_lengths(data: bytes, header: _Header) -> tuple[np.ndarray, float]:
             return canvas, 1 - (y * width + min(x, width)) / (width * height)
         count, value = pair
         if count:
-            run = np.tile(np.array([value >> 4, value & 15], np.uint8), 128)[:count] if four else value
+            both = [value >> 4, value & 15] if four else [value, value]
+            run = np.tile(np.array(both, np.uint8), 128)[:count]
             end = min(x + count, width)
             if end > x:
-                canvas[y, x:end] = run[: end - x] if four else run
+                canvas[y, x:end] = run[: end - x]
             x = end
         elif value == 0:
             x, y = 0, y + 1

@@ -23,7 +23,7 @@ def read_avif(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
 
 
 def read_heic(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
-    """Decode the primary image; raises InputError. Rotation and mirroring are the container's, which libheif applies."""
+    """Decode the primary image; raises InputError. libheif turns and mirrors it as its container says."""
     import pillow_heif
 
     try:
