@@ -16,6 +16,7 @@ SOURCES = (
     "export/graphs",
     # What models are calibrated and verified with is what the server makes of an image.
     "model_repository/cocoer/1/cocoer_bls/boxes.py",
+    "model_repository/cocoer/1/cocoer_bls/decoding",
     "model_repository/cocoer/1/cocoer_bls/errors.py",
     "model_repository/cocoer/1/cocoer_bls/files.py",
     "model_repository/cocoer/1/cocoer_bls/images.py",

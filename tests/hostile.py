@@ -107,9 +107,8 @@ def good_samples() -> list[Sample]:
         Sample(
             "JPEG with HTML in a comment", save(image(), "JPEG", comment=b"<script>alert(1)</script>"), size=(48, 36)
         ),
-        # As every decoder does: what is missing is grey.
-        Sample("JPEG that claims more than it holds", resized_jpeg(save(image(), "JPEG"), 480, 360), size=(480, 360)),
         Sample("PNG with junk behind", save(image(), "PNG") + b"junk" * 100, size=(48, 36)),
+        Sample("JPEG with a video behind", save(image(), "JPEG") + b"\xff\xda" * 500, size=(48, 36)),
     ]
     return [Sample(one.name, one.data, size=(48, 36)) for one in samples] + sized
 
@@ -131,7 +130,13 @@ def bad_samples() -> list[Sample]:
         Sample("JPEG behind HTML", html + jpeg, "format"),
         Sample("JPEG behind a GIF's header", b"GIF89a" + jpeg, "format"),
         Sample("PNG's magic on a JPEG", png[:8] + jpeg, "format"),
-        Sample("JPEG's magic on noise", jpeg[:4] + np.random.default_rng(0).bytes(2000), "format"),
+        Sample("JPEG's magic on noise", jpeg[:4] + np.random.default_rng(0).bytes(2000), "damaged"),
+        Sample("JPEG that claims more than it holds", resized_jpeg(jpeg, 480, 360), "damaged"),
+        Sample("half a JPEG with an end marker", jpeg[: len(jpeg) // 2] + b"\xff\xd9", "damaged"),
+        Sample("JPEG of a million segments", jpeg[:2] + b"\xff\xfe\0\2" * 1_000_000 + jpeg[2:], "damaged"),
+        Sample("PNG without its last 10 bytes", png[:-10], "damaged"),
+        Sample("WebP without its last byte", webp[:-1], "damaged"),
+        Sample("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "format"),
         Sample("PNG of 50,000 squared", png_header(50_000, 50_000) + png_chunk(b"IDAT", b""), "pixels"),
         Sample("PNG of 2**31 squared", png_header(2**31 - 1, 2**31 - 1), "format"),
         Sample("JPEG of 50,000 squared", resized_jpeg(jpeg, 50_000, 50_000), "pixels"),
@@ -144,7 +149,7 @@ def bad_samples() -> list[Sample]:
             Sample(f"{form} cut short", data[: len(data) * 9 // 10], "damaged")
             for form, data in (("JPEG", jpeg), ("PNG", png), ("BMP", bmp))
         ),
-        Sample("WebP cut short", webp[: len(webp) * 9 // 10], "format"),
+        Sample("WebP cut short", webp[: len(webp) * 9 // 10], "damaged"),
         Sample("40 MB of noise", np.random.default_rng(1).bytes(40_000_000), "bytes"),
         Sample("PNG with 40 MB of noise behind", png + np.random.default_rng(2).bytes(40_000_000), "bytes"),
     ]

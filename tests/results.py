@@ -33,7 +33,7 @@ def make_person(number, body, head, labels):
 def make_result(size, persons, synthetic=False, detector="scrfd"):
     """RESULT of an image of ``size`` (width, height)."""
     return {
-        "image": {"width": size[0], "height": size[1]},
+        "image": {"width": size[0], "height": size[1], "damage": None},
         "persons": persons,
         "labels": list(EMOTIC_LABELS),
         "model": {

@@ -1,4 +1,4 @@
-"""What the two commands share: exit statuses, thresholds."""
+"""What the two commands share: exit statuses, request parameters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ DONE, SOME_FAILED, USAGE, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses."""
 
 
+OPTIONS = (*THRESHOLDS, "on_damage")
+"""Request parameters that the commands have options for."""
 THRESHOLD_HELP = {
     "final_threshold": "final labels above this probability",
     "level_threshold": "labels of a level and of V-I above this probability",
@@ -20,12 +22,15 @@ THRESHOLD_HELP = {
 
 
 def add_thresholds(parser: argparse._ActionsContainer) -> None:
-    """``--final-threshold`` and so on; what is not given is the server's."""
+    """``--final-threshold`` and so on, and ``--on-damage``; what is not given is the server's."""
     for name in THRESHOLDS:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=float, metavar="P", help=THRESHOLD_HELP[name])
+    parser.add_argument(
+        "--on-damage", choices=("refuse", "accept"), help="damaged images: refuse them, or use what there is of them"
+    )
 
 
 def thresholds_of(args: argparse.Namespace) -> Thresholds:
     """Those that are given."""
-    return cast(Thresholds, given_parameters({name: getattr(args, name) for name in THRESHOLDS}))
+    return cast(Thresholds, given_parameters({name: getattr(args, name) for name in OPTIONS}))

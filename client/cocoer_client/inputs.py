@@ -32,6 +32,8 @@ Rows = npt.NDArray[np.float32]
 BoxPair = Mapping[str, "Sequence[float] | None"]
 """``{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}``, pixels; without a head, the server looks for it."""
 TO_BE_FOUND = (0.0, 0.0, 0.0, 0.0)
+XMP = {"xmp", "XML:com.adobe.xmp"}
+"""Pillow's keys of it."""
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
@@ -59,7 +61,13 @@ def encode_image(image: ImageLike) -> bytes:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned by its EXIF orientation, as the server turns it; where the EXIF data is damaged, as it is."""
+    """The image turned by its EXIF orientation, as the server turns it; where the EXIF data is damaged, as it is.
+
+    Pillow would turn it by the orientation in XMP too, which neither browsers nor the server do.
+    """
+    if XMP & image.info.keys():
+        image = image.copy()
+        image.info = {key: value for key, value in image.info.items() if key not in XMP}
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
         return ImageOps.exif_transpose(image)
     return image

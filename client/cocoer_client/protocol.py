@@ -26,6 +26,9 @@ PSEUDO_THRESHOLD = 0.3
 """A label is in the pseudo-label above this V-I probability (CocoER, section 3; a constant of the network)."""
 
 
+OnDamage = Literal["refuse", "accept"]
+
+
 class Thresholds(TypedDict, total=False):
     """Request parameters that are options of the commands too; None, or left out: the server's own."""
 
@@ -35,6 +38,8 @@ class Thresholds(TypedDict, total=False):
     """A label is in ``VI``, ``head``, ``body`` or ``ctx`` above this probability."""
     min_score: float | None
     """A detection counts above this score."""
+    on_damage: OnDamage | None
+    """Whether a damaged or cut-off image is refused, or decoded as far as it goes; RESULT says what is wrong."""
 
 
 class Options(Thresholds, total=False):
@@ -44,5 +49,5 @@ class Options(Thresholds, total=False):
     """Have the server add ``timing_ms``."""
 
 
-THRESHOLDS = tuple(Thresholds.__annotations__)
+THRESHOLDS = tuple(name for name in Thresholds.__annotations__ if name != "on_damage")
 OPTIONS = tuple(Options.__annotations__)

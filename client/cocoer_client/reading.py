@@ -27,6 +27,8 @@ def warnings_of(result: Mapping[str, Any], boxes_given: bool = False) -> list[st
     warnings = []
     if model["synthetic"]:
         warnings.append("SYNTHETIC WEIGHTS: random numbers, these are not predictions")
+    if result["image"].get("damage"):
+        warnings.append(f"DAMAGED IMAGE: {result['image']['damage']}")
     if boxes_given:
         return warnings
     if model["detector"].startswith("opencv"):

@@ -36,6 +36,13 @@ def _never_null(schema: dict[str, Any]) -> None:
     schema |= next(kind for kind in schema.pop("anyOf") if kind != {"type": "null"})
 
 
+def _all_required(schema: dict[str, Any]) -> None:
+    """The schema of what a server always sends, though a client does without it."""
+    schema["required"] = list(schema["properties"])
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 Pixel = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -166,8 +173,15 @@ class ModelInfo(Part):
 class ImageSize(Part):
     """The image, upright (turned by its EXIF orientation)."""
 
+    model_config = ConfigDict(json_schema_extra=_all_required)
+
     width: int = Field(ge=1)
     height: int = Field(ge=1)
+    damage: str | None = Field(
+        None,
+        description="With on_damage: what is wrong with the file, of which some pixels may be missing; else null.",
+    )
+    """A server before this field sends none."""
 
 
 class Result(Part):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from cocoer_client.errors import InvalidInput
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 CAMERA = "camera:"
 MAX_BYTES = 64 << 20

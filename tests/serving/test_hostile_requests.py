@@ -128,6 +128,7 @@ def test_extreme_boxes_that_hold_a_pixel(server, sample_bytes, row):
         ({"min_score": 2**62}, "min_score must be a number from 0 to 1"),
         ({"min_score": -1}, "min_score must be a number from 0 to 1, got -1"),
         ({"timing": 1}, "timing must be true or false"),
+        ({"on_damage": "repair"}, "on_damage must be refuse or accept, got 'repair'"),
         ({"x" * 100_000: 1}, "unknown request parameter xxx"),
         ({f"p{i}": 1 for i in range(1000)}, "unknown request parameter p0, p1, p10, ...;"),
         ({"a\nE1123 forged log line": 1}, "unknown request parameter"),
@@ -276,6 +277,22 @@ def test_a_failing_image_fails_alone(server, expected, sample_bytes):
         check_result(first, expected)
         check_result(third, expected)
         assert second["error"]["code"] == "INVALID_ARG", name
+
+
+def test_a_damaged_image_is_refused_or_marked(server):
+    """A JPEG that ends too early, with an end marker: refused, and with ``on_damage`` answered and marked."""
+    whole = hostile.save(hostile.image(), "JPEG")
+    data = whole[:-300] + b"\xff\xd9"
+    with grpcclient.InferenceServerClient(server.url) as triton:
+        with pytest.raises(InferenceServerException, match="IMAGE is damaged: its image data ends too early"):
+            triton.infer("cocoer", image_inputs(data, NOBODY))
+        answers = [
+            triton.infer("cocoer", image_inputs(image, NOBODY), parameters={"on_damage": "accept"})
+            for image in (data, whole)
+        ]
+    (marked,), (fine,) = map(results_of, answers)
+    assert marked["image"]["damage"].startswith("its image data ends too early")
+    assert fine["image"] == {"width": 48, "height": 36, "damage": None}
 
 
 def test_large_images_at_once(server):

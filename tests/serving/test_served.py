@@ -75,7 +75,7 @@ def test_timing_on_request(client, expected, sample_bytes):
 def test_result(client, expected, sample_bytes):
     result = client.infer_raw(sample_bytes, as_persons(gold.person_rows(expected)))
     check_result(result, expected)
-    assert result["image"] == {"width": 512, "height": 512}
+    assert result["image"] == {"width": 512, "height": 512, "damage": None}
     assert tuple(result["labels"]) == EMOTIC_LABELS
     assert result["model"]["weights"].startswith("synthetic seed 0")
     assert result["model"]["synthetic"] is True
@@ -213,7 +213,7 @@ def assert_same_result(one, other):
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
 def test_formats(client, form):
     result = client.infer_raw(encode(Image.new("RGB", (64, 48), "gray"), form))
-    assert result["image"] == {"width": 64, "height": 48}
+    assert result["image"] == {"width": 64, "height": 48, "damage": None}
 
 
 @pytest.mark.parametrize(

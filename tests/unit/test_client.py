@@ -384,6 +384,9 @@ class TestText:
         assert "SYNTHETIC WEIGHTS" in warnings_of(make_result((1, 1), [], synthetic=True))[0]
         assert "FALLBACK DETECTOR" in warnings_of(make_result((1, 1), [], detector="opencv-haar"))[0]
         assert "SYNTHETIC DETECTORS" in warnings_of(make_result((1, 1), [], detector="scrfd (synthetic)"))[0]
+        damaged = make_result((1, 1), [])
+        damaged["image"]["damage"] = "the file ends early"
+        assert warnings_of(damaged, boxes_given=True) == ["DAMAGED IMAGE: the file ends early"]
         assert warnings_of(make_result((1, 1), [], detector="opencv-haar"), boxes_given=True) == []
 
     def test_whole(self):

@@ -138,7 +138,7 @@ def test_memory_of_the_largest_image(form, mode):
 
 def test_formats_are_an_allow_list():
     png = hostile.save(hostile.image(), "PNG")
-    with pytest.raises(InputError, match="not an image in JPEG format"):
+    with pytest.raises(InputError, match="a PNG file, not an image in JPEG format"):
         decode(png, DecodeLimits(10_000, 10_000, ("JPEG",)))
     assert decode(png, DecodeLimits(10_000, 10_000, ("PNG", "JPEG"))).shape == (36, 48, 3)
 
@@ -146,7 +146,7 @@ def test_formats_are_an_allow_list():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"formats": "JPEG, GIF"}, "formats: GIF can't be served; there are JPEG, PNG, WEBP, BMP"),
+        ({"formats": "JPEG, GIF"}, "formats: GIF can't be served; there are JPEG, PNG, WEBP, BMP, AVIF, HEIC"),
         ({"formats": ""}, "formats"),
         ({"max_bytes": "many"}, "max_bytes must be a whole number above 0, got 'many'"),
         ({"max_pixels": "0"}, "max_pixels must be a whole number above 0"),
@@ -195,7 +195,9 @@ json_values = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=9), children, max_size=3),
     max_leaves=6,
 )
-names = st.sampled_from(["final_threshold", "level_threshold", "min_score", "timing"]) | st.text(max_size=300)
+names = st.sampled_from(["final_threshold", "level_threshold", "min_score", "timing", "on_damage"]) | st.text(
+    max_size=300
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -209,6 +211,7 @@ def test_any_parameters(parameters):
     else:
         assert all(0 <= p <= 1 for p in (options.final_threshold, options.level_threshold, options.min_score))
         assert isinstance(options.timing, bool)
+        assert options.on_damage in ("refuse", "accept")
 
 
 def test_every_reason_is_used():

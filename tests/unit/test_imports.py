@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
 """Of ours, what a package may import beside itself."""
 NOT_YET = {("cocoer.checkpoints.synthetic", "export.detectors.synthetic")}
 """To be removed with the import."""
-SERVED = {"numpy", "cv2", "PIL"}
+SERVED = {"numpy", "cv2", "PIL", "simplejpeg", "pillow_heif"}
 """What a stock container is given for the Python model."""
 SCRIPT_FOLDERS = ("benchmarks", "client", "export", "tools")
 """Scripts there are started by their path, so that the folder comes first on sys.path."""

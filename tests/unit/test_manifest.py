@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from cocoer_bls import images, manifest
+from cocoer_bls import manifest
+from cocoer_bls.decoding import limits
 from cocoer_bls.manifest import ManifestError, check, contract_digest, read
 from export.models import MODELS
 from export.options import Options
@@ -16,7 +17,7 @@ from export.publishing.repository import write_repository
 from tests.conftest import PROJECT
 
 
-@pytest.mark.parametrize("module", [images, manifest])
+@pytest.mark.parametrize("module", [limits, manifest])
 def test_doctests(module):
     result = doctest.testmod(module)
     assert result.attempted > 0

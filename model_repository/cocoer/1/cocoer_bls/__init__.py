@@ -1,1 +1,1 @@
-"""What the ``cocoer`` model does around its two inference calls. Needs NumPy, OpenCV and Pillow alone."""
+"""What the ``cocoer`` model does around its two inference calls. Needs NumPy, OpenCV, Pillow and simplejpeg alone."""

@@ -26,6 +26,8 @@ class Job:
     cancelled: Callable[[], bool] = lambda: False
     """Whether the caller has gone; asked between stages."""
     image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), dtype=np.uint8))
+    damage: str | None = None
+    """What is wrong with the file, where it was accepted all the same."""
     given: list[Given] = field(default_factory=list)
     """``boxes``, checked."""
     persons: dict[int, Person] = field(default_factory=dict)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cocoer_bls.decoding import DecodeLimits
 from cocoer_bls.errors import InputError
-from cocoer_bls.images import DecodeLimits
 from cocoer_bls.inputs import MIN_SCORE
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
-NAMES = (*THRESHOLDS, "timing")
+ON_DAMAGE = ("refuse", "accept")
+NAMES = (*THRESHOLDS, "timing", "on_damage")
 LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "formats")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
@@ -30,22 +31,26 @@ class Options:
     """Detections below this score are dropped (SCRFD only)."""
     timing: bool = False
     """RESULT has ``timing_ms``: how long each stage of this image took."""
+    on_damage: str = "refuse"
+    """Of ``ON_DAMAGE``: damaged images are refused, or decoded as far as they go and marked in RESULT."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Options:
         """Defaults from the configuration's ``parameters`` (as JSON)."""
         final, level, score = (_probability(name, float(parameters[name]["string_value"])) for name in THRESHOLDS)
-        return cls(final, level, score)
+        on_damage = _on_damage("on_damage", parameters["on_damage"]["string_value"])
+        return cls(final, level, score, on_damage=on_damage)
 
     def to_config(self) -> dict[str, str]:
         """The configuration's ``parameters`` that ``from_config`` reads."""
-        return {name: f"{getattr(self, name):g}" for name in THRESHOLDS}
+        return {**{name: f"{getattr(self, name):g}" for name in THRESHOLDS}, "on_damage": self.on_damage}
 
     def override(self, parameters: str) -> Options:
         """Apply a request's parameters (a JSON object as text).
 
         Raises:
-            InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean.
+            InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean,
+                an ``on_damage`` that is not one of ``ON_DAMAGE``.
         """
         return self.apply(json.loads(parameters) if parameters else {})
 
@@ -55,9 +60,8 @@ class Options:
         unknown = sorted(set(own) - set(NAMES))
         if unknown:
             raise InputError("parameter", f"unknown request parameter {_names(unknown)}; there are {', '.join(NAMES)}")
-        checked: dict[str, Any] = {
-            name: (_boolean if name == "timing" else _probability)(name, value) for name, value in own.items()
-        }
+        checks = {"timing": _boolean, "on_damage": _on_damage}
+        checked: dict[str, Any] = {name: checks.get(name, _probability)(name, value) for name, value in own.items()}
         return replace(self, **checked)
 
 
@@ -112,6 +116,12 @@ def _shorten(text: str, maximum: int = 60) -> str:
 def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InputError("parameter", f"request parameter {name} must be true or false, got {_shown(value)}")
+    return value
+
+
+def _on_damage(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value not in ON_DAMAGE:
+        raise InputError("parameter", f"parameter {name} must be {' or '.join(ON_DAMAGE)}, got {_shown(value)}")
     return value
 
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from cocoer_bls.boxes import Person, given_persons, with_heads
+from cocoer_bls.decoding import DecodeLimits, decode, read_image
 from cocoer_bls.detection import Infer, detection_of
-from cocoer_bls.images import DecodeLimits, decode, letterbox
+from cocoer_bls.images import letterbox
 from cocoer_bls.inputs import recognition_inputs
 from cocoer_bls.jobs import Job, apart, stage, waiting
 from cocoer_bls.options import Limits
@@ -74,7 +75,7 @@ class Pipeline:
         ]
         model = {key: self.build[key] for key in MODEL_FACTS}
         return {
-            "image": {"width": width, "height": height},
+            "image": {"width": width, "height": height, "damage": job.damage},
             "persons": persons,
             "labels": list(self.labels),
             "model": model,
@@ -83,7 +84,8 @@ class Pipeline:
     def _prepare(self, jobs: list[Job]) -> None:
         for job in jobs:
             with stage("decode", [job]):
-                job.image = decode(job.data, self.limits.decode)
+                decoded = read_image(job.data, self.limits.decode, job.options.on_damage == "accept")
+                job.image, job.damage = decoded.pixels, decoded.damage
             if job.boxes is not None:
                 job.given = given_persons(job.boxes, *job.size, self.limits.max_persons)
                 job.persons = with_heads(job.given, [])

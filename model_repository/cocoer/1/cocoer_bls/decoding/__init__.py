@@ -1,0 +1,91 @@
+"""Decoding: encoded images to pixels, UINT8 [height, width, 3], BGR. Each format has a module."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from cocoer_bls.decoding import bmp, heif, jpeg, png, webp
+from cocoer_bls.decoding.kinds import format_of
+from cocoer_bls.decoding.limits import (
+    FORMATS,
+    MAX_PIXELS,
+    MAX_SCANS,
+    SPELLING,
+    Decoded,
+    DecodeLimits,
+    damaged,
+    not_an_image,
+)
+from cocoer_bls.errors import InputError
+
+__all__ = ["FORMATS", "MAX_PIXELS", "MAX_SCANS", "DecodeLimits", "Decoded", "decode", "read_image"]
+
+_READERS: dict[str, Callable[[bytes, DecodeLimits, bool], Decoded]] = {
+    "JPEG": jpeg.read,
+    "PNG": png.read,
+    "WEBP": webp.read,
+    "BMP": bmp.read,
+    "AVIF": heif.read_avif,
+    "HEIC": heif.read_heic,
+}
+
+
+def decode(data: bytes, limits: DecodeLimits) -> np.ndarray:
+    """An encoded image to BGR pixels; a damaged one is refused. See ``read_image``."""
+    return read_image(data, limits).pixels
+
+
+def read_image(data: bytes, limits: DecodeLimits, accept_damage: bool = False) -> Decoded:
+    """An encoded image to BGR pixels.
+
+    EXIF orientation is applied (of the first valid EXIF data; XMP's is not), alpha dropped, 16 bits become 8, grey and
+    palettes become BGR, CMYK is converted without colour profile, and of an animation the first frame is taken. What
+    does not concern the pixels (profiles, texts, what follows the image's end) is neither unpacked nor judged.
+
+    Args:
+        data: a file in one of the allowed formats.
+        limits: what is allowed; checked in the header, before anything is decoded.
+        accept_damage: decode what there is of a damaged or cut-off file, and say in ``damage`` what is wrong.
+
+    Raises:
+        InputError: empty, too large, not one of the formats, of a kind that can't be read, or damaged.
+        MemoryError: the pixels don't fit into memory now.
+    """
+    if not data:
+        raise InputError("empty", f"IMAGE is empty; send the bytes of a {limits.describe_formats()} file")
+    if len(data) > limits.max_bytes:
+        raise InputError(
+            "bytes", f"IMAGE has {len(data)} bytes, more than the allowed {limits.max_bytes}; scale or compress it"
+        )
+    form = format_of(data)
+    if form not in limits.formats:
+        raise _not_allowed(form, limits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on a file are not the log's business
+        try:
+            return _READERS[form](bytes(data), limits, accept_damage)
+        except (InputError, MemoryError):
+            raise
+        except Image.DecompressionBombError:
+            raise InputError(
+                "pixels", f"IMAGE has more than the allowed {limits.max_pixels} pixels; scale it down"
+            ) from None
+        except Exception:  # decoders of damaged files raise anything
+            raise damaged("it can't be decoded", usable=False) from None
+
+
+def _not_allowed(form: str | None, limits: DecodeLimits) -> InputError:
+    if form is None:
+        return not_an_image(limits)
+    name = SPELLING.get(form, form)
+    article = "an" if name[0] in "AEHIMS" and name not in ("HEIC", "MNG") else "a"
+    advice = "convert it to JPEG or PNG"
+    if form in FORMATS:
+        advice += f", or have the server allow it ({form} in formats of its configuration)"
+    return InputError(
+        "format", f"IMAGE is {article} {name} file, not an image in {limits.describe_formats()} format; {advice}"
+    )

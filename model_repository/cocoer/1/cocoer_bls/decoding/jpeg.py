@@ -1,0 +1,185 @@
+"""JPEG: the segments that matter for pixels, handed to libjpeg-turbo, whose warnings tell damage.
+
+Thumbnails, videos and second images behind the end, profiles, comments and broken metadata never reach the decoder.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from cocoer_bls.decoding.exif import orientation_of, upright
+from cocoer_bls.decoding.limits import MAX_SCANS, Decoded, DecodeLimits, damaged, missing, unreadable
+from cocoer_bls.errors import InputError
+
+MAX_SEGMENTS = 10_000
+"""Real files have some hundreds, of a profile or of extended XMP."""
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+SOI, EOI, SOS, DHT, DQT, DRI, DAC, APP0, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xCC, 0xE0, 0xE1, 0xEE
+_FRAMES = {*range(0xC0, 0xD0)} - {DHT, 0xC8, DAC}
+_KINDS = {
+    0xC3: "lossless",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
+    0xCB: "lossless",
+}
+_HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "Inconsistent progression", "Unknown Adobe", "JFIF")
+
+
+@dataclass
+class _Structure:
+    """What the markers of one image say."""
+
+    pieces: list[bytes] = field(default_factory=lambda: [b"\xff\xd8"])
+    frame: bytes = b""
+    """The frame header's marker and content."""
+    scans: int = 0
+    ended: bool = False
+    """There is an end marker."""
+    orientation: int | None = None
+    unsent: dict[int, set[int]] = field(default_factory=dict)
+    """Component -> coefficients that have not come in full precision."""
+
+
+def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
+    """Decode; raises InputError."""
+    structure = _walk(data)
+    if not structure.frame:
+        raise damaged("the file ends before its image data begins, or its header is garbled", usable=False)
+    _check_frame(structure.frame, limits)
+    if structure.scans > MAX_SCANS:
+        raise InputError(
+            "scans", f"IMAGE is a JPEG of {structure.scans} scans, more than the allowed {MAX_SCANS}; save it anew"
+        )
+    if not structure.scans:
+        raise damaged("the file ends before its image data begins", usable=False)
+    pixels, damage = _decode(structure)
+    if damage and not accept:
+        raise damaged(damage)
+    return Decoded(upright(pixels, structure.orientation or 1), damage)
+
+
+def _walk(data: bytes) -> _Structure:
+    found, at = _Structure(), 2
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(data, at)
+        if marker is None or data[marker.start() + 1] in (SOI, EOI):
+            found.ended = marker is not None and data[marker.start() + 1] == EOI
+            return found
+        at = marker.start()
+        code, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if code == 0x01:
+            at += 2
+            continue
+        if length < 2 or at + 2 + length > len(data):
+            return found
+        content = data[at + 4 : at + 2 + length]
+        at += 2 + length
+        if code == SOS:
+            next_marker = _MARKER.search(data, at)
+            end = len(data) if next_marker is None else next_marker.start()
+            _scan(found, content, data[at:end])
+            at = end
+        else:
+            _segment(found, code, content)
+    raise damaged(f"it has more than {MAX_SEGMENTS} segments", usable=False)
+
+
+def _segment(found: _Structure, code: int, content: bytes) -> None:
+    if code == APP1:
+        if found.orientation is None and content[:5] == b"Exif\0":
+            found.orientation = orientation_of(content[6:])
+        return
+    if code in _FRAMES:
+        if found.frame:
+            raise damaged("it has two frame headers", usable=False)
+        found.frame = bytes([code]) + content
+        found.unsent = {number: set(range(64)) for number in content[6::3]}
+    elif code == APP0 and content[:5] == b"JFIF\0" and len(content) >= 14:
+        content = b"JFIF\0\x01\x01" + content[7:14]  # a newer version only makes the decoder warn
+        content = content[:12] + b"\0\0"  # without its thumbnail
+    elif code == APP14:
+        if content[:5] != b"Adobe" or len(content) < 12:
+            return
+        content = content[:11] + bytes([content[11] if content[11] < 3 else 1])
+    elif code not in (DHT, DQT, DRI, DAC):
+        return
+    found.pieces.append(_with_length(code, content))
+
+
+def _scan(found: _Structure, header: bytes, coded: bytes) -> None:
+    found.scans += 1
+    if found.scans > MAX_SCANS:
+        return
+    progressive = found.frame[:1] in (b"\xc2", b"\xca")
+    if not progressive and len(header) >= 4:  # what a sequential scan says here means nothing, and may be wrong
+        header = header[:-3] + b"\0\x3f\0"
+    if len(header) >= 6:
+        first, last, approximation = header[-3:]
+        if approximation & 15 == 0:
+            for number in header[1:-3:2]:
+                found.unsent.get(number, set()).difference_update(range(first, last + 1))
+    found.pieces.append(_with_length(SOS, header) + coded)
+
+
+def _with_length(code: int, content: bytes) -> bytes:
+    return bytes([0xFF, code]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def _check_frame(frame: bytes, limits: DecodeLimits) -> None:
+    if len(frame) < 7:
+        raise damaged("its header is garbled", usable=False)
+    code, bits, components = frame[0], frame[1], frame[6]
+    height, width = int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")
+    if code in _KINDS:
+        raise unreadable("JPEG", _KINDS[code])
+    if bits != 8:
+        raise unreadable("JPEG", f"{bits} bits a sample")
+    if components not in (1, 3, 4):
+        raise unreadable("JPEG", f"{components} colour components")
+    if not width or not height:
+        raise unreadable("JPEG", "its header has no height" if width else "its header has no width")
+    limits.check_size(width, height)
+
+
+def _decode(structure: _Structure) -> tuple[np.ndarray, str | None]:
+    """Pixels as libjpeg-turbo, and so OpenCV and Pillow, gives them, and what is wrong with the file."""
+    stream = b"".join([*structure.pieces, b"\xff\xd9"])
+    cmyk = structure.frame[6] == 4
+    warning = ""
+    try:
+        pixels = simplejpeg.decode_jpeg(stream, "CMYK" if cmyk else "BGR", strict=True)
+    except ValueError as error:
+        warning = str(error)
+        height, width = (int.from_bytes(structure.frame[at : at + 2], "big") for at in (2, 4))
+        canvas = np.zeros((height, width, 4 if cmyk else 3), np.uint8)
+        try:
+            pixels = simplejpeg.decode_jpeg(stream, "CMYK" if cmyk else "BGR", strict=False, buffer=canvas)
+        except ValueError:
+            raise damaged("its header or image data is garbled", usable=False) from None
+    damage = _damage(structure, warning, pixels)
+    if cmyk:  # inverted, as Adobe's files are
+        pixels = np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))[..., ::-1]
+    return pixels, damage
+
+
+def _damage(structure: _Structure, warning: str, pixels: np.ndarray) -> str | None:
+    if warning and not any(text in warning for text in _HARMLESS):
+        share = missing(_grey_share(pixels), "lower")
+        if not structure.ended:
+            return f"the file ends inside its image data{share}"
+        if "remature end" in warning:
+            return f"its image data ends too early{share}"
+        return f"its image data is garbled{share}"
+    if any(structure.unsent.values()):
+        return "scans are missing, so that the image lacks detail or colour"
+    return None if structure.ended else "the file ends without an end marker; few pixels, or none, are missing"
+
+
+def _grey_share(pixels: np.ndarray) -> float:
+    """The rows at the bottom that libjpeg has filled with grey, as a share of all."""
+    given = np.flatnonzero((pixels != 128).any(axis=(1, 2)))
+    return 1 - (given[-1] + 1) / len(pixels) if len(given) else 1.0
