@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py --dataset emotic --annotations Annotations.mat --images emotic/
 
-Asks a running server, or builds and serves variants (channel orders, precisions, coordination steps) one after the other and compares
-them on the same persons. Writes accuracy.md, accuracy.json and accuracy.png.
+Asks a running server, or builds and serves variants (channel orders, precisions, coordination steps) one after the
+other and compares them on the same persons. Writes accuracy.md, accuracy.json and accuracy.png.
 """
 
 from __future__ import annotations
