@@ -31,7 +31,7 @@ def emotic(tmp_path_factory):
     for index in range(8):
         changed = np.clip(pixels * rng.uniform(0.5, 1.4, 3), 0, 255).astype(np.uint8)
         Image.fromarray(changed).save(folder / f"{index}.png")
-        labels = [name for bit, name in enumerate(CATEGORIES) if (index + 1) >> bit & 1]
+        labels = [name for bit, name in enumerate(CATEGORIES) if (index + 1) >> bit & 1] or ["Peace"]
         head = HEAD if index % 2 else None
         entries.append(image(f"{index}.png", [person(BODY, [], head=head, combined=labels)]))
         rows.append(f'{index},mscoco/images,{index}.png,"[512, 512]","{BODY}","{labels}","[5, 5, 5]",Female,Adult\n')
@@ -51,7 +51,9 @@ def measure(server, root, *arguments):
 
 def test_emotic(opencv_server, emotic):
     """The .mat and the CSV; against scikit-learn on what the client is told."""
-    report, text, out = measure(opencv_server, emotic, "--annotations", emotic / "Annotations.mat")
+    report, text, out = measure(
+        opencv_server, emotic, "--annotations", emotic / "Annotations.mat", "--missing-head", "drop"
+    )
     (variant,) = report["variants"]
     assert (report["persons"]["annotated"], report["persons"]["compared"]) == (8, variant["answered"])
     assert len(variant["failures"]) == 1
@@ -72,9 +74,27 @@ def test_emotic(opencv_server, emotic):
     assert "Synthetic weights" in text
     with Image.open(out / "accuracy.png") as plot:
         assert plot.width > 800
-    again, _, _ = measure(opencv_server, emotic, "--annotations", emotic / "test.csv", "--missing-head", "guess")
+    again, _, _ = measure(opencv_server, emotic, "--annotations", emotic / "test.csv")
     assert again["variants"][0]["answered"] == 7
     assert again["persons"]["compared"] == 7
+    (guessing,) = again["variants"]
+    assert guessing["coordination_step"] == 1
+    assert guessing["faces_only"]["compared"] == 7 - guessing["guessed_heads"]
+
+
+def test_a_box_outside_the_image_loses_its_person_alone(opencv_server, emotic, tmp_path):
+    persons = [person([600, 600, 700, 700], [], combined=["Fear"]), person(BODY, [], head=HEAD, combined=["Peace"])]
+    persons.append(person([-50, 20, 363, 900], [], combined=["Anger"]))
+    entries = [image("0.png", persons), image("absent.png", [person(BODY, [], combined=["Anger"])])]
+    savemat(tmp_path / "a.mat", {"test": np.array(entries, dtype=object)})
+    report, _, _ = measure(opencv_server, emotic, "--annotations", tmp_path / "a.mat")
+    (variant,) = report["variants"]
+    assert (report["persons"]["annotated"], variant["answered"]) == (4, 2)
+    assert len(variant["refused"]) == 1
+    assert "0.png, person 1: " in variant["refused"][0]
+    assert len(variant["failures"]) == 1
+    assert "absent.png" in variant["failures"][0]
+    assert [report["examples"][report["labels"].index(name)] for name in ("fear", "peace", "anger")] == [0, 1, 1]
 
 
 def test_folders_of_classes(opencv_server, emotic, tmp_path):

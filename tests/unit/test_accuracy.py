@@ -205,11 +205,18 @@ def test_a_guessed_head_stays_in_the_image(body, size):
     assert 0 <= int(y1) < int(y2) <= size[1]
 
 
-def test_ties_share_a_place():
-    """Yes and no at 0.5: both count at once, so precision is 1/2 when recall is 1, in whichever order they come."""
-    scores, truth = np.array([[0.5], [0.5], [0.1]]), np.array([[True], [False], [False]])
-    assert precision.average_precision(truth, scores)[0] == 0.5
-    assert precision.average_precision(truth[::-1], scores[::-1])[0] == 0.5
+def test_the_releases_metric_on_ties_and_on_a_category_that_never_occurs():
+    """torchmetrics 1.9.0's MultilabelAveragePrecision(3, average=None): 0.6667, 0.6667, -0.0 (with a warning).
+
+    Its macro average, 0.4444, counts the category that never occurs as 0; here it is left out.
+    """
+    scores = np.array([[0.5, 0.9, 0.3], [0.5, 0.9, 0.2], [0.1, 0.9, 0.1], [0.5, 0.2, 0.7]])
+    truth = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0], [1, 0, 0]], dtype=bool)
+    found = precision.average_precision(truth, scores)
+    np.testing.assert_allclose(found[:2], [2 / 3, 2 / 3], rtol=1e-12)
+    assert np.isnan(found[2])
+    assert precision.mean(found) == pytest.approx(2 / 3)
+    assert np.nan_to_num(found).mean() == pytest.approx(0.4444, abs=1e-4)
 
 
 def test_average_precision_by_hand():
@@ -274,6 +281,7 @@ def test_variants_are_compared_on_the_same_persons(rng, tmp_path):
     assert text == to_markdown(report)
     assert "Synthetic weights" in text
     assert "- x.jpg: damaged" in text
+    assert measured[0].name == "bgr fp32 step 1"  # all settings where nothing differs
     assert to_report(measured, {})["persons"] == {"annotated": 100, "compared": 97}
 
 
