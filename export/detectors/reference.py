@@ -1,7 +1,8 @@
 """Checking a detector, step by step: its network against the source file, its decoding against insightface's algorithm.
 
-Nothing here is shared with the code that makes the graph: what the rows mean is written down a second time, after
-insightface's SCRFD (one image, one stride after the other, in NumPy), so that a mistake in one place shows.
+But for the limit of candidates, nothing here is shared with the code that makes the graph: what rows mean is written
+down a second time, after insightface's SCRFD (one image, one stride after the other, in NumPy), so that a mistake in
+one place shows.
 
 Two steps, because greedy NMS turns the last bit of a score into another box: the model's rows are compared with the
 source file's own outputs, image by image, and the decoding is checked on the very scores the model had. (The tests hold
@@ -18,6 +19,7 @@ import onnx
 import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
+from export.detectors.scrfd import MAX_CANDIDATES
 
 ROWS = "rows_{}"
 """Names in the model's graph of what it decodes: FP32 [N, rows, width], scores of each stride, then distances."""
@@ -49,7 +51,12 @@ class ScrfdFile:
         return [x[0] if x.ndim == 3 else x for x in outputs[: 2 * self.levels]]
 
     def decode(
-        self, heads: Sequence[np.ndarray], size: int, scale: float, min_score: float
+        self,
+        heads: Sequence[np.ndarray],
+        size: int,
+        scale: float,
+        min_score: float,
+        max_candidates: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What is found, best first.
 
@@ -58,6 +65,7 @@ class ScrfdFile:
             size: side of the letterbox, pixels.
             scale: letterbox pixels per pixel of the image.
             min_score: detections below it are dropped.
+            max_candidates: the best so many enter NMS; None: all, as in insightface.
 
         Returns:
             boxes FP32 [N, 4] ((x1, y1, x2, y2), pixels of the image), and their scores FP32 [N].
@@ -73,7 +81,7 @@ class ScrfdFile:
             boxes.append(found.astype(np.float32) / np.float32(scale))
             scores.append(score[good])
         all_boxes, all_scores = np.concatenate(boxes), np.concatenate(scores)
-        best = np.argsort(-all_scores, kind="stable")
+        best = np.argsort(-all_scores, kind="stable")[:max_candidates]
         best = best[greedy_nms(all_boxes[best], self.iou_threshold)]
         return all_boxes[best], all_scores[best]
 
@@ -117,7 +125,7 @@ class DetectorReference:
         counts = np.zeros((batch, 1), dtype=np.int32)
         for index in range(batch):
             scale, min_score = inputs["scale"][index, 0], inputs["min_score"][index, 0]
-            found, their_scores = self.source.decode([x[index] for x in rows], size, scale, min_score)
+            found, their_scores = self.source.decode([x[index] for x in rows], size, scale, min_score, MAX_CANDIDATES)
             counts[index] = count = min(len(found), places)
             boxes[index, :count], scores[index, :count] = found[:count], their_scores[:count]
         return [boxes, scores, counts]

@@ -109,6 +109,17 @@ def test_the_builds_check_is_insightfaces_class(form, images, tmp_path):
     assert all(np.abs(value - reference).max() < 1e-3 for value, reference in pairs.values())
 
 
+def test_the_builds_check_knows_the_limit_of_candidates(images, tmp_path):
+    """More anchors over the threshold than enter NMS, as random weights have at large sizes: no false alarm."""
+    path = export_scrfd(Form(9, "flat"), tmp_path / "det.onnx", images[0], found=3000)
+    built = tmp_path / "model.onnx"
+    built.write_bytes(wrap_detector(path, IOU_THRESHOLD, {}, size=960).SerializeToString())
+    reference, inputs = DetectorReference(path, built, IOU_THRESHOLD), inputs_of(images[:1], size=960)
+    pairs = reference.compare(inputs)
+    assert sum((rows >= 0.5).sum() for rows in reference.source.heads(inputs["image"][0])[:3]) > 3840
+    assert all(np.abs(value - expected).max() < 1e-3 for value, expected in pairs.values())
+
+
 @pytest.mark.parametrize("wrong", ["centres", "strides", "order", "cells"])
 def test_the_builds_check_sees_a_layout_that_is_wrong(wrong, images, tmp_path, monkeypatch):
     """A mistake in what makes the graph is not made again by what checks it."""
