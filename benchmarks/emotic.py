@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ NOT_CATEGORIES = {
     *("valence", "arousal", "dominance", "crop_name", "arr_name", "image size", "bbox", "head_bbox"),
 }
 """Columns of a CSV with a column for each category that are none, in small letters."""
+NUMBER = re.compile(r"nan|inf|[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+"""A name in a list as Python or NumPy writes it."""
 NO_CATEGORY = "nobody annotated a category"
 
 
@@ -167,29 +170,29 @@ def _csv_rows(annotations: Path) -> Iterator[Row]:
         for number, raw in enumerate(reader, start=2):
             row = {key: raw[name] for key, name in names.items()}
             try:
-                yield _csv_row(row)
-            except (ValueError, SyntaxError, KeyError, TypeError) as error:
+                yield _csv_row(row, number)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DatasetError(f"{annotations}, line {number}: {error}") from error
 
 
-def _csv_row(row: Mapping[str, str]) -> Row:
+def _csv_row(row: Mapping[str, str], line: int) -> Row:
     is_array = bool(row.get("arr_name"))
     image = Path(row["arr_name"]) if is_array else Path(row["folder"]) / row["filename"]
     size = (int(float(row["width"])), int(float(row["height"]))) if is_array and row.get("width") else None
     try:
         return Row(image, _csv_subject(row), size=size)
     except UnusablePerson as error:
-        return Row(image, None, str(error))
+        return Row(image, None, f"line {line}: {error}")
 
 
 def _csv_subject(row: Mapping[str, str]) -> Subject:
     if "x_min" in row:
         body = _box([float(row[name] or "nan") for name in ("x_min", "y_min", "x_max", "y_max")])
     else:
-        body = _box(_literal(row["bbox"]))
-    head = _optional_box(_literal(row["head_bbox"]) if row.get("head_bbox") else None)
+        body = _box(_numbers(row["bbox"]))
+    head = _optional_box(_numbers(row.get("head_bbox") or ""))
     if "categorical_labels" in row:
-        labels = _literal(row["categorical_labels"])
+        labels = [single or double for single, double in QUOTED.findall(row["categorical_labels"])]
     else:
         labels = [name for name, value in row.items() if _is_one(value) and name not in NOT_CATEGORIES]
     if not labels:
@@ -197,9 +200,13 @@ def _csv_subject(row: Mapping[str, str]) -> Subject:
     return Subject(body, head, frozenset(map(label_of, labels)))
 
 
-def _literal(text: str) -> Any:
-    """A list as Python writes it; ``nan`` is a number."""
-    return ast.literal_eval(text.replace("nan", "1e999"))
+def _numbers(text: str) -> list[float]:
+    """The numbers of a list as Python or NumPy writes it; ``nan`` is one.
+
+    >>> _numbers("[86, 58, 564.5, nan]"), _numbers("[ 86  58 -1e2]")
+    ([86.0, 58.0, 564.5, nan], [86.0, 58.0, -100.0])
+    """
+    return [float(number) for number in NUMBER.findall(text)]
 
 
 def _is_one(value: str) -> bool:

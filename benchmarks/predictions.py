@@ -94,7 +94,7 @@ def predict(
             if is_gone(error):
                 raise
             return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:  # of a damaged .npy
             return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
 
     truth, scores, images, guesses = [], [], [], []

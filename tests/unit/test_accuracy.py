@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks import accuracy, datasets, precision, predictions
+from benchmarks import accuracy, datasets, emotic, precision, predictions
 from benchmarks.accuracy_report import compare, to_markdown, to_report, write_report
 from benchmarks.datasets import DataSet, DatasetError, Example, Subject, check_labels, read_caers
 from benchmarks.emotic import EDITIONS, read_emotic
@@ -26,7 +26,7 @@ MODEL = ModelInfo(
 )
 
 
-@pytest.mark.parametrize("module", [datasets, precision, predictions])
+@pytest.mark.parametrize("module", [datasets, emotic, precision, predictions])
 def test_docstrings(module):
     assert doctest.testmod(module).failed == 0
 
@@ -94,6 +94,18 @@ def test_emotic_csv(tmp_path):
     assert only.subjects[0].labels == {"disconnection", "doubt / confusion"}
 
 
+def test_csv_as_numpy_writes_lists(tmp_path):
+    """And a box that is none: its person alone is left out."""
+    rows = ROWS.replace("[86, 58, 564, 628]", "[ 86  58 564 628]").replace(
+        "['Disconnection', 'Doubt/Confusion']", "['Disconnection' 'Doubt/Confusion']"
+    )
+    (tmp_path / "test.csv").write_text(HEADER + rows.replace("[6, 5, 64, 62]", "[6, 5"))
+    data = read_emotic(tmp_path / "test.csv", tmp_path, "test")
+    (only,) = data.examples
+    assert only.subjects == (Subject((86, 58, 564, 628), None, frozenset({"disconnection", "doubt / confusion"})),)
+    assert data.dropped == ["emodb/images/a.jpg: line 3: the body box has 2 numbers instead of 4"]
+
+
 def test_csv_with_a_column_for_each_category(tmp_path):
     (tmp_path / "x.csv").write_text(
         "Folder,Filename,Width,Height,X_min,Y_min,X_max,Y_max,Valence,Age,Peace,Doubt/Confusion,Anger\n"
@@ -108,7 +120,6 @@ def test_csv_with_a_column_for_each_category(tmp_path):
     [
         ("x.csv", "a,b\n1,2\n", "needs the columns Folder, Filename, BBox .*has a, b"),
         ("x.csv", HEADER, "no annotated person"),
-        ("x.csv", HEADER + ROWS.replace("[6, 5, 64, 62]", "[6, 5"), "line 3"),
         ("x.mat", "no matlab", "is not a MATLAB 5 to 7 file"),
         ("absent.mat", None, "no such file"),
     ],
