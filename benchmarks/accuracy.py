@@ -85,7 +85,8 @@ def load(args: argparse.Namespace) -> DataSet:
     absent = [example.image for example in data.examples if not example.image.is_file()]
     if len(absent) == len(data.examples):
         raise DatasetError(f"none of the {len(absent)} images is there; the first is {absent[0]}. Is --images right?")
-    print(f"{data.edition}; {len(data.examples)} images, {len(data.dropped)} persons dropped", file=sys.stderr)
+    edition = f"edition: {data.edition}; " if data.edition else ""
+    print(f"{edition}{len(data.examples)} images, {data.dropped_summary()}", file=sys.stderr)
     return data
 
 

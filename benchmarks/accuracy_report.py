@@ -129,6 +129,7 @@ def to_report(measured: Sequence[Measured], settings: Mapping[str, Any], data: D
         "edition": data.edition if data else None,
         "notes": data.notes if data else [],
         "dropped": data.dropped if data else [],
+        "dropped_summary": data.dropped_summary() if data else "",
         "images": int(len(np.unique(first.predictions.images))),
         "labels": list(first.predictions.labels),
         "examples": first.examples.tolist(),
@@ -166,7 +167,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     if any(one["synthetic"] for one in variants):
         lines += ["**Synthetic weights: random numbers, these figures mean nothing.**", ""]
     if report["edition"]:
-        lines += [f"Edition: {report['edition']}. {len(report['dropped'])} persons of the file dropped.", ""]
+        lines += [f"Edition: {report['edition']}. Of the file, {report['dropped_summary']}.", ""]
     lines += [line for note in report["notes"] for line in (note, "")]
     lines += [
         f"{report['images']} images, {persons['annotated']} annotated persons; the figures are of the "

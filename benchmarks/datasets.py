@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,12 +47,22 @@ class DataSet:
     """What was read, and what was left out."""
 
     examples: list[Example]
-    edition: str
+    edition: str = ""
     """Which edition the file is, by its numbers of persons; for people."""
     dropped: list[str] = field(default_factory=list)
     """Persons that can't be used, each with its image and the reason."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the figures should know of the images."""
+
+    def dropped_summary(self) -> str:
+        """How many persons were left out, and why.
+
+        >>> DataSet([], "", ["a.jpg: person 2: the body box [1, 2, 1, 2] is empty"]).dropped_summary()
+        '1 persons dropped: the body box is empty (1)'
+        """
+        reasons = Counter(re.sub(r" \[.*\]", "", text.rpartition(": ")[2]) for text in self.dropped)
+        told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        return f"{len(self.dropped)} persons dropped" + (f": {told}" if told else "")
 
     def sample(self, limit: int | None, seed: int) -> DataSet:
         """A random sample of the images, in the file's order; all of them without a limit."""
@@ -89,7 +101,7 @@ def read_caers(images: Path, classes: Mapping[str, str]) -> DataSet:
             examples += [Example(path, (Subject(None, None, frozenset([label])),)) for path in files]
     if not examples:
         raise DatasetError(f"{images}: no folders with images, one for each class")
-    return DataSet(examples, "folders of classes")
+    return DataSet(examples)
 
 
 def check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:

@@ -109,18 +109,14 @@ def _edition(content: Mapping[str, Any]) -> str:
         for name in SPLITS
         if name in content
     }
-    for name, known in EDITIONS.items():
-        if tuple(counts.values()) == known:
-            return name
-    return "unknown edition: " + ", ".join(f"{count} persons in {name}" for name, count in counts.items())
+    told = ", ".join(f"{count} persons in {name}" for name, count in counts.items())
+    known = (name for name, numbers in EDITIONS.items() if tuple(counts.values()) == numbers)
+    return f"{next(known, 'not a known one')} ({told})"
 
 
 def _edition_of_one_split(count: int) -> str:
-    for name, known in EDITIONS.items():
-        for split, persons in zip(SPLITS, known):
-            if persons == count:
-                return f"{split} of {name}"
-    return f"unknown edition: {count} persons"
+    splits = {number: f"{split} of {name}" for name, known in EDITIONS.items() for split, number in zip(SPLITS, known)}
+    return f"{splits.get(count, 'not a known one')} ({count} persons)"
 
 
 def _mat_rows(annotations: Path, entries: Any) -> Iterator[Row]:

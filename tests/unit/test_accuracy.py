@@ -179,8 +179,23 @@ def test_traps_of_the_mat(tmp_path):
         "person 4: the body box [5.0, 5.0, 5.0, 9.0] is empty",
         "person 6: the body box has 0 numbers instead of 4",
     ]
-    assert data.edition == "unknown edition: 6 persons in val"
+    assert data.edition == "not a known one (6 persons in val)"
     assert EDITIONS["Annotations.mat"] == (23706, 3334, 7280)
+
+
+def test_editions_are_told_by_their_numbers_of_persons(tmp_path, monkeypatch):
+    """Also of persons that are left out; of a CSV, by those of one split."""
+    splits = {"train": [person([0, 0, 5, 5], [])] * 3, "val": [person([0, 0, 5, 5], ["Fear"])], "test": []}
+    splits["test"] = [person([0, 0, 5, 5], ["Peace"])] * 2
+    content = {name: np.array([image("a.jpg", persons)], dtype=object) for name, persons in splits.items()}
+    savemat(tmp_path / "a.mat", content)
+    (tmp_path / "test.csv").write_text(HEADER + ROWS)
+    told = "3 persons in train, 1 persons in val, 2 persons in test"
+    assert read_emotic(tmp_path / "a.mat", tmp_path, "val").edition == f"not a known one ({told})"
+    monkeypatch.setitem(emotic.EDITIONS, "CVPR17_Annotations.mat", (3, 1, 2))
+    assert read_emotic(tmp_path / "a.mat", tmp_path, "val").edition == f"CVPR17_Annotations.mat ({told})"
+    edition = read_emotic(tmp_path / "test.csv", tmp_path, "test").edition
+    assert edition == "test of CVPR17_Annotations.mat (2 persons)"
 
 
 def test_archive_of_arrays(tmp_path):
