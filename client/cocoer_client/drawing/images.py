@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cocoer_client.drawing.draw import annotate
+from cocoer_client.drawing.essentials import essentials
 from cocoer_client.drawing.release_style import annotate_as_release
 from cocoer_client.errors import InvalidInput
 from cocoer_client.files import replace_file
 from cocoer_client.inputs import Pixels, upright
 from cocoer_client.reading import warnings_of
 
+_AT_A_TIME = threading.Lock()
+"""What Pillow does with cut-off files is one switch for all threads."""
+
 
 def open_upright(image: bytes | Pixels) -> Image.Image:
-    """An image as the server sees it: RGB, turned by its EXIF orientation."""
+    """An image as the server sees it: RGB, turned by its EXIF orientation; of a damaged one, what there is.
+
+    Raises:
+        OSError, ValueError, SyntaxError: Pillow can't open it.
+        PIL.Image.DecompressionBombError: it is larger than Pillow opens.
+    """
     if isinstance(image, np.ndarray):
         return Image.fromarray(image)
-    with Image.open(io.BytesIO(image)) as opened:
-        opened.load()
-        turned = upright(opened)
+    try:
+        turned = _opened(image)
+    except (OSError, ValueError, SyntaxError):
+        with _AT_A_TIME:
+            before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+            try:
+                turned = _opened(essentials(image))
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = before
     if turned.mode.startswith("I"):  # 16 bits, which Pillow would clip
         turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
     return turned.convert("RGB")
+
+
+def _opened(image: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(image)) as opened:
+        opened.load()
+        return upright(opened)
 
 
 def draw(
@@ -45,7 +67,7 @@ def draw(
     warnings = warnings_of(result, boxes_given)
     try:
         canvas = open_upright(image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"the server can read this image, this machine's Pillow can't: {error}") from error
     if style == "release":
         return annotate_as_release(canvas, result, warnings)
