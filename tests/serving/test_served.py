@@ -166,9 +166,8 @@ def test_batch_with_a_corrupt_image(triton, expected, sample_bytes):
     first, second, third = results_of(answer)
     check_result(first, expected)
     check_result(third, expected)
-    assert second == {
-        "error": {"code": "INVALID_ARG", "message": "IMAGE is damaged and can't be decoded; is the file complete?"}
-    }
+    assert second["error"]["code"] == "INVALID_ARG"
+    assert second["error"]["message"].startswith("IMAGE is damaged: the file ends inside its image data, and about ")
 
 
 def encode(image, form):

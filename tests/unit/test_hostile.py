@@ -133,7 +133,7 @@ def test_memory_of_the_largest_image(form, mode):
     run = subprocess.run([sys.executable, "-c", PEAK], input=data, capture_output=True, env=environment, check=True)
     megabytes = float(run.stdout)
     print(f"decoding 50 megapixels of {form} {mode} takes {megabytes:.0f} MB at its peak")
-    assert 150 < megabytes < 800
+    assert 140 < megabytes < 800  # the pixels themselves are 143
 
 
 def test_formats_are_an_allow_list():
