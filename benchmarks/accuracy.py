@@ -9,7 +9,6 @@ other and compares them on the same persons. Writes accuracy.md, accuracy.json a
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from benchmarks.emotic import read_emotic
 from benchmarks.predictions import Predictions, predict
 from cocoer_client import CocoerClient, CocoerError
 from export.models import MODELS
-from export.publishing.repository import onnx_path, record_path
+from export.publishing.repository import link_onnx_files
 from serving.server import ServerFailed, TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -105,10 +104,9 @@ def measure_variants(examples: Sequence[Example], args: argparse.Namespace) -> l
     found = []
     steps = args.coordination_steps or [1.0]
     for order, precision, step in product(args.channel_orders or ["bgr"], args.precisions or ["fp32"], steps):
-        name = f"{order}-{precision}"
-        repository = CACHE / (name if step == 1 else f"{name}-step{step:g}")
-        if step != steps[0]:
-            _share(CACHE / (name if steps[0] == 1 else f"{name}-step{steps[0]:g}"), repository)
+        first, repository = (_repository(order, precision, one) for one in (steps[0], step))
+        if repository != first:
+            link_onnx_files(first, repository, [model.name for model in MODELS if model.name != "fusion"])
         print(f"building {repository.name} ...", file=sys.stderr, flush=True)
         build = [sys.executable, "export/build_engines.py", "--checkpoints", args.checkpoints.resolve()]
         build += ["--repository", repository, "--channel-order", order, "--precision", precision]
@@ -122,17 +120,10 @@ def measure_variants(examples: Sequence[Example], args: argparse.Namespace) -> l
     return found
 
 
-def _share(source: Path, target: Path) -> None:
-    """Give a repository the ONNX files of another that don't depend on the step; its build keeps what fits."""
-    for model in MODELS:
-        if model.name == "fusion":
-            continue
-        for path in (onnx_path, record_path):
-            link = path(target, model.name)
-            if path(source, model.name).is_file():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.unlink(missing_ok=True)
-                os.link(path(source, model.name), link)
+def _repository(order: str, precision: str, step: float) -> Path:
+    """Where a variant is built."""
+    name = f"{order}-{precision}"
+    return CACHE / (name if step == 1 else f"{name}-step{step:g}")
 
 
 def run(args: argparse.Namespace, data: DataSet) -> list[Measured]:

@@ -64,16 +64,12 @@ def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> l
     truth = variants[0].truth[common]
     weights = resamplings(variants[0].images[common], repeats)
     measured: list[Measured] = []
-    first: tuple[float, np.ndarray] | None = None
-    for name, one in zip(_names(variants), variants):
+    figures = _figures(variants, common, truth, weights)
+    for name, one, (ap, samples), (overall, gain) in zip(_names(variants), variants, figures, _mean_aps(figures)):
         scores = one.scores[common]
-        ap, samples = average_precision(truth, scores), bootstrap_ap(truth, scores, weights)
-        value, of_samples = float(mean(ap)), mean(samples)
-        gain = None if first is None else Interval.of(value - first[0], of_samples - first[1])
-        first = first or (value, of_samples)
         intervals = [Interval.of(ap[c], samples[:, c]) for c in range(truth.shape[1])]
         share = _top1(truth, scores, weights) if with_top1 else None
-        counts, overall = truth.sum(axis=0), Interval.of(value, of_samples)
+        counts = truth.sum(axis=0)
         measured.append(Measured(name, one, len(truth), counts, intervals, overall, gain, share))
     return [replace(one, faces=faces) for one, faces in zip(measured, _with_faces(variants, repeats))]
 
@@ -84,15 +80,24 @@ def _with_faces(variants: Sequence[Predictions], repeats: int) -> list[Faces | N
     if not common.any():
         return [None] * len(variants)
     truth, weights = variants[0].truth[common], resamplings(variants[0].images[common], repeats)
-    found: list[Faces | None] = []
-    first: tuple[float, np.ndarray] | None = None
-    for one in variants:
-        value = float(mean(average_precision(truth, one.scores[common])))
-        samples = mean(bootstrap_ap(truth, one.scores[common], weights))
-        gain = None if first is None else Interval.of(value - first[0], samples - first[1])
-        first = first or (value, samples)
-        found.append(Faces(len(truth), Interval.of(value, samples), gain))
-    return found
+    return [Faces(len(truth), overall, gain) for overall, gain in _mean_aps(_figures(variants, common, truth, weights))]
+
+
+Figures = list[tuple[np.ndarray, np.ndarray]]
+"""Of each variant AP [C], and that of the resamplings [R, C]."""
+
+
+def _figures(variants: Sequence[Predictions], chosen: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Figures:
+    scores = [one.scores[chosen] for one in variants]
+    return [(average_precision(truth, one), bootstrap_ap(truth, one, weights)) for one in scores]
+
+
+def _mean_aps(figures: Figures) -> list[tuple[Interval, Interval | None]]:
+    """mAP of each variant, and less the first one's on the same resamplings."""
+    means = [(float(mean(ap)), mean(samples)) for ap, samples in figures]
+    (first, of_first), *_ = means
+    gains = [None, *(Interval.of(value - first, samples - of_first) for value, samples in means[1:])]
+    return [(Interval.of(*one), gain) for one, gain in zip(means, gains)]
 
 
 SETTINGS = ("channel_order", "precision", "coordination_step", "weights")

@@ -17,7 +17,6 @@ import logging
 import re
 import struct
 import threading
-import time
 import urllib.error
 import urllib.request
 import zlib
@@ -175,7 +174,7 @@ class Probe:
         self.doubt = "the server is starting" if period else ""
         """Why it can't be called ready; empty once it is, and while probes are answered."""
         self._over = threading.Event()
-        self._failures: list[float] = []
+        self._failures = 0
         self._seen: Progress | None = None
 
     @contextlib.contextmanager
@@ -212,14 +211,12 @@ class Probe:
             logger.warning("%s can't be asked whether it answers (%s), so that a hang is not noticed", MODEL, words)
             return False
         if outcome is Outcome.ANSWERED or _advanced(outcome, before, after):
-            self._failures, self.doubt = [], ""
+            self._failures, self.doubt = 0, ""
         elif not self._over.is_set():
-            self._failures.append(time.monotonic())
+            self._failures += 1
             self.doubt = f"{MODEL} does not answer ({words})"
-            logger.warning(
-                "%s was asked whether it answers: %s (%d of %d)", MODEL, words, len(self._failures), FAILURES
-            )
-            if len(self._failures) == FAILURES:
+            logger.warning("%s was asked whether it answers: %s (%d of %d)", MODEL, words, self._failures, FAILURES)
+            if self._failures == FAILURES:
                 self.verdict = self.doubt
         return True
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from threading import Lock, Semaphore
 
 from export.models import DETECTORS, MODELS
-from export.publishing.repository import onnx_path, record_path
+from export.publishing.repository import link_onnx_files
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -145,7 +144,7 @@ class Builds:
         with self._alone(target):
             if not done.is_file() or done.read_text() != self.run:
                 if source is not None:
-                    _link_onnx_files(source, target, same)
+                    link_onnx_files(source, target, same)
                 self._call("export/build_engines.py", "--checkpoints", checkpoints, "--repository", target, *options)
                 done.write_text(self.run)
         return target
@@ -176,13 +175,3 @@ def _digest() -> str:
     paths = [path for pattern in SOURCES for path in sorted(PROJECT.glob(pattern))]
     content = b"".join(path.read_bytes() for path in paths)
     return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _link_onnx_files(source: Path, target: Path, names: Collection[str]) -> None:
-    """Give a repository ONNX files of another, which its build then keeps."""
-    for name in names:
-        for path in (onnx_path, record_path):
-            link = path(target, name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            os.link(path(source, name), link)

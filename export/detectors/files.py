@@ -191,7 +191,7 @@ def _load_weights(source: Path, model: onnx.ModelProto) -> None:
     try:
         external_data_helper.load_external_data_for_model(model, str(source.parent))
     except Exception as error:  # whatever such an entry can say
-        raise DetectorError(f"{source}: the files with its weights can't be read ({_line(error)})") from error
+        raise DetectorError(f"{source}: the files with its weights can't be read ({first_line(error)})") from error
 
 
 def _weight_files(source: Path, model: onnx.ModelProto) -> list[Path]:
@@ -201,6 +201,6 @@ def _weight_files(source: Path, model: onnx.ModelProto) -> list[Path]:
     return [source.parent / name for name in sorted(names)]
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's text."""
     return next(iter(str(error).splitlines()), type(error).__name__)

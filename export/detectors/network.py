@@ -16,7 +16,14 @@ import onnxruntime as ort
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.detectors.files import DetectorError, check_declared_size, image_input, other_size, read_detector
+from export.detectors.files import (
+    DetectorError,
+    check_declared_size,
+    first_line,
+    image_input,
+    other_size,
+    read_detector,
+)
 from export.detectors.layout import ScrfdLayout, declared_shape, is_detector_size, scrfd_layout, set_shape
 from export.graphs import OPSET
 
@@ -88,7 +95,7 @@ def _measure(source: Path, model: onnx.ModelProto, layout: ScrfdLayout) -> list[
         if isinstance(error, DetectorError):
             raise
         raise DetectorError(
-            f"{source} can't be run at {layout.size}x{layout.size}, nor at another usual size ({_line(error)})"
+            f"{source} can't be run at {layout.size}x{layout.size}, nor at another usual size ({first_line(error)})"
         ) from error
     if difference := layout.difference(names, outputs):
         raise DetectorError(
@@ -127,8 +134,8 @@ def _at_our_opset(source: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         raise DetectorError(
-            f"{source}: ONNX can't bring it from opset {version} to {OPSET} ({_line(error)}); export it with opset "
-            f"{OPSET}"
+            f"{source}: ONNX can't bring it from opset {version} to {OPSET} ({first_line(error)}); export it with "
+            f"opset {OPSET}"
         ) from error
     for value, shape in zip(converted.graph.output, shapes):  # the converter drops what it can't infer
         del value.type.tensor_type.shape.dim[:]
@@ -185,12 +192,7 @@ def _session(source: Path, model: onnx.ModelProto) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # any of ONNX Runtime's error types
-        raise DetectorError(f"{source}: ONNX Runtime can't load it ({_line(error)})") from error
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise DetectorError(f"{source}: ONNX Runtime can't load it ({first_line(error)})") from error
 
 
 def loop_over_batch(network: Network) -> onnx.ModelProto:

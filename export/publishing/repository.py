@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2 as pb
@@ -32,6 +34,16 @@ def onnx_path(repository: Path, name: str) -> Path:
 def record_path(repository: Path, name: str) -> Path:
     """What is known of an ONNX file: fingerprint, build time, parity."""
     return repository / name / "1" / RECORD_FILE
+
+
+def link_onnx_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Give a repository ONNX files of another, which its build then keeps where they fit."""
+    for name in names:
+        for path in (onnx_path, record_path):
+            link = path(target, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            os.link(path(source, name), link)
 
 
 def build_path(repository: Path) -> Path:
