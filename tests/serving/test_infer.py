@@ -325,7 +325,6 @@ def test_the_page_in_a_browser(infer, tmp_path):
             page.wait_for_function(
                 "[...document.images].every(image => image.complete) && document.fonts.status === 'loaded'"
             )
-            page.screenshot(path=tmp_path / f"why-{width}.png", full_page=True)
             assert problems == []
             assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
             assert page.evaluate("document.documentElement.scrollWidth") <= width
