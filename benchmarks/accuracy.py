@@ -22,8 +22,6 @@ from benchmarks.datasets import DataSet, DatasetError, Example, check_labels, re
 from benchmarks.emotic import read_emotic
 from benchmarks.predictions import Predictions, predict
 from cocoer_client import CocoerClient, CocoerError
-from export.models import MODELS
-from export.publishing.repository import link_onnx_files
 from serving.server import ServerFailed, TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -105,12 +103,10 @@ def measure_variants(examples: Sequence[Example], args: argparse.Namespace) -> l
     steps = args.coordination_steps or [1.0]
     for order, precision, step in product(args.channel_orders or ["bgr"], args.precisions or ["fp32"], steps):
         first, repository = (_repository(order, precision, one) for one in (steps[0], step))
-        if repository != first:
-            link_onnx_files(first, repository, [model.name for model in MODELS if model.name != "fusion"])
         print(f"building {repository.name} ...", file=sys.stderr, flush=True)
         build = [sys.executable, "export/build_engines.py", "--checkpoints", args.checkpoints.resolve()]
         build += ["--repository", repository, "--channel-order", order, "--precision", precision]
-        build += ["--coordination-step", str(step)]
+        build += ["--coordination-step", str(step), "--reuse", first]
         if precision == "int8":
             build += ["--calibration", args.calibration.resolve()]
         if subprocess.run(build, cwd=PROJECT, stdout=subprocess.DEVNULL).returncode:

@@ -31,7 +31,7 @@ from cocoer_bls.options import DEFAULT_OPTIONS
 from export.build_engines import progress
 from export.files import read_json, write_text
 from export.publishing.configs import to_text
-from export.publishing.repository import REPORT_FILE
+from export.publishing.layout import REPORT_FILE
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "benchmarks"

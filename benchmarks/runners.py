@@ -18,7 +18,7 @@ from export.models import Model
 from export.models.base import NetworkModel
 from export.plans.builder import plan_path
 from export.precision import Precision
-from export.publishing.repository import onnx_path
+from export.publishing.layout import onnx_path
 
 
 class Runner:

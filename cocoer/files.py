@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 
 def temporary_name(path: Path) -> Path:
-    """A file beside ``path``, of this process, that git ignores."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    """A file beside ``path`` that nobody else writes, and that git ignores."""
+    # Not the process's number: that is 1 in every container.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> Path:

@@ -4,5 +4,5 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout."""
-MODEL_CODE = PROJECT / "model_repository" / "cocoer" / "1"
-"""The BLS, in the repository where it is developed."""
+MODEL_CODE = PROJECT / "cocoer_bls"
+"""The served pipeline, a package that is published beside the model that it is."""

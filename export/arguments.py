@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--repository",
         type=Path,
         default=DEFAULT.repository,
-        help="directory to complete (default: model_repository)",
+        help="directory to write, which the build has for itself (default: model_repository)",
     )
     add(
         "--backend",
@@ -80,6 +80,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     names = [model.name for model in MODELS]
     add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
     add("--force", action="store_true", help="rebuild what is up to date too")
+    add(
+        "--reuse",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="take over what fits from another repository, as from this one's earlier build (repeatable)",
+    )
+    add(
+        "--rollback",
+        action="store_true",
+        help="build nothing; let the repository be what it was before its last build, or after it again",
+    )
     add(
         "--synthetic",
         nargs="?",
@@ -253,6 +266,7 @@ def build_options(args: argparse.Namespace, detection: Detection) -> Options:
         calibration=args.calibration,
         only=tuple(args.only),
         force=args.force,
+        reuse=tuple(args.reuse),
         trust_checkpoint=args.trust_checkpoint,
         tolerances=dict(args.tolerance),
         backend=DEFAULT.backend if args.backend == "auto" else args.backend,

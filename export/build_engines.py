@@ -2,7 +2,8 @@
 
     python export/build_engines.py [--checkpoints checkpoints] [--repository model_repository]
 
-What is up to date is kept. If a model is too far from its reference, none replaces another.
+What is up to date is kept. The whole repository is made beside the old one and replaces it in one step; if a model is
+too far from its reference, nothing is replaced.
 """
 
 from __future__ import annotations
@@ -13,32 +14,36 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from tabulate import tabulate
-
-from cocoer import __version__
 from cocoer.checkpoints.keys import CLIP_FILE, GWT_FILE, CheckpointError
 from cocoer.checkpoints.synthetic import NOTICE, write_checkpoints
 from cocoer.network.architecture import ARCHITECTURES, RELEASE
 from export.arguments import UsageError, build_options, check_usage, find_detectors, parse_args
-from export.builder import OnnxBuild
-from export.detectors.files import DetectorError, is_synthetic
-from export.files import write_json
-from export.models import DETECTORS
+from export.detectors.files import DetectorError
+from export.making import make
 from export.models.detectors import DetectorModel
-from export.models.ingredients import Ingredients
 from export.options import Options
-from export.plans.builder import PlanBuild, PlanResult
 from export.plans.tensorrt import TensorRTMissing, load_tensorrt
 from export.precision.calibration import CalibrationError
-from export.publishing.repository import REPORT_FILE, write_repository
-from export.staging import Result
-from export.verification.drift import describe, drift
-from export.verification.verify import Parity
+from export.publishing.builds import Builds, PublishError
+from export.publishing.lock import Locked
+from export.publishing.repository import NotWhole
+from export.report import Outcome, format_table
+from export.verification.drift import describe
+
+REFUSALS = (
+    UsageError,
+    TensorRTMissing,
+    CalibrationError,
+    CheckpointError,
+    DetectorError,
+    Locked,
+    NotWhole,
+    PublishError,
+    OSError,
+)
+"""Told in a sentence; anything else is a defect."""
 
 WHERE_WEIGHTS_COME_FROM = """\
 No checkpoint: {missing} not found.
@@ -78,21 +83,6 @@ def progress(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-def detector_label(options: Options) -> str:
-    """What RESULT says of where boxes come from; a text for people."""
-    if not options.scrfd:
-        return "opencv-haar"
-    synthetic = any(is_synthetic(options.checkpoints / detector.file) for detector in DETECTORS)
-    return "scrfd (synthetic)" if synthetic else "scrfd"
-
-
-def describe_tolerance(parity: Parity) -> str:
-    """A cell of the table."""
-    if parity.default is None:
-        return f"{parity.tolerance:.0e}"
-    return f"{parity.tolerance:g} by hand (default {parity.default:.0e})"
-
-
 def check_detectors(options: Options) -> None:
     """Raise ``DetectorError`` before anything is built where a detector's file is the wrong one."""
     for model in options.models:
@@ -100,123 +90,55 @@ def check_detectors(options: Options) -> None:
             model.check_source(options)
 
 
-def format_table(results: Sequence[Result]) -> str:
-    """The report for people."""
-    rows = []
-    for result in results:
-        parity = result.parity
-        errors = (f"{parity.max_error:.1e}", describe_tolerance(parity)) if parity else ("-", "-")
-        verdict = "pass" if parity and parity.passed else "fail"
-        figures = (f"{result.megabytes:.1f}", f"{result.seconds:.1f}")
-        rows.append((result.label, result.status, *figures, *errors, verdict))
-    header = ("model", "status", "MB", "build s", "max error", "tolerance", "")
-    return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
-
-
-def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]:
-    """``build.json`` but for the files: what the BLS should know, and RESULT says."""
-    return {
-        "version": __version__,
-        "weights": ingredients.weights,
-        "synthetic": ingredients.identity.synthetic,
-        "detection": options.detection,
-        "detector_size": options.detector_size,
-        "detector": detector_label(options),
-        "channel_order": options.channel_order,
-        "coordination_step": options.coordination_step,
-        "precision": options.precision,
-        "backend": options.backend,
-        "plans": [model.name for model in options.models if options.runs_plan(model)],
-    }
-
-
-def tolerances_by_hand(parities: Iterable[tuple[str, Parity | None]]) -> dict[str, dict[str, float]]:
-    """``tolerances`` of ``build.json``: name -> tolerance set by hand, its default, and the largest error measured.
-
-    Args:
-        parities: of ONNX files and plans, by the model's name.
-    """
-    told: dict[str, dict[str, float]] = {}
-    for name, parity in parities:
-        if parity and parity.default is not None:
-            error = max(parity.max_error, told.get(name, {}).get("error", 0.0))
-            told[name] = {"tolerance": parity.tolerance, "default": parity.default, "error": error}
-    return told
-
-
 def run(args: argparse.Namespace, command: str) -> int:
     """Build what the command line asks for; the exit code."""
     check_usage(args)
+    builds = Builds(args.repository)
+    if args.rollback:
+        with builds.alone(command):
+            builds.roll_back()
+        print(f"{args.repository} is the build before again; --rollback once more takes this back", file=sys.stderr)
+        return 0
     if args.backend == "tensorrt":
         load_tensorrt()  # before anything that takes long
     ensure_checkpoint(args.checkpoints, args.synthetic)
     detection, notice = find_detectors(args.checkpoints, args.detectors)
     options = build_options(args, detection)
     check_detectors(options)
-    builder = OnnxBuild(options, progress)
-    results = builder.build(filter(options.asks_for, options.models))
-    parities = [(model.name, builder.servable(model)) for model in options.models]
-    stale = [name for name, parity in parities if parity is None]
-    plans: list[Result] = []
-    planned = [model for model in options.models if options.runs_plan(model)]
-    if planned and not any(result.status == "failed" for result in results):
-        planner = PlanBuild(options, builder.ingredients.samples, command, progress)
-        plans = planner.build(model for model in planned if model.name not in stale and options.asks_for(model))
-        of_plans = [(model.name, planner.servable(model)) for model in planned if model.name not in stale]
-        stale += [name for name, parity in of_plans if parity is None]
-        parities += of_plans
-    failed = [result for result in (*results, *plans) if result.status == "failed"]
-    build = {**describe_build(options, builder.ingredients), "tolerances": tolerances_by_hand(parities)}
-    report: dict[str, Any] = {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **build,
-        "engines": [result.to_dict() for result in results],
-        "plans": [result.to_dict() for result in plans],
-    }
-    if not failed and not stale:
-        report["drift"] = drift(builder.ingredients, options.repository)
-    if not failed:
-        write_repository(options, None if stale else build)
-        write_json(options.repository / REPORT_FILE, report)
+    with builds.alone(command):
+        report, outcome = make(options, builds, command, progress)
     if args.json:
         print(json.dumps(report, indent=2))
     else:
-        print(format_table([*results, *plans]))
+        print(format_table(outcome.rows))
         if report.get("drift"):
             print("\n".join(describe(report["drift"])))
     if notice:
         print(notice, file=sys.stderr)
-    if build["synthetic"]:
+    if outcome.build["synthetic"]:
         print(f"WARNING: {NOTICE}.", file=sys.stderr)
-    return _closing_words(options, results, failed, stale)
+    return _closing_words(options, outcome)
 
 
-def _closing_words(options: Options, results: Sequence[Result], failed: Sequence[Result], stale: list[str]) -> int:
-    """Say on standard error what the table does not; the exit code.
-
-    Args:
-        options: of the build.
-        results: of the ONNX files.
-        failed: of ONNX files or plans.
-        stale: models that are not of this build.
-    """
-    for result in failed:
+def _closing_words(options: Options, outcome: Outcome) -> int:
+    """Say on standard error what the table does not; the exit code."""
+    kept = f"{options.repository} was left as it was. What was built is kept for the next run"
+    for result in outcome.failed:
         print(f"error: {result.label}: {result.problem}", file=sys.stderr)
-    if failed:
-        # ONNX files are installed before plans of them are built.
-        half = isinstance(failed[0], PlanResult) and any(result.status == "built" for result in results)
-        but = ", but for its ONNX files: it can't be served until their plans are built" if half else ""
-        print(f"{options.repository} was left as it was{but}.", file=sys.stderr)
+    if outcome.failed:
+        print(f"{kept}.", file=sys.stderr)
         return 1
-    if stale:
+    if outcome.stale:
         print(
-            f"Notice: {options.repository} can't be served yet: {', '.join(stale)} missing, or built with other "
-            "options. Run again without --only.",
+            f"Notice: {', '.join(outcome.stale)} missing, or built with other options, so {kept}: run again without "
+            "--only.",
             file=sys.stderr,
         )
         return 0
     more = " --backend-config=tensorrt,version-compatible=true" if options.version_compatible else ""
     print(f"Ready: tritonserver --model-repository {options.repository}{more}", file=sys.stderr)
+    if Builds(options.repository).previous.is_dir():
+        print("The build before it is kept: --rollback goes back to it.", file=sys.stderr)
     return 0
 
 
@@ -227,11 +149,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         return run(args, shlex.join(["python", "export/build_engines.py", *(sys.argv[1:] if argv is None else argv)]))
-    except (UsageError, TensorRTMissing, CalibrationError, CheckpointError, DetectorError, OSError) as error:
+    except REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; no model was replaced", file=sys.stderr)
+        print("interrupted; the repository was left as it was, and the next run goes on from here", file=sys.stderr)
         return 130
 
 

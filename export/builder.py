@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from export.models import Model
 from export.models.ingredients import Ingredients
 from export.options import Options
 from export.precision.int8 import NothingToQuantise, quantise
-from export.publishing.repository import onnx_path, record_path
+from export.publishing.layout import onnx_path, record_path
 from export.sources import sources_digest
 from export.staging import StagedBuild
 from export.verification.verify import Parity, verify
@@ -26,15 +26,12 @@ logger = logging.getLogger(__name__)
 
 
 class OnnxBuild(StagedBuild):
-    """Builds the ONNX files of one repository.
+    """The ONNX files of a build; arguments as ``StagedBuild``'s."""
 
-    Args:
-        options: of the build.
-        progress: told of what takes long.
-    """
-
-    def __init__(self, options: Options, progress: Callable[[str], None] = logger.info) -> None:
-        super().__init__(options, progress)
+    def __init__(
+        self, options: Options, earlier: Sequence[Path] = (), progress: Callable[[str], None] = logger.info
+    ) -> None:
+        super().__init__(options, earlier, progress)
         self.ingredients = Ingredients(options, progress)
         self._sources = sources_digest()
 

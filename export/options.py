@@ -30,7 +30,7 @@ class Options:
 
     Args:
         checkpoints: directory of the weights.
-        repository: directory to complete.
+        repository: directory to write.
         precision: of the trunks.
         channel_order: what the network is fed.
         coordination_step: size of coordination's gradient step, at least 0; see ``cocoer.network.coordination``.
@@ -39,6 +39,7 @@ class Options:
         calibration: folder of images; for INT8, and for it alone.
         only: models to build; empty: all.
         force: build what is up to date too.
+        reuse: other repositories, whose files are taken over where they fit.
         trust_checkpoint: load files that can run code.
         tolerances: name of a model -> tolerance set by hand, instead of ``Model.tolerances``.
         backend: Triton's: "onnxruntime" runs ONNX files, "tensorrt" plans.
@@ -63,6 +64,7 @@ class Options:
     calibration: Path | None = None
     only: tuple[str, ...] = ()
     force: bool = False
+    reuse: tuple[Path, ...] = ()
     trust_checkpoint: bool = False
     tolerances: Mapping[str, float] = field(default_factory=dict)
     backend: Backend = "onnxruntime"

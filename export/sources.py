@@ -15,12 +15,12 @@ SOURCES = (
     "export/precision",
     "export/graphs",
     # What models are calibrated and verified with is what the server makes of an image.
-    "model_repository/cocoer/1/cocoer_bls/boxes.py",
-    "model_repository/cocoer/1/cocoer_bls/decoding",
-    "model_repository/cocoer/1/cocoer_bls/errors.py",
-    "model_repository/cocoer/1/cocoer_bls/files.py",
-    "model_repository/cocoer/1/cocoer_bls/images.py",
-    "model_repository/cocoer/1/cocoer_bls/inputs.py",
+    "cocoer_bls/boxes.py",
+    "cocoer_bls/decoding",
+    "cocoer_bls/errors.py",
+    "cocoer_bls/files.py",
+    "cocoer_bls/images.py",
+    "cocoer_bls/inputs.py",
 )
 """A change in one of these makes ONNX files stale, anywhere else it does not."""
 

@@ -1,29 +1,28 @@
-"""Bringing one file of each model up to date: kept where nothing changed, else staged, verified, installed together."""
+"""Bringing one file of each model up to date: kept where nothing changed, else made and verified."""
 
 from __future__ import annotations
 
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from cocoer.checkpoints.keys import CheckpointError
-from cocoer.files import temporary_name
 from export.detectors.files import DetectorError
 from export.files import known_digest, read_json, write_json
 from export.models import Model
 from export.models.base import Tolerance
 from export.options import Options
-from export.publishing.repository import build_path
+from export.publishing.layout import link_file
 from export.verification.verify import Parity, too_far
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["built", "kept", "failed", "held back"]
-"""Kept: nothing changed. Held back: built, but another failed."""
+Status = Literal["built", "kept", "failed"]
+"""Kept: nothing changed, since an earlier build or an attempt that was not published."""
 
 
 class VerificationError(Exception):
@@ -54,10 +53,11 @@ class Result:
 
 
 class StagedBuild(ABC):
-    """Builds files of one repository, all that are stale or none. Subclasses say which file, and how it is made.
+    """Makes files of the build in the making. Subclasses say which file, and how it is made.
 
     Args:
-        options: of the build.
+        options: of the build; its ``repository`` is the directory of the build in the making.
+        earlier: builds whose files are taken over where they fit, the published one first; they need not exist.
         progress: told of what takes long.
     """
 
@@ -65,8 +65,8 @@ class StagedBuild(ABC):
     against = ""
     """What the reference is, in messages."""
 
-    def __init__(self, options: Options, progress: Callable[[str], None]) -> None:
-        self.options, self.progress = options, progress
+    def __init__(self, options: Options, earlier: Sequence[Path], progress: Callable[[str], None]) -> None:
+        self.options, self.earlier, self.progress = options, earlier, progress
         self.repository, self.force = options.repository, options.force
 
     @abstractmethod
@@ -94,28 +94,16 @@ class StagedBuild(ABC):
         """Compare a new file with its reference."""
 
     def build(self, models: Iterable[Model]) -> list[Result]:
-        """Bring the files of these models up to date, all of them or none; failures are rows, not exceptions.
+        """Bring the files of these models up to date; failures are rows, not exceptions.
 
         Raises:
             CheckpointError: the weights can't be used at all.
             DetectorError: nor a detector's file.
         """
-        models = list(models)
-        try:
-            results = [self._build_one(model) for model in models]
-            built = [(model, result) for model, result in zip(models, results) if result.status == "built"]
-            if any(result.status == "failed" for result in results):
-                for _, result in built:
-                    result.status = "held back"
-            elif built:
-                self._install(built)
-        finally:
-            for model in models:
-                self._staged(model).unlink(missing_ok=True)
-        return results
+        return [self._build_one(model) for model in models]
 
     def current(self, model: Model) -> dict[str, Any] | None:
-        """The record of the file in the repository, if it is the one that would be built."""
+        """The record of the file that is there, if it is the one that would be built."""
         path, record = self.path(model), read_json(self.record_path(model))
         current = (
             path.is_file()
@@ -129,7 +117,7 @@ class StagedBuild(ABC):
 
         None where there is no such file, or it is further away than this build's options allow.
         """
-        record = self.current(model)
+        record = self._up_to_date(model)
         parity = self._judged(model, record) if record else None
         return parity if parity and parity.passed else None
 
@@ -142,7 +130,7 @@ class StagedBuild(ABC):
         return Parity(record["parity"]["max_error"], record["parity"]["worst"], *self.tolerance(model))
 
     def _build_one(self, model: Model) -> Result:
-        if not self.force and (record := self.current(model)):
+        if not self.force and (record := self._up_to_date(model)):
             parity = self._judged(model, record)
             kept = self.row(model.name, "kept", record["bytes"] / 1e6, record["seconds"], parity, record=record)
             if not parity.passed:
@@ -153,39 +141,44 @@ class StagedBuild(ABC):
         try:
             self._make(model, result)
         except (CheckpointError, DetectorError):
-            raise  # what the user brought is at fault: told at once, for nothing would be installed
-        except Exception as error:  # whatever it is, the old file stays, and the report says why
+            raise  # what the user brought is at fault, and no other model would be published
+        except Exception as error:  # whatever it is, the report says why
             logger.debug("building %s failed", self.described(model), exc_info=True)
             result.status, result.problem = "failed", f"{type(error).__name__}: {error}"
         return result
 
+    def _up_to_date(self, model: Model) -> dict[str, Any] | None:
+        """The record of a file that need not be made: it is there from an attempt before, or in an earlier build."""
+        if record := self.current(model):
+            return record
+        for build in self.earlier:
+            for path in (self.record_path(model), self.path(model)):
+                path.unlink(missing_ok=True)
+            for path in (self.path(model), self.record_path(model)):
+                link_file(build / path.relative_to(self.repository), path)
+            if record := self.current(model):
+                return record
+        return None
+
     def _make(self, model: Model, result: Result) -> None:
         self.progress(f"building {self.described(model)}")
-        started, staged = time.perf_counter(), self._staged(model)
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        more = self.write(model, staged)
-        result.seconds, result.megabytes = round(time.perf_counter() - started, 2), staged.stat().st_size / 1e6
+        started, path = time.perf_counter(), self.path(model)
+        for outdated in (self.record_path(model), path):  # a link to the published file is not to be written into
+            outdated.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        more = self.write(model, path)
+        result.seconds, result.megabytes = round(time.perf_counter() - started, 2), path.stat().st_size / 1e6
         self.progress(f"verifying {self.described(model)}")
-        result.parity = self.verify(model, staged)
+        result.parity = self.verify(model, path)
         if not result.parity.passed:
             raise VerificationError(too_far(model, result.parity, self.against))
         result.record = {
             **self.made_of(model),
             **more,
-            "bytes": staged.stat().st_size,
-            "sha256": known_digest(staged),
+            "bytes": path.stat().st_size,
+            "sha256": known_digest(path),
             "seconds": result.seconds,
             "parity": result.parity.to_dict(),
         }
-
-    def _install(self, built: list[tuple[Model, Result]]) -> None:
-        # Written again at the very end; without it the BLS refuses to load a mixture.
-        build_path(self.repository).unlink(missing_ok=True)
-        for model, result in built:
-            # Between the two renames the record is another file's, which its hash tells.
-            self._staged(model).replace(self.path(model))
-            write_json(self.record_path(model), result.record)
-
-    def _staged(self, model: Model) -> Path:
-        """Where a new file waits until all are verified: beside its target, so that installing it is a rename."""
-        return temporary_name(self.path(model))
+        # Last: a file without its record is made again.
+        write_json(self.record_path(model), result.record)

@@ -17,9 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, Semaphore
 
-from export.models import DETECTORS, MODELS
-from export.publishing.repository import link_onnx_files
-
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = (
     "cocoer/checkpoints/*.py",
@@ -111,9 +108,7 @@ class Builds:
         target, options = self.cache / f"repository-tiny-{detectors}", ("--detectors", detectors)
         if detectors == "scrfd":
             return self._build(self.tiny_checkpoints(), target, *options)
-        # But for the detectors, it is the same.
-        same = [model.name for model in MODELS if model not in DETECTORS]
-        return self._build(self.tiny_checkpoints(), target, *options, source=self.tiny("scrfd"), same=same)
+        return self._build(self.tiny_checkpoints(), target, *options, source=self.tiny("scrfd"))
 
     def _full(self, seed: int, step: float) -> Path:
         target, options = self.cache / f"repository-seed{seed}", ["--detectors", "scrfd"]
@@ -121,8 +116,7 @@ class Builds:
             return self._build(self.checkpoints(seed), target, *options)
         target = target.with_name(f"{target.name}-step{step:g}")
         options += ["--coordination-step", str(step)]
-        same = [model.name for model in MODELS if model.name != "fusion"]
-        return self._build(self.checkpoints(seed), target, *options, source=self.full(seed), same=same)
+        return self._build(self.checkpoints(seed), target, *options, source=self.full(seed))
 
     def _full_after_tiny(self) -> Path:
         self.tiny("scrfd")
@@ -130,22 +124,17 @@ class Builds:
 
     def _fp16(self) -> Path:
         self.tiny("scrfd")
-        same = [model.name for model in MODELS if not model.has_trunk]
         options = ("--detectors", "scrfd", "--precision", "fp16")
-        return self._build(
-            self.checkpoints(0), self.cache / "repository-fp16", *options, source=self.full(0), same=same
-        )
+        return self._build(self.checkpoints(0), self.cache / "repository-fp16", *options, source=self.full(0))
 
-    def _build(
-        self, checkpoints: Path, target: Path, *options: str, source: Path | None = None, same: Collection[str] = ()
-    ) -> Path:
-        """Bring a repository up to date, once in a run; models that are the ``same`` in ``source`` come from there."""
+    def _build(self, checkpoints: Path, target: Path, *options: str, source: Path | None = None) -> Path:
+        """Bring a repository up to date, once in a run; models that are the same in ``source`` come from there."""
         done = target.with_name(f"{target.name}.run")
         with self._alone(target):
             if not done.is_file() or done.read_text() != self.run:
-                if source is not None:
-                    link_onnx_files(source, target, same)
-                self._call("export/build_engines.py", "--checkpoints", checkpoints, "--repository", target, *options)
+                reuse = ("--reuse", source) if source else ()
+                common = ("--checkpoints", checkpoints, "--repository", target)
+                self._call("export/build_engines.py", *common, *options, *reuse)
                 done.write_text(self.run)
         return target
 

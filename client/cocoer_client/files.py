@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def temporary_name(path: Path, suffix: str = "") -> Path:
     >>> temporary_name(Path("out/film.mp4"), ".mp4").name.startswith(".film.mp4.")
     True
     """
-    return path.with_name(f".{path.name}.{os.getpid()}.part{suffix}")
+    # Not the process's number: that is 1 in every container.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

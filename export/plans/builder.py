@@ -7,7 +7,7 @@ for; the served model compares the sidecar with the machine it runs on (``cocoer
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from export.options import Options
 from export.plans.profiles import profile
 from export.plans.run import Run, plan_comparison, polygraphy_runner
 from export.plans.tensorrt import build_plan, check_library, load_tensorrt
-from export.publishing.repository import onnx_path
+from export.publishing.layout import onnx_path
 from export.staging import Result, StagedBuild
 from export.verification.verify import Parity, verify
 
@@ -64,7 +64,7 @@ class PlanBuild(StagedBuild):
         options: of the build.
         samples: to verify with; loads the network when it is first needed.
         command: the command line that rebuilds the plans; for the sidecar.
-        progress: told of what takes long.
+        earlier, progress: as ``StagedBuild``'s.
         machine, runner, trt: this machine, Polygraphy and TensorRT, but in tests.
 
     Raises:
@@ -79,13 +79,14 @@ class PlanBuild(StagedBuild):
         options: Options,
         samples: Samples,
         command: str,
+        earlier: Sequence[Path] = (),
         progress: Callable[[str], None] = logger.info,
         *,
         machine: Machine | None = None,
         runner: Callable[[bytes], Run] = polygraphy_runner,
         trt: Any = None,
     ) -> None:
-        super().__init__(options, progress)
+        super().__init__(options, earlier, progress)
         self.samples, self.command, self.runner = samples, command, runner
         self.machine, self.trt = machine or this_machine(), trt or load_tensorrt()
         check_library(self.trt, self.machine.tensorrt)
@@ -127,12 +128,17 @@ class PlanBuild(StagedBuild):
         compare = plan_comparison(self.runner(path.read_bytes()), source, model, precision)
         return verify(model, compare, self.samples, self.tolerance(model))
 
+    @property
+    def _timing_cache_path(self) -> Path:
+        """Beside the build in the making: it is of use to the next one too, whatever becomes of this."""
+        return self.repository.parent / TIMING_CACHE
+
     @cached_property
     def _timing_cache(self) -> bytes:
-        path = self.repository / TIMING_CACHE
+        path = self._timing_cache_path
         return path.read_bytes() if path.is_file() else b""
 
     def _keep_timing_cache(self, content: bytes) -> None:
         if content:
             self.__dict__["_timing_cache"] = content
-            replace_file(self.repository / TIMING_CACHE, lambda path: path.write_bytes(content))
+            replace_file(self._timing_cache_path, lambda path: path.write_bytes(content))

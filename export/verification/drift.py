@@ -19,7 +19,7 @@ from export.models import DETECTORS, RECOGNITION
 from export.models.detectors import DetectorModel
 from export.models.ingredients import Ingredients
 from export.precision.calibration import CalibrationImages
-from export.publishing.repository import onnx_path
+from export.publishing.layout import onnx_path
 from export.verification.in_process import InProcessEnsemble
 
 SAME_BOX = 0.5

@@ -8,7 +8,7 @@ import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
 from export.models import Ensemble, model
-from export.publishing.repository import onnx_path
+from export.publishing.layout import onnx_path
 
 
 class InProcessEnsemble:

@@ -21,7 +21,7 @@ from export.arguments import UsageError, find_detectors
 from export.graphs import OPSET
 from export.models import CONTEXT_ENCODER, DETECTORS, MODELS, model
 from export.publishing.configs import all_configs, to_text
-from export.publishing.repository import onnx_path
+from export.publishing.layout import onnx_path
 from export.verification.verify import Parity
 from tests.conftest import run_python
 from tests.fake_tensorrt import FakeTensorRT
@@ -104,10 +104,10 @@ def test_failing_model_does_not_replace_a_good_one(common, repository, monkeypat
     assert build_engines.main([*common, "--only", "context_gather", "person_detector", "--force"]) == 1
     captured = capsys.readouterr()
     assert "context_gather: VerificationError: error 0.5 in person_tokens" in captured.err
-    assert "was left as it was" in captured.err
+    assert f"{repository} was left as it was. What was built is kept for the next run." in captured.err
     statuses = {line.split()[0]: line for line in captured.out.splitlines() if line}
     assert "failed" in statuses["context_gather"]
-    assert "held back" in statuses["person_detector"]
+    assert "built" in statuses["person_detector"]
     after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
     assert after == before
 
@@ -146,7 +146,7 @@ def test_tolerance_by_hand(common, repository, monkeypatch, capsys):
     assert "was left as it was" in captured.err
     assert built() == by_hand
     assert build_engines.main([*common, "--only", "fusion"]) == 0
-    assert f"can't be served yet: {name} missing, or built with other options" in capsys.readouterr().err
+    assert f"{name} missing, or built with other options, so {repository} was left" in capsys.readouterr().err
     assert build_engines.main([*common, "--tolerance", f"{name}=1", "--json"]) == 0
     assert {row["status"] for row in json.loads(capsys.readouterr().out)["engines"]} == {"kept"}
     assert built()[name]["tolerance"] == 1
@@ -168,41 +168,87 @@ def test_unusable_weights_are_told_once(tmp_path, tiny_checkpoints, repository):
     assert "Traceback" not in result.stderr
 
 
-def test_whatever_the_directory_held(common, repository):
-    """Old versions, plans and edits of our models go; models of others stay, and are told."""
-    (repository / "fusion" / "2").mkdir()
-    (repository / "fusion" / "2" / "model.plan").write_text("old")
-    (repository / "vi_head" / "1" / "model.plan").write_text("old")
-    (repository / "cocoer" / "2").mkdir()
-    (repository / "cocoer" / "2" / "model.py").write_text("old")
+def test_edits_are_replaced_and_kept_with_the_build_before(common, repository):
+    """Configurations and code are the build's; what was there can be had back."""
     config = repository / "cocoer" / "config.pbtxt"
     config.unlink()
     config.write_text("name: 'else'")
     (repository / "cocoer" / "1" / "cocoer_bls" / "stale.py").write_text("")
-    (repository / "theirs" / "1").mkdir(parents=True)
     result = run_python(BUILD, *common)
     assert result.returncode == 0, result.stderr
-    assert not (repository / "fusion" / "2").exists()
-    assert not (repository / "vi_head" / "1" / "model.plan").exists()
+    assert "The build before it is kept: --rollback goes back to it." in result.stderr
     assert not (repository / "cocoer" / "1" / "cocoer_bls" / "stale.py").exists()
-    assert not (repository / "cocoer" / "2").exists()
-    assert (repository / "theirs" / "1").is_dir()
-    assert "also holds theirs" in result.stderr
     for name, expected in all_configs().items():
         assert (repository / name / "config.pbtxt").read_text() == to_text(expected)
     assert tuple((repository / "cocoer" / "1" / "labels.txt").read_text().splitlines()) == EMOTIC_LABELS
+    result = run_python(BUILD, "--repository", repository, "--rollback")
+    assert result.returncode == 0, result.stderr
+    assert "is the build before again; --rollback once more takes this back" in result.stderr
+    assert config.read_text() == "name: 'else'"
 
 
-def test_mixed_builds_are_not_servable(common, repository, capsys):
-    """One model of a build with other options: told which are not of it; the BLS has no build file then."""
-    assert build_engines.main([*common, "--only", "context_gather", "--channel-order", "rgb"]) == 0
-    captured = capsys.readouterr()
-    assert "context_gather  kept" in captured.out  # it takes no pixels
-    assert (
-        "can't be served yet: context_encoder, vi_head, head_encoder, body_encoder missing, or built with other options"
-        in captured.err
-    )
-    assert not (repository / "cocoer" / "1" / "build.json").exists()
+def test_what_is_of_others_is_refused(common, repository, capsys):
+    """Before anything is built; nothing is removed."""
+    (repository / "fusion" / "2").mkdir()
+    (repository / "fusion" / "2" / "model.plan").write_text("old")
+    assert build_engines.main([*common, "--force"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {repository} holds what no build has written (fusion/2/model.plan)")
+    assert told.count("\n") == 1
+    assert (repository / "fusion" / "2" / "model.plan").read_text() == "old"
+
+
+def test_nothing_to_roll_back(repository, capsys):
+    assert build_engines.main(["--repository", str(repository), "--rollback"]) == 2
+    assert capsys.readouterr().err == f"error: {repository} has no earlier build to go back to\n"
+
+
+def test_a_part_of_a_build_is_not_published(common, repository, capsys):
+    """One model with other options: told which are not of it; the repository stays, and the next run has the one."""
+    before = (repository / "cocoer" / "1" / "build.json").read_text()
+    part = [*common, "--only", "vi_head", "--channel-order", "rgb", "--json"]
+    for status in ("built", "kept"):
+        assert build_engines.main(part) == 0
+        captured = capsys.readouterr()
+        assert [row["status"] for row in json.loads(captured.out)["engines"]] == [status]
+        assert (
+            "Notice: context_encoder, head_encoder, body_encoder missing, or built with other options, so "
+            f"{repository} was left as it was" in captured.err
+        )
+        assert (repository / "cocoer" / "1" / "build.json").read_text() == before
+
+
+def test_what_fits_is_taken_from_elsewhere(common, repository, tmp_path, capsys):
+    """``--reuse``: a repository in another place, built in no time; files are shared, and never written into."""
+    elsewhere = [*common, "--repository", str(tmp_path / "elsewhere"), "--json"]
+    assert build_engines.main([*elsewhere, "--reuse", str(repository)]) == 0
+    assert {row["status"] for row in json.loads(capsys.readouterr().out)["engines"]} == {"kept"}
+    before = stamps(repository)
+    assert build_engines.main([*elsewhere, "--force", "--only", "context_gather"]) == 0
+    assert stamps(repository) == before
+    assert not os.path.samefile(*(onnx_path(place, "context_gather") for place in (repository, tmp_path / "elsewhere")))
+
+
+def test_interrupted(common, repository, monkeypatch, capsys):
+    """Ctrl-C: the repository is what it was, and what was made before is not made again."""
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
+    real = builder.verify
+
+    def verify(one, *rest):
+        if one.name == "context_gather":
+            raise KeyboardInterrupt
+        return real(one, *rest)
+
+    monkeypatch.setattr(builder, "verify", verify)
+    forced = [*common, "--channel-order", "rgb", "--only", "vi_head", "context_gather", "--force"]
+    assert build_engines.main(forced) == 130
+    assert "interrupted; the repository was left as it was" in capsys.readouterr().err
+    after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in repository.rglob("*") if path.is_file()}
+    assert after == before
+    monkeypatch.undo()
+    assert build_engines.main([*forced[:-1], "--json"]) == 0
+    rows = {row["name"]: row["status"] for row in json.loads(capsys.readouterr().out)["engines"]}
+    assert rows == {"vi_head": "kept", "context_gather": "kept"}
 
 
 @torch.no_grad()
@@ -277,7 +323,7 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     assert build_engines.main([*common, "--backend", "tensorrt", "--workspace", "8"]) == 1
     captured = capsys.readouterr()
     assert "error: context_gather, plan: VerificationError: error 0.5 against ONNX Runtime" in captured.err
-    assert "was left as it was." in captured.err
+    assert "was left as it was. What was built is kept" in captured.err
     assert {path: path.read_bytes() for path in repository.rglob("*.plan*")} == before
     assert (repository / "cocoer" / "1" / "build.json").exists()
 

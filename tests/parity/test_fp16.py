@@ -10,7 +10,7 @@ import pytest
 from cocoer.network.model import CocoER
 from export.models import DETECTORS, FUSION, MODELS, RECOGNITION
 from export.plans.rules import violations, with_types
-from export.publishing.repository import onnx_path
+from export.publishing.layout import onnx_path
 from export.verification.in_process import InProcessEnsemble
 from tests import golden as gold
 

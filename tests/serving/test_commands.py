@@ -171,11 +171,3 @@ def test_the_command_itself(repositories, tmp_path):
     assert "127.0.0.1" in (tmp_path / "log").read_text()
     assert not list(tmp_path.glob("cocoer-backends-*"))
     assert (tmp_path / "astronaut.png").is_file()
-
-
-def test_project_directory_stays_clean():
-    """Nothing the tests did shows up in git."""
-    status = subprocess.run(
-        ["git", "status", "--porcelain", "--", "model_repository"], cwd=PROJECT, capture_output=True, text=True
-    )
-    assert not [line for line in status.stdout.splitlines() if line.startswith("??")]

@@ -1,6 +1,6 @@
 """Stopping, dying and being damaged: what is lost, what readiness says, and what brings the server back."""
 
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -27,7 +27,6 @@ from serving.flags import PROBE_VARIABLE
 from serving.processes import stubs
 from serving.server import ServerFailed, TritonServer
 from tests import golden as gold
-from tests.conftest import PROJECT
 from tests.metrics import key, scrape
 from tests.serving.test_served import as_persons
 from tests.traffic import WAITING, Sender, check_scores, image_inputs
@@ -285,12 +284,8 @@ def bls(monkeypatch):
     logger = SimpleNamespace(log_warn=print, log_error=print, log_info=print)
     triton = SimpleNamespace(TritonModelException=type("TritonModelException", (Exception,), {}), Logger=logger)
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", triton)
-    spec = importlib.util.spec_from_file_location("bls", PROJECT / "model_repository" / "cocoer" / "1" / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.delitem(sys.modules, "cocoer_bls.model", raising=False)
+    return importlib.import_module("cocoer_bls.model")
 
 
 @pytest.mark.parametrize(

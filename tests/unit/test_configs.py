@@ -16,9 +16,11 @@ from export.models import DETECTORS, ENSEMBLES, MODELS, model
 from export.options import Options
 from export.plans.profiles import profile
 from export.publishing.configs import all_configs, to_text
+from export.publishing.repository import complete
 from tests.conftest import PROJECT
 
-REPOSITORY = PROJECT / "model_repository"
+REPOSITORY = PROJECT / "tests" / "data" / "model_repository"
+"""The default build's configurations: to read, and to see what a change does to them."""
 CONFIGS = all_configs()
 
 
@@ -32,11 +34,17 @@ def test_committed_is_what_the_export_writes(name):
 
 
 def test_nothing_else_is_committed():
-    listed = subprocess.run(
-        ["git", "ls-files", "model_repository"], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    names = {line.split("/")[1] for line in listed.stdout.splitlines()}
-    assert names == set(CONFIGS)
+    assert {path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.rglob("*.*")} == {
+        f"{name}/config.pbtxt" for name in CONFIGS
+    }
+
+
+def test_no_build_shows_up_as_a_change():
+    """Of the checkout's own repository, and of what lies beside it."""
+    paths = ["model_repository/fusion/config.pbtxt", ".model_repository.builds/previous/fusion/config.pbtxt"]
+    ignored = subprocess.run(["git", "check-ignore", *paths], cwd=PROJECT, capture_output=True, text=True)
+    assert ignored.stdout.split() == paths
+    assert not subprocess.check_output(["git", "ls-files", "model_repository"], cwd=PROJECT)
 
 
 SERVED = {
@@ -166,9 +174,10 @@ def test_levels_have_one_order():
     assert result.LEVELS == LEVELS
 
 
-def test_labels_files():
+def test_labels_files(tmp_path):
+    complete(Options(repository=tmp_path), {})
     for path in ("cocoer/1", "fusion", "recognition"):
-        assert tuple((REPOSITORY / path / "labels.txt").read_text().splitlines()) == EMOTIC_LABELS
+        assert tuple((tmp_path / path / "labels.txt").read_text().splitlines()) == EMOTIC_LABELS
 
 
 def test_unknown_model_lists_the_known():

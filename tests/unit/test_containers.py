@@ -122,7 +122,7 @@ def test_what_is_copied_builds_engines(tmp_path):
     # Each of what is copied is needed, and the path too.
     alone = isolated(tmp_path, command, "--help", path=[packages])
     assert "No module named 'cocoer'" in alone.stderr
-    (tmp_path / "model_repository").rename(tmp_path / "elsewhere")
+    (tmp_path / "cocoer_bls").rename(tmp_path / "elsewhere")
     assert "No module named 'cocoer_bls'" in isolated(tmp_path, command, "--help", path=[*path, packages]).stderr
 
 

@@ -234,7 +234,7 @@ def test_a_page_begins_with_a_title_and_what_it_answers(page):
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
-        ("where a crop is made", "model_repository/cocoer/1/cocoer_bls/images.py"),
+        ("where a crop is made", "cocoer_bls/images.py"),
         ("where RESULT is defined", "client/cocoer_client/results.py"),
         ("how to add a request parameter", "#a-request-parameter"),
         ("under which terms this may be used", "LICENSE"),
@@ -251,7 +251,7 @@ def test_crop_is_where_the_guide_says():
     from cocoer_bls import images
 
     assert images.crop.__module__ == "cocoer_bls.images"
-    assert images.__file__ == str(PROJECT / "model_repository/cocoer/1/cocoer_bls/images.py")
+    assert images.__file__ == str(PROJECT / "cocoer_bls/images.py")
 
 
 def test_the_first_two_commands():
@@ -293,7 +293,7 @@ def test_the_schema_describes_and_refuses():
 
 def test_the_drawn_graph_is_the_served_one():
     assert (PROJECT / "docs" / "graph.svg").read_text() == graph.svg()
-    ensembles = [read(f"model_repository/{name}/config.pbtxt") for name in ("detection", "recognition")]
+    ensembles = [read(f"tests/data/model_repository/{name}/config.pbtxt") for name in ("detection", "recognition")]
     assert {name for config in ensembles for name in re.findall(r'model_name: "(\w+)"', config)} == set(graph.PLACES)
     assert doctest.testmod(graph).failed == 0
 

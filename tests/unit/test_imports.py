@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 
 ROOTS = {
     "cocoer": "cocoer",
-    "cocoer_bls": "model_repository/cocoer/1/cocoer_bls",
+    "cocoer_bls": "cocoer_bls",
     "cocoer_client": "client/cocoer_client",
     "export": "export",
     "serving": "serving",
@@ -208,9 +208,10 @@ def test_serving_needs_pythons_own_library_alone():
 
 def test_the_served_model_needs_what_a_container_has():
     allowed = sys.stdlib_module_names | SERVED | {"cocoer_bls"}
-    assert told([one for one in of_package("cocoer_bls") if one.top not in allowed]) == []
-    model = imports()["model_repository/cocoer/1/model.py"]
+    model = imports()["cocoer_bls.model"]
     assert told([one for one in model if one.top not in allowed | {"triton_python_backend_utils"}]) == []
+    others = [one for one in of_package("cocoer_bls") if one.where != "cocoer_bls.model"]
+    assert told([one for one in others if one.top not in allowed]) == []
     backend = imports()["serving/backends/onnxruntime/model.py"]
     own = {"numpy", "onnxruntime", "triton_python_backend_utils"}
     assert told([one for one in backend if one.top not in sys.stdlib_module_names | own]) == []

@@ -12,8 +12,8 @@ from cocoer_bls.manifest import ManifestError, check, contract_digest, read
 from export.models import MODELS
 from export.options import Options
 from export.publishing.configs import all_configs, to_text
-from export.publishing.repository import manifest as manifest_of
-from export.publishing.repository import write_repository
+from export.publishing.repository import complete
+from export.publishing.repository import files_of as manifest_of
 from tests.conftest import PROJECT
 
 
@@ -66,7 +66,7 @@ def repository(tmp_path):
         path = tmp_path / model.name / "1" / "model.onnx"
         path.parent.mkdir(parents=True)
         path.write_text(model.name)
-    write_repository(Options(repository=tmp_path), {"version": "1", "plans": []})
+    complete(Options(repository=tmp_path), {"version": "1", "plans": []})
     return tmp_path
 
 
@@ -133,8 +133,8 @@ def test_models_that_do_not_lie_side_by_side_can_not_be_compared(repository, tmp
 
 
 def test_committed_code_needs_no_package_of_the_project():
-    """The model repository stands alone."""
-    for path in (PROJECT / "model_repository").rglob("*.py"):
+    """What is published stands alone."""
+    for path in (PROJECT / "cocoer_bls").rglob("*.py"):
         for line in path.read_text().splitlines():
             assert not line.startswith(("from export", "from cocoer ", "from cocoer.", "import cocoer\n")), path
 
@@ -145,14 +145,14 @@ def test_plans_and_their_sidecars_belong_to_the_build(tmp_path):
             path = tmp_path / model.name / "1" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(model.name)
-    write_repository(Options(repository=tmp_path, backend="tensorrt"), {"version": "1", "plans": []})
+    complete(Options(repository=tmp_path, backend="tensorrt"), {"version": "1", "plans": []})
     files = manifest_of(tmp_path)
     assert check(tmp_path, files)
     assert {f"fusion/1/{name}" for name in ("model.onnx", "model.plan", "model.plan.json")} <= set(files)
     (tmp_path / "fusion" / "1" / "model.plan").write_text("another")
     with pytest.raises(ManifestError, match=r"fusion/1/model.plan is not the file of this build"):
         check(tmp_path, files)
-    write_repository(Options(repository=tmp_path), {"version": "1", "plans": []})  # back to ONNX Runtime
+    complete(Options(repository=tmp_path), {"version": "1", "plans": []})  # back to ONNX Runtime
     assert not list(tmp_path.rglob("model.plan*"))
 
 

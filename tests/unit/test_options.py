@@ -18,6 +18,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "--detector-size 1280": {"detector_size": 1280},
     "--only fusion vi_head": {"only": ("fusion", "vi_head")},
     "--force": {"force": True},
+    "--reuse here --reuse there": {"reuse": (Path("here"), Path("there"))},
     "--trust-checkpoint": {"trust_checkpoint": True},
     "--tolerance fusion=0.01 --tolerance vi_head=2": {"tolerances": {"fusion": 0.01, "vi_head": 2.0}},
     "--backend tensorrt": {"backend": "tensorrt"},

@@ -106,7 +106,7 @@ ASK = "from cocoer_bls.plans import this_machine as m; print(m())"
 def ask(libraries):
     """What a process says of a machine with these libraries."""
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
-    environment["PYTHONPATH"] = str(PROJECT / "model_repository" / "cocoer" / "1")
+    environment["PYTHONPATH"] = str(PROJECT)
     result = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
     return eval(result.stdout, {"Machine": Machine, "Gpu": Gpu})
 
