@@ -15,7 +15,7 @@ from PIL import Image
 
 from serving.server import ServerFailed, TritonServer, free_ports
 from tests import golden as gold
-from tests.conftest import PROJECT, SAMPLE, run_python
+from tests.conftest import SAMPLE, run_python
 from tests.serving.test_served import check_result
 
 INFER = "client/infer.py"
