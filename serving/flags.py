@@ -89,6 +89,21 @@ def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
     return values
 
 
+def check_repositories(arguments: Sequence[str]) -> None:
+    """Say what to do about a repository that is not there; Triton says that it failed to poll it.
+
+    Raises:
+        LauncherError: a directory of this machine does not exist; those of object stores (s3://...) are Triton's to find.
+    """
+    for flag in ("--model-repository", "--model-store"):
+        for path in flag_values(arguments, flag):
+            if "://" not in path and not os.path.isdir(path):
+                raise LauncherError(
+                    f"the model repository {path} does not exist. Build it: python export/build_engines.py "
+                    f"--repository {path}"
+                )
+
+
 def restricted_by(arguments: Sequence[str], flag: str) -> set[str]:
     """The protocols that a command line restricts by itself; Triton refuses to have one restricted twice.
 

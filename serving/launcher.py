@@ -21,6 +21,7 @@ from serving.flags import (
     RELEASE_VARIABLE,
     LauncherError,
     check_exposure,
+    check_repositories,
     drain_of,
     health_address,
     probe_of,
@@ -142,8 +143,9 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
     """Serve with the wheel's Triton; its exit code.
 
     Raises:
-        LauncherError: it would be exposed, or there is no room for its backends.
+        LauncherError: it would be exposed, there is nothing to serve, or no room for its backends.
     """
+    check_repositories(given)
     added = secure_arguments(given)
     check_exposure(triton.release, [*given, *added])
     directory = Path(tempfile.mkdtemp(prefix="cocoer-backends-"))

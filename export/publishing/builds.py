@@ -26,6 +26,7 @@ from export.publishing.exchange import UNSUPPORTED, exchange
 from export.publishing.layout import MARKER
 from export.publishing.lock import alone
 from export.publishing.ownership import strangers, told
+from export.publishing.repository import NotWhole, check_whole
 
 logger = logging.getLogger(__name__)
 
@@ -111,10 +112,16 @@ class Builds:
         """Exchange the repository and the one before it.
 
         Raises:
-            PublishError: there is none before it.
+            PublishError: there is none before it, or it is not whole.
         """
         if not self.previous.is_dir() or not self._path.exists():
             raise PublishError(f"{self.repository} has no earlier build to go back to")
+        try:
+            check_whole(self.previous)
+        except NotWhole as error:
+            raise PublishError(
+                f"{self.repository} can't go back to the build before, of which something is missing: {error}"
+            ) from error
         if self._path.is_symlink():
             self._link(self.previous)
         else:

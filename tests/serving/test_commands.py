@@ -149,6 +149,15 @@ def test_incomplete_repository_is_not_served(repositories, tmp_path):
     assert "python export/build_engines.py" in log
 
 
+def test_a_repository_that_was_never_built(tmp_path):
+    with pytest.raises(ServerFailed) as caught, TritonServer(tmp_path / "models", tmp_path / "log"):
+        pass
+    path = tmp_path / "models"
+    told = f"{path} does not exist. Build it: python export/build_engines.py --repository {path}\n"
+    assert (tmp_path / "log").read_text() == f"tritonserver: the model repository {told}"
+    assert "ended with code 1" in str(caught.value)
+
+
 def test_the_command_itself(repositories, tmp_path):
     """``tritonserver --model-repository ...``: serves, stops on SIGTERM with 0, leaves nothing behind."""
     ports = [f"{flag}={port}" for flag, port in zip(("--grpc-port", "--http-port", "--metrics-port"), free_ports(3))]

@@ -112,6 +112,15 @@ def test_what_lies_on_the_disk_is_what_was_verified(tmp_path, damaged):
         check_whole(tmp_path)
 
 
+def test_only_a_whole_build_comes_back(tmp_path):
+    publish(tmp_path / "models", "one")
+    publish(tmp_path / "models", "two")
+    onnx_path(Builds(tmp_path / "models").previous, "fusion").unlink()
+    with pytest.raises(PublishError, match=r"can't go back to the build before.*fusion/1/model.onnx is missing"):
+        roll_back(tmp_path / "models")
+    assert version_of(tmp_path / "models") == "two"
+
+
 KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
