@@ -93,7 +93,7 @@ def check_repositories(arguments: Sequence[str]) -> None:
     """Say what to do about a repository that is not there; Triton says that it failed to poll it.
 
     Raises:
-        LauncherError: a directory of this machine does not exist; those of object stores (s3://...) are Triton's to find.
+        LauncherError: a directory of this machine does not exist; object stores (s3://...) are Triton's to look at.
     """
     for flag in ("--model-repository", "--model-store"):
         for path in flag_values(arguments, flag):
