@@ -3,12 +3,9 @@
 import json
 import os
 import shutil
-import sys
-from types import ModuleType
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 
@@ -24,7 +21,7 @@ from export.publishing.configs import all_configs, to_text
 from export.publishing.repository import onnx_path
 from export.verification.verify import Parity
 from tests.conftest import run_python
-from tests.fake_tensorrt import FakeTensorRT
+from tests.fake_tensorrt import FakeTensorRT, install
 
 BUILD = "export/build_engines.py"
 
@@ -216,37 +213,12 @@ def test_rgb(tiny_checkpoints):
     assert (rgb(pixels)[2] - logits).abs().max() > 1e-3
 
 
-class FakeRunner:
-    """Polygraphy's, for plans of the stand-in: runs what they were built from, a little wrong where asked to."""
-
-    wrong = 0.0
-
-    def __init__(self, plan):
-        self.session = ort.InferenceSession(json.loads(plan)["onnx"])
-
-    def activate(self):
-        pass
-
-    def infer(self, inputs):
-        names = [output.name for output in self.session.get_outputs()]
-        # Not "+ 0.0", which makes floats of integers.
-        outputs = self.session.run(names, inputs)
-        return {name: x + self.wrong if self.wrong else x for name, x in zip(names, outputs)}
-
-
 @pytest.fixture
 def gpu_machine(monkeypatch):
-    """A machine with a GPU, TensorRT and Polygraphy, as far as the command can tell."""
-    trt = FakeTensorRT("11.4.0.106")
-    polygraphy = {name: ModuleType(name) for name in ("polygraphy", "polygraphy.backend", "polygraphy.backend.trt")}
-    polygraphy["polygraphy.backend.trt"].EngineFromBytes = lambda plan: plan
-    polygraphy["polygraphy.backend.trt"].TrtRunner = FakeRunner
-    for name, module in {"tensorrt": trt, **polygraphy}.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    """A machine with a GPU and TensorRT, as far as the command can tell."""
     monkeypatch.setattr(plans, "_tensorrt_version", lambda: (11, 4, 0))
     monkeypatch.setattr(plans, "_gpus", lambda: [plans.Gpu("NVIDIA H200", "9.0")])
-    monkeypatch.setattr(FakeRunner, "wrong", 0.0)
-    return trt
+    return install(monkeypatch, FakeTensorRT("11.4.0.106"))
 
 
 def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
@@ -273,7 +245,7 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     assert len(gpu_machine.built) == len(planned)
 
     before = {path: path.read_bytes() for path in repository.rglob("*.plan*")}
-    FakeRunner.wrong = np.float32(0.5)
+    gpu_machine.wrong = 0.5
     assert build_engines.main([*common, "--backend", "tensorrt", "--workspace", "8"]) == 1
     captured = capsys.readouterr()
     assert "error: context_gather, plan: VerificationError: error 0.5 against ONNX Runtime" in captured.err
