@@ -14,6 +14,7 @@ import json
 import sys
 import weakref
 from enum import IntEnum
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class FakeTensorRT:
 
     def __init__(self, version: str, compute_capability: str = "9.0") -> None:
         self.api = api(version)
-        self.__version__ = self.api["__version__"]
+        self.__version__, self.__spec__ = self.api["__version__"], ModuleSpec("tensorrt", None)
         self.compute_capability = compute_capability
         self.built: list[dict[str, Any]] = []
         """What the plans were built from and with."""

@@ -257,6 +257,14 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     assert not list(repository.rglob("*.plan*"))
 
 
+def test_plans_with_tf32_do_not_pass(common, repository, gpu_machine, capsys):
+    """Its products have 10 bits of mantissa: too few for what is FP32."""
+    gpu_machine.tf32_on = True
+    assert build_engines.main([*common, "--backend", "tensorrt"]) == 1
+    assert "error: fusion, plan: VerificationError: error" in capsys.readouterr().err
+    assert not list(repository.rglob("*.plan*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
