@@ -15,7 +15,7 @@ import pytest
 from onnx import parser
 from polygraphy.exception import PolygraphyException
 
-from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
+from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS, Tensors
 from cocoer_bls.plans import Gpu, Machine
 from export.files import read_json
 from export.models import CONTEXT_GATHER, HEAD_ENCODER, MODELS
@@ -268,7 +268,7 @@ def test_a_plan_that_fails_says_why(builds):
     """What TensorRT says while the plan runs, and nothing stays on the GPU."""
     builds()
     plan = plan_path(builds.repository, GATHER.name).read_bytes()
-    inputs = {"image_index": np.zeros(500, dtype=np.int64), "tokens": np.ones((1, 49, 256), dtype=np.float32)}
+    inputs: Tensors = {"image_index": np.zeros(500, dtype=np.int64), "tokens": np.ones((1, 49, 256), dtype=np.float32)}
     shape = r"can't run the plan: setInputShape: image_index is \(500,\)"
     with pytest.raises(PlanBuildError, match=shape), running(plan) as run:
         run(inputs)
