@@ -24,9 +24,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
+from cocoer_bls import plans
 from cocoer_bls.plans import parse_version
 from tests import fake_cuda
-from tests.tensorrt_api import api
+from tests.tensorrt_api import VERSIONS, api
 from tests.tf32 import with_tf32_products
 
 MIN_WORKSPACE = 1 << 20
@@ -100,6 +101,13 @@ def install(monkeypatch: pytest.MonkeyPatch, trt: FakeTensorRT) -> FakeTensorRT:
         if name.startswith("polygraphy.") and type(vars(module).get("trt")).__name__ == "LazyModule":
             object.__setattr__(vars(module)["trt"], "module", None)  # each remembers what it has imported
     return trt
+
+
+def gpu_machine(monkeypatch: pytest.MonkeyPatch, version: str = VERSIONS[-1]) -> FakeTensorRT:
+    """Make this process believe that it is on a machine with an H200 and a TensorRT of this version."""
+    monkeypatch.setattr(plans, "_tensorrt_version", lambda: parse_version(version))
+    monkeypatch.setattr(plans, "_gpus", lambda: [plans.Gpu("NVIDIA H200", "9.0")])
+    return install(monkeypatch, FakeTensorRT(version))
 
 
 class _Checked:

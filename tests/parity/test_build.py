@@ -21,7 +21,7 @@ from export.publishing.configs import all_configs, to_text
 from export.publishing.repository import onnx_path
 from export.verification.verify import Parity
 from tests.conftest import run_python
-from tests.fake_tensorrt import FakeTensorRT, install
+from tests.fake_tensorrt import gpu_machine
 
 BUILD = "export/build_engines.py"
 
@@ -213,16 +213,9 @@ def test_rgb(tiny_checkpoints):
     assert (rgb(pixels)[2] - logits).abs().max() > 1e-3
 
 
-@pytest.fixture
-def gpu_machine(monkeypatch):
-    """A machine with a GPU and TensorRT, as far as the command can tell."""
-    monkeypatch.setattr(plans, "_tensorrt_version", lambda: (11, 4, 0))
-    monkeypatch.setattr(plans, "_gpus", lambda: [plans.Gpu("NVIDIA H200", "9.0")])
-    return install(monkeypatch, FakeTensorRT("11.4.0.106"))
-
-
-def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
+def test_plans_from_the_command_line(common, repository, monkeypatch, capsys):
     """Built, verified, installed with their configurations; kept; refused elsewhere; not replaced by wrong ones."""
+    trt = gpu_machine(monkeypatch)
     build = [*common, "--backend", "tensorrt", "--json"]
     assert build_engines.main(build) == 0
     report = json.loads(capsys.readouterr().out)
@@ -242,10 +235,10 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
 
     assert build_engines.main(build) == 0
     assert {row["status"] for row in json.loads(capsys.readouterr().out)["plans"]} == {"kept"}
-    assert len(gpu_machine.built) == len(planned)
+    assert len(trt.built) == len(planned)
 
     before = {path: path.read_bytes() for path in repository.rglob("*.plan*")}
-    gpu_machine.wrong = 0.5
+    trt.wrong = 0.5
     assert build_engines.main([*common, "--backend", "tensorrt", "--workspace", "8"]) == 1
     captured = capsys.readouterr()
     assert "error: context_gather, plan: VerificationError: error 0.5 against ONNX Runtime" in captured.err
@@ -257,9 +250,9 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     assert not list(repository.rglob("*.plan*"))
 
 
-def test_plans_with_tf32_do_not_pass(common, repository, gpu_machine, capsys):
+def test_plans_with_tf32_do_not_pass(common, repository, monkeypatch, capsys):
     """Its products have 10 bits of mantissa: too few for what is FP32."""
-    gpu_machine.tf32_on = True
+    gpu_machine(monkeypatch).tf32_on = True
     assert build_engines.main([*common, "--backend", "tensorrt"]) == 1
     assert "error: fusion, plan: VerificationError: error" in capsys.readouterr().err
     assert not list(repository.rglob("*.plan*"))
