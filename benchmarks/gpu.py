@@ -106,7 +106,9 @@ def has_tensorrt(device: Device) -> bool:
     """Whether plans can be built and run here."""
     try:
         load_tensorrt()
-    except TensorRTMissing:
+    except TensorRTMissing as error:
+        if device.is_gpu:
+            progress(f"without TensorRT plans: {error}")
         return False
     return device.is_gpu
 
