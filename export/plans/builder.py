@@ -85,7 +85,8 @@ class PlanBuild(StagedBuild):
     ) -> None:
         super().__init__(options, progress)
         self.samples, self.command = samples, command
-        self.machine, self.trt = machine or this_machine(), load_tensorrt()
+        self.trt = load_tensorrt()  # before the machine is asked: only then its libraries are found wherever they are
+        self.machine = machine or this_machine()
         check_library(self.trt, self.machine.tensorrt)
 
     def path(self, model: Model) -> Path:
