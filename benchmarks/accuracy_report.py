@@ -71,16 +71,18 @@ def compare(variants: Sequence[Predictions], repeats: int, with_top1: bool) -> l
         share = _top1(truth, scores, weights) if with_top1 else None
         counts = truth.sum(axis=0)
         measured.append(Measured(name, one, len(truth), counts, intervals, overall, gain, share))
-    return [replace(one, faces=faces) for one, faces in zip(measured, _with_faces(variants, repeats))]
+    found = np.logical_and.reduce([one.with_face for one in variants])
+    if np.array_equal(found, common):  # no head was guessed: the same persons, and the same resamplings of them
+        return [replace(one, faces=Faces(one.compared, one.mean_ap, one.gain)) for one in measured]
+    return [replace(one, faces=faces) for one, faces in zip(measured, _with_faces(variants, found, repeats))]
 
 
-def _with_faces(variants: Sequence[Predictions], repeats: int) -> list[Faces | None]:
+def _with_faces(variants: Sequence[Predictions], found: np.ndarray, repeats: int) -> list[Faces | None]:
     """mAP of each variant on the persons whose head none had to guess."""
-    common = np.logical_and.reduce([one.with_face for one in variants])
-    if not common.any():
+    if not found.any():
         return [None] * len(variants)
-    truth, weights = variants[0].truth[common], resamplings(variants[0].images[common], repeats)
-    return [Faces(len(truth), overall, gain) for overall, gain in _mean_aps(_figures(variants, common, truth, weights))]
+    truth, weights = variants[0].truth[found], resamplings(variants[0].images[found], repeats)
+    return [Faces(len(truth), overall, gain) for overall, gain in _mean_aps(_figures(variants, found, truth, weights))]
 
 
 Figures = list[tuple[np.ndarray, np.ndarray]]

@@ -8,11 +8,12 @@ proves the script where there is no GPU; its figures are of no use.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import io
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from cocoer.network.model import CocoER
 from cocoer_bls.images import decode
 from cocoer_bls.inputs import Tensors, recognition_inputs
 from cocoer_bls.options import DEFAULT_LIMITS
+from export import build_engines
 from export.build_engines import progress
 from export.models import (
     BODY_ENCODER,
@@ -48,27 +50,64 @@ from export.models.base import NetworkModel
 from export.plans.tensorrt import TensorRTMissing, load_tensorrt
 from export.precision import Precision
 
-PROJECT = Path(__file__).resolve().parent.parent
-GOLDEN = PROJECT / "tests" / "data" / "astronaut_seed0.npz"
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "data" / "astronaut_seed0.npz"
 TOLERANCES = {"fp32": 2e-3, "fp16": 5e-2}
 """On logits, against the official code's outputs: served end to end; in half precision."""
+PLAN_VARIANTS = {"exact": (), "version-compatible": ("--version-compatible",)}
+"""Name -> options of the build: plans for the TensorRT that is here, and for later ones."""
 TWO = BOXES_GIVEN[1]
 """An image with two persons."""
 
 
-def build(checkpoints: Path, repository: Path, precision: Precision, plans: bool) -> None:
-    """Bring a repository up to date; what is, is kept."""
-    command = [sys.executable, "export/build_engines.py", "--checkpoints", str(checkpoints)]
-    command += ["--repository", str(repository), "--precision", precision]
-    command += ["--backend", "tensorrt" if plans else "onnxruntime"]
-    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+def build(checkpoints: Path, repository: Path, precision: Precision, *options: str) -> dict[str, Any]:
+    """Bring a repository up to date; what is, is kept. The build's report, of a failed one as well."""
+    command = ["--checkpoints", str(checkpoints), "--repository", str(repository), "--precision", precision]
+    with redirect_stdout(io.StringIO()) as printed:
+        code = build_engines.main([*command, *options, "--json"])
+    if code and not printed.getvalue():
+        raise BuildFailed(f"{repository.name} could not be built")  # the command has said why
+    report: dict[str, Any] = json.loads(printed.getvalue())
+    if any(row["status"] == "failed" for row in report["engines"]):
+        raise BuildFailed(f"{repository.name} could not be built")
+    return report
+
+
+def plan_repository(repository: Path, variant: str) -> Path:
+    """Where the plans of a variant are built."""
+    return repository.with_name(f"{repository.name}-{variant}")
+
+
+def build_plans(checkpoints: Path, repository: Path, precision: Precision) -> dict[str, list[dict[str, Any]]]:
+    """Build the plans of each variant from the same ONNX files, as the command does, and check each on this machine.
+
+    Args:
+        checkpoints: of the models.
+        repository: whose ONNX files are up to date.
+        precision: of these.
+
+    Returns:
+        variant -> rows of its plans, as the build reports them.
+    """
+    found = {}
+    for variant, options in PLAN_VARIANTS.items():
+        progress(f"building {precision} plans, {variant}")
+        target = plan_repository(repository, variant)
+        more = ("--reuse", str(repository), "--backend", "tensorrt", *options)
+        found[variant] = build(checkpoints, target, precision, *more)["plans"]
+    return found
+
+
+class BuildFailed(Exception):
+    """The models can't be built."""
 
 
 def has_tensorrt(device: Device) -> bool:
     """Whether plans can be built and run here."""
     try:
         load_tensorrt()
-    except TensorRTMissing:
+    except TensorRTMissing as error:
+        if device.is_gpu:
+            progress(f"without TensorRT plans: {error}")
         return False
     return device.is_gpu
 
@@ -204,26 +243,34 @@ def report(device: Device, checkpoints: Path, cache: Path) -> dict[str, Any]:
     measured: tuple[Precision, ...] = ("fp32", "fp16")
     for precision in measured:
         repository = cache / f"repository-gpu-{precision}"
-        own_plans = plans and precision == "fp16"
         progress(f"building {precision} models")
         begun = time.perf_counter()
-        build(checkpoints, repository, precision, own_plans)
+        build(checkpoints, repository, precision)
+        built = build_plans(checkpoints, repository, precision) if plans and precision == "fp16" else {}
         building += time.perf_counter() - begun
-        found["precisions"][precision] = of_precision(device, repository, precision, network, own_plans)
+        found["precisions"][precision] = of_precision(device, repository, precision, network, built) | {"plans": built}
     found["build_seconds"] = round(building, 1)
     found["seconds"] = round(time.perf_counter() - started - building, 1)
     return found
 
 
 def of_precision(
-    device: Device, repository: Path, precision: Precision, network: CocoER, plans: bool
+    device: Device,
+    repository: Path,
+    precision: Precision,
+    network: CocoER,
+    plans: Mapping[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Everything of one precision."""
+    """Everything of one precision; of ``plans``, those variants that passed their build's own check."""
     # PyTorch computes FP16 on a CPU so slowly that it proves nothing.
     by_torch = device.is_gpu or precision == "fp32"
     runners: list[Runner] = [TorchRunner(device, repository, precision, network)] if by_torch else []
     runners += [OnnxRunner(device, repository, precision)] if OnnxRunner.available(device) else []
-    runners += [TensorRTRunner(device, repository, precision)] if plans else []
+    for variant, rows in plans.items():
+        if rows and all(row["status"] in ("built", "kept") for row in rows):
+            own = TensorRTRunner(device, plan_repository(repository, variant), precision)
+            own.name = f"TensorRT, {variant} plans"
+            runners.append(own)
     found: dict[str, Any] = {"runners": {}}
     for runner in runners:
         progress(f"{precision}: {runner.name}")
@@ -232,6 +279,7 @@ def of_precision(
             "parity": parity(runner, TOLERANCES[precision]),
             "engines": {one.name: measure_model(runner, one) for one in measured},
         }
+        runner.close()
     if by_torch:
         progress(f"{precision}: end to end")
         found["end_to_end"] = end_to_end(device, network, precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ def to_markdown(report: Report) -> str:
     ]
     for precision, found in report["precisions"].items():
         lines += [f"## {precision.upper()}", "", _parity(found), "", *_end_to_end(found), ""]
+        if any(found.get("plans", {}).values()):
+            lines += [plans_table(found["plans"]), ""]
         for name, runner in found["runners"].items():
             lines += [f"{name}, rows per second (latency, ms):", "", _models(runner["engines"]), ""]
     return "\n".join(lines)
@@ -86,6 +88,21 @@ def _parity(found: Report) -> str:
         order, verdict = "same" if p["same_order"] else "differs", "pass" if p["passed"] else "FAIL"
         rows.append((name, f"{max(p['errors'].values()):.1e}", f"{p['tolerance']:.0e}", order, verdict))
     return markdown(header, rows)
+
+
+def plans_table(variants: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """What building the plans took, how far each is from ONNX Runtime, and what TensorRT says its layers put out."""
+    header = ("plan", "kind", "MB", "built in, s", "error against ONNX Runtime", "allowed", "layers", "")
+    table = []
+    for variant, rows in variants.items():
+        for row in rows:
+            parity, precisions = row["parity"], row["sidecar"].get("layer_precisions", {})
+            errors = (f"{parity['max_error']:.1e}", f"{parity['tolerance']:.0e}") if parity else ("", "")
+            layers = ", ".join(f"{count} {kind}" for kind, count in sorted(precisions.items()))
+            verdict = "pass" if row["status"] in ("built", "kept") else row["problem"] or row["status"]
+            cells = (row["name"], variant, f"{row['megabytes']:.1f}", f"{row['seconds']:.0f}")
+            table.append((*cells, *errors, layers, verdict.replace("|", "/")))
+    return markdown(header, table)
 
 
 def _end_to_end(found: Report) -> Iterator[str]:

@@ -139,7 +139,11 @@ def measure_device(args: argparse.Namespace) -> int:
     except NoDevice as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report = gpu.report(device, args.checkpoints or prepare_checkpoints(), args.cache)
+    try:
+        report = gpu.report(device, args.checkpoints or prepare_checkpoints(), args.cache)
+    except gpu.BuildFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     directory = args.output_dir or RESULTS / gpu_report.slug(report)
     gpu_report.write(report, directory)
     print(gpu_report.to_markdown(report))

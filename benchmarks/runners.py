@@ -17,6 +17,7 @@ from export.graphs.comparison import onnx_session
 from export.models import Model
 from export.models.base import NetworkModel
 from export.plans.builder import plan_path
+from export.plans.tensorrt import load_tensorrt
 from export.precision import Precision
 from export.publishing.layout import onnx_path
 
@@ -39,9 +40,13 @@ class Runner:
     def loaded(self, model: Model) -> Any:
         """A model, loaded."""
         if self._kept[0] != model.name:
-            self._kept = ("", None)  # its memory first
+            self.close()  # its memory first
             self._kept = (model.name, self.load(model))
         return self._kept[1]
+
+    def close(self) -> None:
+        """Give back the memory of the model that ran last."""
+        self._kept = ("", None)
 
     def load(self, model: Model) -> Any:
         """Load a model onto the device."""
@@ -122,11 +127,17 @@ class TensorRTRunner(Runner):
     name = "TensorRT"
 
     def load(self, model: Model) -> Any:
+        load_tensorrt()
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
 
         runner = TrtRunner(EngineFromBytes(plan_path(self.repository, model.name).read_bytes()))
         runner.activate()
         return runner
+
+    def close(self) -> None:
+        if self._kept[1] is not None:
+            self._kept[1].deactivate()
+        super().close()
 
     def prepare(self, model: Model, inputs: Tensors) -> Callable[[], Any]:
         tensors = {name: torch.from_numpy(array).to(self.device.torch) for name, array in inputs.items()}

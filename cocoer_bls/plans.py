@@ -20,6 +20,10 @@ MAJOR_ATTRIBUTE, MINOR_ATTRIBUTE = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, ..._MINOR."""
 HardwareCompatibility = Literal["none", "same-compute-capability", "ampere+"]
 """How far a plan may travel (TensorRT's HardwareCompatibilityLevel)."""
+OLDEST: dict[HardwareCompatibility, float] = {"none": 0.0, "same-compute-capability": 7.5, "ampere+": 8.0}
+"""The oldest compute capability that TensorRT builds such plans for (``NvInfer.h``)."""
+NEXT_MAJOR = {10: 11}
+"""The major version that runs version-compatible plans of an earlier one (TensorRT's support matrix, 11.4.1)."""
 SHOWN = 3
 """Problems named in one message."""
 
@@ -109,19 +113,28 @@ def misfit(sidecar: Mapping[str, Any], machine: Machine) -> str:
     """
     if machine.tensorrt is None:
         return "is a TensorRT plan, and there is no TensorRT here"
-    built, running = parse_version(sidecar["tensorrt"]), machine.tensorrt
-    newer_of_same_major = built[0] == running[0] and built <= running
-    if built != running and not (sidecar["version_compatible"] and newer_of_same_major):
-        return f"was built by TensorRT {sidecar['tensorrt']}, and this is {'.'.join(map(str, running))}"
-    level = sidecar["hardware_compatibility"]
-    for gpu in machine.gpus:
-        same = gpu.compute_capability == sidecar["compute_capability"]
-        ampere = level == "ampere+" and float(gpu.compute_capability) >= 8.0
-        if not (same or ampere):
-            return (
-                f"was built for compute capability {sidecar['compute_capability']} ({sidecar['gpu']}), and here is "
-                f"{gpu.compute_capability} ({gpu.name})"
-            )
+    return _version_misfit(sidecar, machine.tensorrt) or _hardware_misfit(sidecar, machine.gpus)
+
+
+def _version_misfit(sidecar: Mapping[str, Any], running: Version) -> str:
+    built, compatible = parse_version(sidecar["tensorrt"]), sidecar["version_compatible"]
+    if built == running:
+        return ""
+    told = f"was built by TensorRT {sidecar['tensorrt']}, and this is {'.'.join(map(str, running))}"
+    if not compatible:
+        return told
+    if built < running and running[0] in (built[0], NEXT_MAJOR.get(built[0])):
+        return ""
+    return f"{told}; a version-compatible plan runs on later TensorRT of the same major version, one of 10 also on 11"
+
+
+def _hardware_misfit(sidecar: Mapping[str, Any], gpus: Sequence[Gpu]) -> str:
+    built, level = sidecar["compute_capability"], sidecar["hardware_compatibility"]
+    told, oldest = f"was built for compute capability {built} ({sidecar['gpu']})", OLDEST[level]
+    for gpu in gpus:
+        ampere = level == "ampere+" and min(float(built), float(gpu.compute_capability)) >= oldest
+        if gpu.compute_capability != built and not ampere:
+            return f"{told}, and here is {gpu.compute_capability} ({gpu.name})"
     return ""
 
 
@@ -133,7 +146,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """
     try:
         sidecar = json.loads(path.read_text())
-        misfit(sidecar, Machine((0, 0, 0), ()))
+        _version_misfit(sidecar, (0, 0, 0))
+        _hardware_misfit(sidecar, ())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PlanError(f"{path} can't be read ({type(error).__name__}: {error})") from None
     return sidecar
@@ -148,7 +162,7 @@ def check(repository: Path, models: Sequence[str], machine: Machine | None = Non
         machine: None: this one.
 
     Returns:
-        warnings: plans of another GPU model of the same compute capability, which run, but not at their best.
+        warnings: plans of another GPU model of the same compute capability, for which TensorRT promises nothing.
 
     Raises:
         PlanError: at least one can't run here; names the command that rebuilds them.
@@ -172,5 +186,7 @@ def check(repository: Path, models: Sequence[str], machine: Machine | None = Non
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise PlanError(f"{'; '.join(problems[:SHOWN])}{more}. Build them here: {command}")
     return [
-        f"plans were built on {built}, this is {here}: they run, but not at their best" for built, here in strangers
+        f"plans were built on {built}, this is {here}: they may be slower or fail; --hardware-compatibility "
+        "same-compute-capability builds plans for both"
+        for built, here in strangers
     ]

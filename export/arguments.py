@@ -151,7 +151,7 @@ def _add_gpu(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT.hardware_compatibility,
         help="GPUs that a plan runs on: none: the model it is built on, fastest (default); ampere+: any since Ampere",
     )
-    add("--version-compatible", action="store_true", help="plans for later TensorRT of the same major version too")
+    add("--version-compatible", action="store_true", help="plans for later TensorRT too; see docs/gpu.md")
     add(
         "--optimization-level",
         type=int,

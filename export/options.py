@@ -49,8 +49,8 @@ class Options:
         workspace_gib: GPU memory that TensorRT may use for a layer while it runs, GiB.
         hardware_compatibility: of plans. "none": the GPU model they are built on, fastest; "same-compute-capability";
             "ampere+": every GPU since Ampere, slower.
-        version_compatible: plans also for later TensorRT of the same major version. Triton then needs
-            ``--backend-config=tensorrt,version-compatible=true``.
+        version_compatible: plans also for later TensorRT: of the same major version, and 11 for those of 10. Triton
+            then needs ``--backend-config=tensorrt,version-compatible=true``.
         optimization_level: TensorRT's: 0 (built fast) to 5 (tries most); its default is 3.
     """
 

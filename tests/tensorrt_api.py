@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -26,13 +27,18 @@ FUNCTIONS = (
 )
 """What the bindings want from the libraries at import; called, they find nothing."""
 
-# Names of every class of the module; of an enumeration, its members' values. Class -> names of its methods' arguments
-# can't be had: pybind11 keeps them in docstrings.
+# Names of every class of the module; of an enumeration, its members' values; the module's functions; and what else is
+# a member of an enumeration, as float32 is DataType.FLOAT. Class -> names of its methods' arguments can't be had:
+# pybind11 keeps them in docstrings.
 DUMP = """
 import json, tensorrt_bindings as trt
-api = {"__version__": trt.__version__}
+api = {"__version__": trt.__version__, "functions": [], "constants": {}}
 for name in dir(trt):
     thing = getattr(trt, name)
+    if hasattr(type(thing), "__members__"):
+        api["constants"][name] = f"{type(thing).__name__}.{thing.name}"
+    elif callable(thing) and not isinstance(thing, type):
+        api["functions"].append(name)
     if isinstance(thing, type):
         members = getattr(thing, "__members__", None)
         api[name] = {m: int(v) for m, v in members.items()} if members else [m for m in dir(thing)]
@@ -49,13 +55,14 @@ def shared_library(path: Path, source: str) -> None:
 
 @cache
 def api(version: str) -> dict[str, Any]:
-    """Class -> its names, or an enumeration's members; ``__version__``."""
+    """Class -> its names, or an enumeration's members; ``__version__``, ``functions``, ``constants``."""
     home = CACHE / f"tensorrt-{version}"
-    dump = home / "api.json"
+    dump = home / f"api-{hashlib.sha256(DUMP.encode()).hexdigest()[:8]}.json"
     if not dump.is_file():
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
         lock = DATA / f"tensorrt-{version}.lock"
-        subprocess.run([*pip, "--require-hashes", "--upgrade", "--target", home, "-r", lock], check=True)
+        if not (home / "tensorrt_bindings").is_dir():
+            subprocess.run([*pip, "--require-hashes", "--upgrade", "--target", home, "-r", lock], check=True)
         major = version.partition(".")[0]
         source = "".join(f"void *{name}() {{ return 0; }}\n" for name in FUNCTIONS)
         for library in ("nvinfer", "nvinfer_plugin", "nvonnxparser"):

@@ -16,6 +16,7 @@ from torch.serialization import safe_globals
 
 from cocoer.checkpoints.keys import CheckpointError
 from cocoer.checkpoints.pickles import names_in, pickle_protocol, stand_in, stand_ins, unsafe_globals
+from cocoer.files import first_line, not_the_file
 
 CLIP_SHA256 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 """Of OpenAI's public RN50.pt."""
@@ -82,7 +83,7 @@ def _load(path: Path, trust: bool) -> Any:
                 return torch.load(path, weights_only=True, **arguments)
             except pickle.UnpicklingError as error:
                 if not trust:
-                    raise _untrusted(path, _first_line(error)) from error
+                    raise _untrusted(path, first_line(error)) from error
     if not trust:
         if protocol is not None:
             held = f" (it holds {_listed(names)})" if (names := names_in(path)) else ""
@@ -95,7 +96,7 @@ def _load(path: Path, trust: bool) -> Any:
         return torch.load(path, weights_only=False, **arguments)
     except (ImportError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} needs code that is not installed here ({_first_line(error)}); {SAVE_AGAIN}"
+            f"{path} needs code that is not installed here ({first_line(error)}); {SAVE_AGAIN}"
         ) from error
 
 
@@ -122,10 +123,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
 def check_readable(path: Path) -> None:
     """Raise ``CheckpointError`` unless a path is a file that this user may read."""
     try:
@@ -144,20 +141,13 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
     if isinstance(error, OSError):
         return CheckpointError(f"{path} can't be read ({error.strerror or error}); copy or download it again")
     with path.open("rb") as stream:
-        head = stream.read(512)
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not head:
-        return CheckpointError(f"{path} is empty; download it again")
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return CheckpointError(f"{path} is a web page, not weights; open it to see what it says, and download again")
-    if head.startswith(b"version https://git-lfs"):
-        return CheckpointError(
-            f"{path} is a Git LFS pointer, not the file it stands for; fetch that with: git lfs pull"
-        )
+        head = stream.read(1024)
+    if problem := not_the_file(head):
+        return CheckpointError(f"{path} {problem}")
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):
         return CheckpointError(f"{path} is cut off: its end is missing; download it again")
     return CheckpointError(
-        f"{path} can't be read ({_first_line(error)}); it is damaged, or not a file that torch.save "
+        f"{path} can't be read ({first_line(error)}); it is damaged, or not a file that torch.save "
         "wrote. Download it again"
     )
 

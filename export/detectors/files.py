@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, external_data_helper, inliner
 
+from cocoer.files import first_line, not_the_file
 from cocoer_bls.files import file_digest
 from export.detectors.layout import declared_shape, is_detector_size
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 AGAIN = "download it again"
 DEFAULT_DOMAINS = ("", "ai.onnx")
 RUNNABLE_DOMAINS = (*DEFAULT_DOMAINS, "ai.onnx.ml", "com.microsoft")
@@ -119,18 +119,8 @@ def _content(source: Path) -> bytes:
         raise DetectorError(f"{source} is a directory; the ONNX file itself has to be there") from None
     except OSError as error:
         raise DetectorError(f"{source} can't be read ({error.strerror or type(error).__name__})") from None
-    start = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not content:
-        raise DetectorError(f"{source} is empty; {AGAIN}")
-    if content.startswith(LFS_POINTER):
-        raise DetectorError(
-            f"{source} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` where it was cloned, "
-            "or download it"
-        )
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        raise DetectorError(f"{source} is an HTML page, so its download failed; download the file itself")
-    if start.startswith(b"<"):
-        raise DetectorError(f"{source} is XML or HTML, not an ONNX file, so its download failed; {AGAIN}")
+    if problem := not_the_file(content[:1024]):
+        raise DetectorError(f"{source} {problem}")
     if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
         raise DetectorError(
             f"{source} is an archive (ZIP, gzip or a PyTorch checkpoint), not an ONNX file; unpack it, or export the "
@@ -199,8 +189,3 @@ def _weight_files(source: Path, model: onnx.ModelProto) -> list[Path]:
     tensors = [tensor for tensor in model.graph.initializer if external_data_helper.uses_external_data(tensor)]
     names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     return [source.parent / name for name in sorted(names)]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

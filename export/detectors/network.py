@@ -16,10 +16,10 @@ import onnxruntime as ort
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from cocoer.files import first_line
 from export.detectors.files import (
     DetectorError,
     check_declared_size,
-    first_line,
     image_input,
     other_size,
     read_detector,

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from cocoer.files import replace_file
-from cocoer_bls.plans import PLAN_FILE, SIDECAR_FILE, Machine, misfit, this_machine
+from cocoer_bls.plans import OLDEST, PLAN_FILE, SIDECAR_FILE, Machine, misfit, this_machine
 from export.files import known_digest
 from export.models import Model
 from export.models.samples import Samples
 from export.options import Options
 from export.plans.profiles import profile
-from export.plans.run import Run, plan_comparison, polygraphy_runner
-from export.plans.tensorrt import build_plan, check_library, load_tensorrt
+from export.plans.run import plan_comparison, running
+from export.plans.tensorrt import PlanBuildError, build_plan, check_library, load_tensorrt
 from export.publishing.layout import onnx_path
 from export.staging import Result, StagedBuild
 from export.verification.verify import Parity, verify
@@ -65,10 +65,10 @@ class PlanBuild(StagedBuild):
         samples: to verify with; loads the network when it is first needed.
         command: the command line that rebuilds the plans; for the sidecar.
         earlier, progress: as ``StagedBuild``'s.
-        machine, runner, trt: this machine, Polygraphy and TensorRT, but in tests.
+        machine: this one, but in tests.
 
     Raises:
-        TensorRTMissing: there is none, or its bindings are of another version than its libraries.
+        TensorRTMissing: there is none, or no Polygraphy, or its bindings are of another version than its libraries.
     """
 
     row = PlanResult
@@ -83,12 +83,11 @@ class PlanBuild(StagedBuild):
         progress: Callable[[str], None] = logger.info,
         *,
         machine: Machine | None = None,
-        runner: Callable[[bytes], Run] = polygraphy_runner,
-        trt: Any = None,
     ) -> None:
         super().__init__(options, earlier, progress)
-        self.samples, self.command, self.runner = samples, command, runner
-        self.machine, self.trt = machine or this_machine(), trt or load_tensorrt()
+        self.samples, self.command = samples, command
+        self.trt = load_tensorrt()  # before the machine is asked: only then its libraries are found wherever they are
+        self.machine = machine or this_machine()
         check_library(self.trt, self.machine.tensorrt)
 
     def path(self, model: Model) -> Path:
@@ -117,16 +116,22 @@ class PlanBuild(StagedBuild):
         }
 
     def write(self, model: Model, path: Path) -> dict[str, Any]:
-        source = onnx_path(self.repository, model.name)
-        plan = build_plan(self.trt, source, model, self.options, self._timing_cache, self.progress)
+        level, source = self.options.hardware_compatibility, onnx_path(self.repository, model.name)
+        for gpu in self.machine.gpus[:1]:
+            if float(gpu.compute_capability) < OLDEST[level]:
+                raise PlanBuildError(
+                    f"--hardware-compatibility {level} needs a GPU of compute capability {OLDEST[level]} or later, and "
+                    f"this is {gpu.compute_capability} ({gpu.name}); build without it, for this GPU model alone"
+                )
+        plan = build_plan(source, model, self.options, self._timing_cache, self.progress)
         self._keep_timing_cache(plan.timing_cache)
         path.write_bytes(plan.data)
         return {"layer_precisions": plan.precisions, "command": self.command}
 
     def verify(self, model: Model, path: Path) -> Parity:
         source, precision = onnx_path(self.repository, model.name), self.options.precision
-        compare = plan_comparison(self.runner(path.read_bytes()), source, model, precision)
-        return verify(model, compare, self.samples, self.tolerance(model))
+        with running(path.read_bytes()) as run:
+            return verify(model, plan_comparison(run, source, model, precision), self.samples, self.tolerance(model))
 
     @property
     def _timing_cache_path(self) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +11,26 @@ import numpy as np
 from cocoer_bls.inputs import Tensors
 from export.graphs.comparison import Compare, Pairs, onnx_session
 from export.models import Model
-from export.plans.tensorrt import load_tensorrt
+from export.plans.tensorrt import load_tensorrt, sentences
 from export.precision import Precision
 
 Run = Callable[[Tensors], Tensors]
 
 
-def polygraphy_runner(plan: bytes) -> Run:
-    """Inputs -> outputs of a plan.
+@contextmanager
+def running(plan: bytes) -> Iterator[Run]:
+    """Inputs -> outputs of a plan; the GPU's memory is free again after the block.
 
     Raises:
-        ImportError: Polygraphy is not installed.
+        TensorRTMissing: there is none.
+        PlanBuildError: TensorRT can't load the plan, or fails in the block; has its words.
     """
     load_tensorrt()
     from polygraphy.backend.trt import EngineFromBytes, TrtRunner
 
-    runner = TrtRunner(EngineFromBytes(plan))
-    runner.activate()
-
-    def run(inputs: Tensors) -> Tensors:
-        outputs = runner.infer(inputs)
-        return {name: np.array(value) for name, value in outputs.items()}  # its buffers are used again
-
-    return run
+    with sentences("can't run the plan"), TrtRunner(EngineFromBytes(plan)) as runner:
+        # Its buffers are used again, so the outputs are copied.
+        yield lambda inputs: {name: np.array(value) for name, value in runner.infer(inputs).items()}
 
 
 def plan_comparison(run: Run, onnx_path: Path, model: Model, precision: Precision) -> Compare:

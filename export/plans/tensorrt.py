@@ -1,8 +1,8 @@
-"""One ONNX file -> one TensorRT plan, with TensorRT 10.x and 11.x alike.
+"""One ONNX file -> one TensorRT plan by NVIDIA's Polygraphy, with TensorRT 10.x and 11.x alike.
 
 Networks are strongly typed: each tensor has the precision that the ONNX graph gives it
-(``export.precision.fp16``), and TensorRT chooses none. What this module asks of TensorRT is checked, where there is
-none, against the names of the real bindings of both (``tests/unit/test_tensorrt_builder.py``).
+(``export.precision.fp16``), and TensorRT chooses none. The tests run Polygraphy itself on a stand-in for TensorRT,
+which has the names of the real bindings of both versions and no others (``tests/fake_tensorrt.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
@@ -40,6 +41,7 @@ NO_TENSORRT = (
     "build in the image that serves: docker compose -f serving/deploy/compose.yaml run --rm engines. "
     "Without it: --backend onnxruntime, on GPUs --accelerator cuda or tensorrt."
 )
+NO_POLYGRAPHY = "plans are built and run by Polygraphy, which this Python lacks: pip install polygraphy"
 
 
 class TensorRTMissing(Exception):
@@ -47,7 +49,7 @@ class TensorRTMissing(Exception):
 
 
 class PlanBuildError(Exception):
-    """TensorRT did not build a plan; the message has what it said."""
+    """TensorRT did not build or run a plan; the message has what it said."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Plan:
 
     data: bytes
     timing_cache: bytes
+    """Of this build and the ones before; empty where TensorRT gives none."""
     precisions: dict[str, int]
     """Type of a layer's output, in TensorRT's words -> number of layers; empty where it does not tell."""
 
@@ -64,7 +67,7 @@ def load_tensorrt() -> Any:
     """TensorRT's Python module, by whichever name it is installed; also importable as ``tensorrt`` then.
 
     Raises:
-        TensorRTMissing: neither is, or its libraries are missing.
+        TensorRTMissing: neither is, or its libraries or Polygraphy are missing.
     """
     for name in MODULES:
         try:
@@ -72,6 +75,12 @@ def load_tensorrt() -> Any:
         except ImportError as error:
             logger.debug("%s: %s", name, error)
             continue
+        try:
+            from polygraphy.logger import G_LOGGER
+        except ImportError:
+            raise TensorRTMissing(NO_POLYGRAPHY) from None
+        # It prints to standard output otherwise, which is kept for reports.
+        G_LOGGER.use_python_logging_system, G_LOGGER.colors, G_LOGGER.letter = True, False, False
         # The bindings' wheel alone goes by another name; Polygraphy knows only this one.
         return sys.modules.setdefault("tensorrt", module)
     raise TensorRTMissing(NO_TENSORRT)
@@ -88,7 +97,6 @@ def check_library(trt: Any, library: Version | None) -> None:
 
 
 def build_plan(
-    trt: Any,
     onnx_path: Path,
     model: Model,
     options: Options,
@@ -98,75 +106,98 @@ def build_plan(
     """Build the plan of a model.
 
     Args:
-        trt: TensorRT's module (``load_tensorrt``).
         onnx_path: the model's ONNX file.
         model: gives the optimisation profile.
         options: of the build.
-        timing_cache: of earlier builds; TensorRT ignores one of another GPU or version.
+        timing_cache: of earlier builds; one of another GPU or version is left aside.
         progress: told what TensorRT is doing.
 
     Raises:
+        TensorRTMissing: there is none.
         PlanBuildError: TensorRT can't parse the graph, or can't build it; has its words.
     """
-    log = _log(trt)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx_path)):
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        found = "; ".join(f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in errors)
-        raise PlanBuildError(
-            f"TensorRT {trt.__version__} can't read {onnx_path.name}: {found or 'it does not say why'}"
-        )
-    config = _configure(trt, builder, model, options)
-    cache = config.create_timing_cache(timing_cache) or config.create_timing_cache(b"")  # none of what it can't read
-    if cache is not None:
-        config.set_timing_cache(cache, ignore_mismatch=False)
-    monitor = config.progress_monitor = _monitor(trt, model.name, progress)
-    with _interrupting(monitor):
-        plan = builder.build_serialized_network(network, config)
-    if not monitor.going_on:
-        raise KeyboardInterrupt
-    if plan is None:
-        said = "; ".join(log.errors) or "it does not say why (memory? see --workspace)"
-        raise PlanBuildError(f"TensorRT {trt.__version__} can't build {model.name}: {said}")
-    data, timings = bytes(plan), config.get_timing_cache()
-    return Plan(data, bytes(timings.serialize()) if timings else b"", _precisions(trt, log, data))
+    trt = load_tensorrt()
+    from polygraphy.backend.trt import EngineFromBytes, engine_bytes_from_network, network_from_onnx_path
+
+    with sentences(f"can't read {onnx_path.name}"):
+        network = network_from_onnx_path(str(onnx_path), strongly_typed=True)
+    with TemporaryDirectory() as folder:  # Polygraphy takes files, and leaves a lock beside each
+        earlier, timings = Path(folder, "earlier.cache"), Path(folder, "timing.cache")
+        earlier.write_bytes(timing_cache)
+        monitor = _monitor(trt, model.name, progress)
+        config = _config(trt, model, options, earlier if timing_cache else None, monitor)
+        with sentences(f"can't build {model.name}", " (memory? see --workspace)"), _interrupting(monitor):
+            data = bytes(engine_bytes_from_network(network, config, save_timing_cache=str(timings)))
+        timing_cache = timings.read_bytes() if timings.exists() else b""
+    with sentences(f"can't load the plan of {model.name} that it has just built"):
+        return Plan(data, timing_cache, _precisions(trt, EngineFromBytes(data)()))
 
 
-def _configure(trt: Any, builder: Any, model: Model, options: Options) -> Any:
-    config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace_gib * (1 << 30)))
-    config.builder_optimization_level = options.optimization_level
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # for ``_precisions``
-    level = HARDWARE_LEVELS[options.hardware_compatibility]
-    config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    # On by default, it multiplies with 10 bits of mantissa: 3e-3 off in the logits of fusion, FP32 in every build.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    shapes = builder.create_optimization_profile()
+def _config(trt: Any, model: Model, options: Options, timing_cache: Path | None, monitor: Any) -> Any:
+    """What a plan is built with; Polygraphy calls it with the builder and the network."""
+    from polygraphy.backend.trt import CreateConfig, PostprocessConfig, Profile
+
+    shapes = Profile()
     for name, ranges in profile(model).items():
-        shapes.set_shape(name, *ranges)
-    if config.add_optimization_profile(shapes) < 0:
-        raise PlanBuildError(f"TensorRT {trt.__version__} refuses the profile of {model.name}: {profile(model)}")
-    return config
+        shapes.add(name, *ranges)
+    config = CreateConfig(
+        profiles=[shapes],
+        # TensorRT's own default is on, and multiplies with 10 bits of mantissa: 3e-3 off in the logits of fusion,
+        # FP32 in every build.
+        tf32=False,
+        load_timing_cache=str(timing_cache) if timing_cache else None,
+        profiling_verbosity=trt.ProfilingVerbosity.DETAILED,  # for ``_precisions``
+        memory_pool_limits={trt.MemoryPoolType.WORKSPACE: int(options.workspace_gib * (1 << 30))},
+        builder_optimization_level=options.optimization_level,
+        hardware_compatibility_level=getattr(
+            trt.HardwareCompatibilityLevel, HARDWARE_LEVELS[options.hardware_compatibility]
+        ),
+        version_compatible=options.version_compatible,
+        progress_monitor=monitor,
+    )
+    return PostprocessConfig(config, _ensure_timing_cache)
 
 
-def _log(trt: Any) -> Any:
-    class Log(trt.ILogger):
-        """Passes TensorRT's messages on, and keeps its errors."""
+def _ensure_timing_cache(_builder: Any, _network: Any, config: Any) -> None:
+    """Begin a new one where TensorRT has refused another GPU's, of which Polygraphy takes no notice."""
+    if config.get_timing_cache() is None and (cache := config.create_timing_cache(b"")) is not None:
+        config.set_timing_cache(cache, ignore_mismatch=False)
 
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
 
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                self.errors.append(message)
-            logger.log(logging.INFO if severity == trt.ILogger.WARNING else logging.DEBUG, "TensorRT: %s", message)
+@contextmanager
+def sentences(problem: str, hint: str = "") -> Iterator[None]:
+    """Where Polygraphy gives up in the block, raise ``PlanBuildError``: the problem and TensorRT's own words.
 
-    return Log()
+    Args:
+        problem: what TensorRT can't do.
+        hint: told where TensorRT says nothing.
+    """
+    from polygraphy.exception import PolygraphyException
+
+    said, log = _Said(), logging.getLogger("Polygraphy")
+    propagated, log.propagate = log.propagate, False
+    log.addHandler(said)
+    try:
+        yield
+    except PolygraphyException as error:
+        words = "; ".join(dict.fromkeys(said.errors)) or " ".join(str(error).split()) + hint
+        raise PlanBuildError(f"TensorRT {load_tensorrt().__version__} {problem}: {words}") from None
+    finally:
+        log.removeHandler(said)
+        log.propagate = propagated
+
+
+class _Said(logging.Handler):
+    """Passes on what TensorRT and Polygraphy say, and keeps the errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.ERROR and not record.getMessage().lstrip().startswith('File "'):  # a backtrace
+            self.errors.append(record.getMessage())
+        logger.log(logging.INFO if record.levelno == logging.WARNING else logging.DEBUG, "%s", record.getMessage())
 
 
 def _monitor(trt: Any, name: str, progress: Callable[[str], None]) -> Any:
@@ -192,7 +223,7 @@ def _monitor(trt: Any, name: str, progress: Callable[[str], None]) -> Any:
 
 @contextmanager
 def _interrupting(monitor: Any) -> Iterator[None]:
-    """Ctrl-C tells the monitor during the block: an exception could not pass through TensorRT's own code."""
+    """Ctrl-C tells the monitor during the block, and is raised after it: no exception passes through TensorRT."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         monitor.going_on = False
@@ -202,15 +233,12 @@ def _interrupting(monitor: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        if not monitor.going_on:
+            raise KeyboardInterrupt
 
 
-def _precisions(trt: Any, log: Any, plan: bytes) -> dict[str, int]:
+def _precisions(trt: Any, engine: Any) -> dict[str, int]:
     """What TensorRT says the layers of a plan put out; its JSON is not documented, so nothing is relied on."""
-    runtime = trt.Runtime(log)
-    runtime.engine_host_code_allowed = True  # version-compatible plans have some, and this one is our own
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise PlanBuildError(f"TensorRT {trt.__version__} can't load the plan that it has just built")
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:
         layers = json.loads(text)["Layers"]

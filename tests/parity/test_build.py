@@ -3,12 +3,9 @@
 import json
 import os
 import shutil
-import sys
-from types import ModuleType
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 
@@ -24,7 +21,7 @@ from export.publishing.configs import all_configs, to_text
 from export.publishing.layout import onnx_path
 from export.verification.verify import Parity
 from tests.conftest import run_python
-from tests.fake_tensorrt import FakeTensorRT
+from tests.fake_tensorrt import gpu_machine
 
 BUILD = "export/build_engines.py"
 
@@ -262,41 +259,9 @@ def test_rgb(tiny_checkpoints):
     assert (rgb(pixels)[2] - logits).abs().max() > 1e-3
 
 
-class FakeRunner:
-    """Polygraphy's, for plans of the stand-in: runs what they were built from, a little wrong where asked to."""
-
-    wrong = 0.0
-
-    def __init__(self, plan):
-        self.session = ort.InferenceSession(json.loads(plan)["onnx"])
-
-    def activate(self):
-        pass
-
-    def infer(self, inputs):
-        names = [output.name for output in self.session.get_outputs()]
-        # Not "+ 0.0", which makes floats of integers.
-        outputs = self.session.run(names, inputs)
-        return {name: x + self.wrong if self.wrong else x for name, x in zip(names, outputs)}
-
-
-@pytest.fixture
-def gpu_machine(monkeypatch):
-    """A machine with a GPU, TensorRT and Polygraphy, as far as the command can tell."""
-    trt = FakeTensorRT("11.4.0.106")
-    polygraphy = {name: ModuleType(name) for name in ("polygraphy", "polygraphy.backend", "polygraphy.backend.trt")}
-    polygraphy["polygraphy.backend.trt"].EngineFromBytes = lambda plan: plan
-    polygraphy["polygraphy.backend.trt"].TrtRunner = FakeRunner
-    for name, module in {"tensorrt": trt, **polygraphy}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(plans, "_tensorrt_version", lambda: (11, 4, 0))
-    monkeypatch.setattr(plans, "_gpus", lambda: [plans.Gpu("NVIDIA H200", "9.0")])
-    monkeypatch.setattr(FakeRunner, "wrong", 0.0)
-    return trt
-
-
-def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
+def test_plans_from_the_command_line(common, repository, monkeypatch, capsys):
     """Built, verified, installed with their configurations; kept; refused elsewhere; not replaced by wrong ones."""
+    trt = gpu_machine(monkeypatch)
     build = [*common, "--backend", "tensorrt", "--json"]
     assert build_engines.main(build) == 0
     report = json.loads(capsys.readouterr().out)
@@ -316,10 +281,10 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
 
     assert build_engines.main(build) == 0
     assert {row["status"] for row in json.loads(capsys.readouterr().out)["plans"]} == {"kept"}
-    assert len(gpu_machine.built) == len(planned)
+    assert len(trt.built) == len(planned)
 
     before = {path: path.read_bytes() for path in repository.rglob("*.plan*")}
-    FakeRunner.wrong = np.float32(0.5)
+    trt.wrong = 0.5
     assert build_engines.main([*common, "--backend", "tensorrt", "--workspace", "8"]) == 1
     captured = capsys.readouterr()
     assert "error: context_gather, plan: VerificationError: error 0.5 against ONNX Runtime" in captured.err
@@ -328,6 +293,14 @@ def test_plans_from_the_command_line(common, repository, gpu_machine, capsys):
     assert (repository / "cocoer" / "1" / "build.json").exists()
 
     assert build_engines.main([*common, "--json"]) == 0  # back to ONNX Runtime
+    assert not list(repository.rglob("*.plan*"))
+
+
+def test_plans_with_tf32_do_not_pass(common, repository, monkeypatch, capsys):
+    """Its products have 10 bits of mantissa: too few for what is FP32."""
+    gpu_machine(monkeypatch).tf32_on = True
+    assert build_engines.main([*common, "--backend", "tensorrt"]) == 1
+    assert "error: fusion, plan: VerificationError: error" in capsys.readouterr().err
     assert not list(repository.rglob("*.plan*"))
 
 

@@ -1,12 +1,20 @@
 """benchmarks/run.py --gpu, proved on the CPU: what it measures, and what it makes of it."""
 
 import json
+import os
 import re
+import shutil
 
+import numpy as np
 import pytest
 
-from benchmarks import gpu_report
+from benchmarks import gpu, gpu_report
+from benchmarks.device import Device
+from benchmarks.runners import OnnxRunner, TensorRTRunner
+from export.models import FUSION, MODELS
+from tests import fake_cuda
 from tests.conftest import run_python
+from tests.fake_tensorrt import gpu_machine
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +83,38 @@ def test_report_for_people(reported):
         assert told in re.sub(" +", " ", text)
     assert "FAIL" not in text
     assert gpu_report.slug(report).startswith("gpu-")
+
+
+def test_plans(tiny_checkpoints, repositories, tmp_path, monkeypatch):
+    """Built as the command builds them, of both kinds, read back, run, told in a table; on a stand-in for the GPU."""
+    trt, repository = gpu_machine(monkeypatch), tmp_path / "repository"
+    shutil.copytree(repositories("scrfd"), repository, copy_function=os.link)
+    found = gpu.build_plans(tiny_checkpoints, repository, "fp32")
+    flags = [plan["flags"] for plan in trt.built]
+    assert flags == [[]] * len(MODELS) + [["VERSION_COMPATIBLE"]] * len(MODELS)
+    for variant in ("exact", "version-compatible"):
+        assert [row["name"] for row in found[variant]] == [one.name for one in MODELS]
+        assert all(row["status"] == "built" and row["parity"]["passed"] for row in found[variant])
+        runner = TensorRTRunner(Device("cpu"), gpu.plan_repository(repository, variant), "fp32")
+        assert [row["batch"] for row in gpu.measure_model(runner, FUSION)] == [1, 2]
+        parts = recognise_both(runner, repository)
+        assert all(np.abs(one - other).max() < 1e-3 for one, other in parts)
+        runner.close()
+        assert fake_cuda.streams() == 0
+    table = gpu_report.plans_table(found)
+    assert len(table.splitlines()) == 2 + 2 * len(MODELS)
+    assert re.search(r"\| fusion +\| version-compatible +\| .* 1 Float, 2 Half +\| pass +\|", table)
+
+    trt.wrong = 0.5
+    again = {"exact": gpu.build(tiny_checkpoints, repository, "fp32", "--backend", "tensorrt")["plans"]}
+    assert "VerificationError: error 0.5 against ONNX Runtime" in gpu_report.plans_table(again)
+
+
+def recognise_both(runner, repository):
+    """Logits of the golden image by plans, and by the ONNX files that they were built from."""
+    given = gpu.golden_inputs()[0]
+    by_plans, by_onnx = (gpu.recognise(one, given) for one in (runner, OnnxRunner(runner.device, repository, "fp32")))
+    return [(by_plans[name], by_onnx[name]) for name in gpu.LOGITS.values()]
 
 
 def test_without_a_gpu():

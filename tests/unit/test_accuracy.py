@@ -2,12 +2,14 @@
 
 import doctest
 import json
+from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks import accuracy, datasets, emotic, precision, predictions
+from benchmarks import accuracy, accuracy_report, datasets, emotic, precision, predictions
 from benchmarks.accuracy_report import compare, to_markdown, to_report, write_report
 from benchmarks.datasets import DataSet, DatasetError, Example, Subject, check_labels, read_caers
 from benchmarks.emotic import EDITIONS, read_emotic
@@ -309,6 +311,29 @@ def test_variants_are_compared_on_the_same_persons(rng, tmp_path):
     assert "- x.jpg: damaged" in text
     assert measured[0].name == "bgr fp32 step 1"  # all settings where nothing differs
     assert to_report(measured, {})["persons"] == {"annotated": 100, "compared": 97}
+
+
+def test_persons_with_a_face_are_resampled_only_where_they_are_others(rng, monkeypatch):
+    """Figures of both protocols are the same where no head was guessed, to the last digit, and cost one bootstrap."""
+    good, bad = made_up(rng, 1.0, missing=(3,)), made_up(rng, 0.1)
+    counted = Mock(wraps=accuracy_report.bootstrap_ap)
+    monkeypatch.setattr(accuracy_report, "bootstrap_ap", counted)
+    without = to_report(compare([bad, good], repeats=50, with_top1=False), {})
+    assert counted.call_count == 2  # one for each variant
+    for one in without["variants"]:
+        assert one["faces_only"] == {"compared": 99, "mAP": one["mAP"], "gain": one["gain"]}
+    monkeypatch.setattr(accuracy_report.np, "array_equal", lambda *_: False)
+    assert json.dumps(to_report(compare([bad, good], 50, False), {})) == json.dumps(without)  # the long way
+    assert counted.call_count == 6
+    monkeypatch.undo()
+
+    guessed = [replace(one, guesses=np.arange(100) < 20) for one in (bad, good)]
+    told = to_report(compare(guessed, 50, False), {})
+    assert [one["mAP"] for one in told["variants"]] == [one["mAP"] for one in without["variants"]]
+    assert {one["faces_only"]["compared"] for one in told["variants"]} == {80}
+    assert told["variants"][0]["faces_only"]["mAP"] != told["variants"][0]["mAP"]
+    nobody = [replace(one, guesses=np.full(100, True)) for one in (bad, good)]
+    assert [one["faces_only"] for one in to_report(compare(nobody, 50, False), {})["variants"]] == [None, None]
 
 
 @pytest.mark.parametrize(

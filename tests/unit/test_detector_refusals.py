@@ -57,6 +57,7 @@ def refusal(path: Path, size: int = 640) -> str:
     return message
 
 
+PAGE = "is a web page (HTML or XML), so its download failed; open it to see what it says, and download again"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 16923827\n" % (b"a" * 64)
 
 
@@ -65,9 +66,12 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 1692
     [
         (b"", "is empty; download it again"),
         (POINTER, "is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"),
-        (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "is an HTML page, so its download failed"),
-        (b"\xef\xbb\xbf<HTML>Sign in</HTML>", "is an HTML page, so its download failed"),
-        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is XML or HTML, not an ONNX file"),
+        (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", PAGE),
+        (b"\xef\xbb\xbf<HTML>Sign in</HTML>", PAGE),
+        (
+            b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+            "is a web page (HTML or XML), so its download failed",
+        ),
         (b"PK\x03\x04" + bytes(100), "is an archive (ZIP, gzip or a PyTorch checkpoint), not an ONNX file"),
         (b"not onnx", "is not an ONNX file; download it again"),
         (b'{"message": "Not Found"}', "is not an ONNX file; download it again"),
@@ -247,7 +251,7 @@ def test_sizes():
         (None, "is a directory"),
         (b"", "is empty"),
         (POINTER, "is a Git LFS pointer"),
-        (b"<html></html>", "is an HTML page"),
+        (b"<html></html>", "is a web page"),
         ("cut off", "is cut off or damaged"),
         ("fixed", "was exported for 320x320"),
     ],

@@ -1,5 +1,6 @@
 """Reading checkpoint files: what is accepted, what is refused, and what the refusal says."""
 
+import doctest
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+from cocoer import files
 from cocoer.checkpoints import loader, reading
 from cocoer.checkpoints.keys import CLIP_PREFIX, UNUSED_GWT, CheckpointError, account, manifest, network_keys
 from cocoer.checkpoints.loader import load_checkpoint
@@ -316,9 +318,13 @@ def whole_file(zipped):
     return stream.getvalue()
 
 
+def test_examples_of_files():
+    assert doctest.testmod(files).failed == 0
+
+
 DAMAGES = {
     "empty": (b"", "is empty; download it again"),
-    "web page": (b"\n<!DOCTYPE html><html>Quota exceeded", "is a web page, not weights"),
+    "web page": (b"\n<!DOCTYPE html><html>Quota exceeded", r"is a web page \(HTML or XML\), so its download failed"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "is a Git LFS pointer.*git lfs pull"),
     "text": (b"Not Found", "can't be read .* Download it again"),
     "zeros": (bytes(1000), "can't be read .* Download it again"),
