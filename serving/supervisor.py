@@ -121,6 +121,8 @@ class Supervisor:
         processes = Processes(process.pid)
         while True:
             if self.signals:
+                if probe:
+                    probe.end()
                 self._pass_on(process)
             try:
                 code = process.wait(POLL)
@@ -128,6 +130,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 trouble = processes.trouble() or (probe.verdict if probe else "")
             if trouble and not self.stopping:
+                if probe:
+                    probe.end()
                 self._end(process)
                 return -signal.SIGKILL, trouble
 

@@ -29,7 +29,26 @@ class InferenceError(RuntimeError):
 
 
 class ModelUnavailable(InferenceError):
-    """A model does not run at the moment."""
+    """A model does not run at the moment, or has no room."""
+
+
+UNAVAILABLE = ("Stub process", "Server not ready", "Exceeds maximum queue size", "Request timeout expired")
+"""In the words of Triton 24.10, whose every error of a call of a Python model is INTERNAL."""
+
+
+def of_model(model: str, code: str, message: str) -> InferenceError | Cancelled:
+    """The failure of a call to another model.
+
+    Args:
+        model: its name.
+        code: Triton's name of the failure's code; INTERNAL where Triton does not tell.
+        message: Triton's words; they count only where the code is INTERNAL.
+    """
+    if code == "CANCELLED":
+        return Cancelled()
+    if code == "UNAVAILABLE" or (code == "INTERNAL" and any(sign in message for sign in UNAVAILABLE)):
+        return ModelUnavailable(f"{model}: {message}")
+    return InferenceError(f"{model}: {message}")
 
 
 def describe(error: Exception) -> tuple[str, str, str]:
