@@ -17,6 +17,8 @@ from tests.serving.test_lifecycle import pid_of
 from tests.unit.test_health import asked
 from tests.waiting import until
 
+pytestmark = pytest.mark.needs("own_server")
+
 CONFIG = """
 name: "cocoer"
 backend: "python"
