@@ -190,6 +190,7 @@ def needs_of(item: pytest.Item) -> list[str]:
     return [*marked, *(need for name, need in NEEDS_OF_FIXTURES.items() if name in names and need not in marked)]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs something that isn't there."""
     run: Conformance = config.conformance  # type: ignore[attr-defined]

@@ -152,6 +152,7 @@ def test_detection_end_to_end(client, tiny_checkpoints, sample_bytes, sample_bgr
     assert [person["head_box"] for person in result["persons"]] == [list(person.head) for person in expected]
 
 
+@pytest.mark.needs("scrfd")
 def test_min_score_and_thresholds(client, sample_bytes):
     assert client.infer_raw(sample_bytes, min_score=1.0)["persons"] == []
     boxes = [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}]
