@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from serving.drain import Drain
+from serving.drain import UNLOADING, Drain
 from serving.probe import Probe
 from serving.processes import Processes
 
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.5
 """Seconds between two looks at the processes."""
+GAP = 2
+"""Times in a row that nothing is running, as long as a caller who keeps his connection takes between two requests."""
 GRACE = 5.0
 """Seconds for requests in flight, when a crippled server is stopped."""
 MAX_RESTARTS, RESTART_PERIOD = 3, 600.0
@@ -63,6 +65,8 @@ class Supervisor:
         self.signals: list[int] = []
         """Asked for and not passed on yet."""
         self.stopping = False
+        self.finished = False
+        """Stopped by us, when all that was accepted was answered."""
         self.restarts: list[float] = []
         self._watching: Probe | None = None
 
@@ -83,6 +87,8 @@ class Supervisor:
             signal.signal(signal.SIGHUP, self.ask_to_stop)
         while True:
             code, reason = self._run_once()
+            if self.finished:
+                return 0
             if self.stopping or not reason:
                 return code if code >= 0 else 128 - code
             now = time.monotonic()
@@ -146,8 +152,30 @@ class Supervisor:
             if not held:
                 self.drain.wait(waiting)  # newcomers come in meanwhile; all the same, most is finished
             process.send_signal(number)
-            if held:
-                self.drain.wait(waiting)
+            if not held:
+                return
+            idle = self.drain.wait(waiting)
+        self._cut_connections(process, waiting, idle)
+
+    def _cut_connections(self, process: subprocess.Popen[bytes], waiting: Callable[[], bool], idle: bool) -> None:
+        """End a server that has answered all, and waits for connections that callers keep open.
+
+        Triton would wait for them until its exit timeout, and then fail: 24.10 with code 1, or by a crash if requests
+        still come in over them. These find the connection closed, at a moment when none of them is being answered.
+
+        Args:
+            process: Triton's.
+            waiting: whether to go on.
+            idle: nothing was running any more; else the time is over.
+        """
+        deadline = time.monotonic() + UNLOADING
+        while idle and waiting() and time.monotonic() < deadline:
+            time.sleep(min(POLL, 0.1))
+        left = UNLOADING if idle else UNLOADING / 2  # in which Triton has not given up yet
+        if waiting() and self.drain.wait(waiting, left, times=GAP) and waiting():
+            logger.warning("callers keep HTTP connections open, and all they asked is answered: they are cut off")
+            self.finished = True
+            process.kill()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Let a crippled server finish what it can, newcomers kept out; it does not end by itself."""

@@ -23,6 +23,8 @@ RESTRICTED = "protocol is restricted"
 """What it says, as UNAVAILABLE, where a call needs a key."""
 STUB = "Stub process"
 """What it says, as INTERNAL, when a process of the model has died; the server is about to be started anew."""
+SHARED_MEMORY = "Failed to increase the shared memory pool size"
+"""What it says, as INTERNAL, while its /dev/shm is full."""
 TOO_LARGE = "larger than max"
 """What gRPC says, as RESOURCE_EXHAUSTED, of a message; of anything else it means that there is no room for now."""
 
@@ -83,6 +85,8 @@ def translate(error: InferenceServerException, url: str, timeout: float) -> Coco
         return _no_key(url, message)
     if code == "INTERNAL" and STUB in message:
         return _busy(url, message)
+    if code == "INTERNAL" and SHARED_MEMORY in message:
+        return _busy(url, "it is short of shared memory")
     return ServerError(f"the server at {url} failed: {message}")
 
 

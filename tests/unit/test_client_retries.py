@@ -128,6 +128,7 @@ CLASSES = {
     ("UNAVAILABLE", "words of a Triton to come"): ServerBusy,
     ("RESOURCE_EXHAUSTED", "rate limited"): ServerBusy,
     ("INTERNAL", "Stub process 'cocoer_0_1' is not healthy."): ServerBusy,
+    ("INTERNAL", "Failed to increase the shared memory pool size for key 'x' to 5 bytes."): ServerBusy,
     ("UNAVAILABLE", "Request timeout expired"): RequestTimeout,
     ("DEADLINE_EXCEEDED", "Deadline Exceeded"): RequestTimeout,
     ("NOT_FOUND", "Request for unknown model: 'cocoer' is not found"): ServerUnavailable,
