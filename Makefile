@@ -94,8 +94,8 @@ conformance: setup-dev  ## The serving tests against a server that runs (TRITON)
 fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour); SEED=2 for others
 	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(SEED)
 
-soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real server
-	$(RUN) -m pytest -rP tests/serving/test_load.py -k "soak or overload" --soak-seconds=600
+soak: setup-dev  ## Ten minutes of mixed traffic, five each of tight deadlines and of crowds of all sizes, and overload, against a real server
+	$(RUN) -m pytest -rP tests/serving/test_load.py tests/serving/test_robustness.py -k "soak or overload or deadlines or random_sizes" --soak-seconds=600
 
 lint: setup-dev  ## Check style and types: ruff and mypy
 	$(VENV)/bin/ruff check .

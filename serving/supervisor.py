@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.5
 """Seconds between two looks at the processes."""
-GAP = 2
-"""Times in a row that nothing is running, as long as a caller who keeps his connection takes between two requests."""
+GAP = 0.02
+"""Seconds between two looks for a moment in which nothing runs: callers who keep a connection pause now and then."""
 GRACE = 5.0
 """Seconds for requests in flight, when a crippled server is stopped."""
 MAX_RESTARTS, RESTART_PERIOD = 3, 600.0
@@ -65,8 +65,8 @@ class Supervisor:
         self.signals: list[int] = []
         """Asked for and not passed on yet."""
         self.stopping = False
-        self.finished = False
-        """Stopped by us, when all that was accepted was answered."""
+        self.cut_off: int | None = None
+        """Exit code of a server that connections would have held; None: it ends by itself."""
         self.restarts: list[float] = []
         self._watching: Probe | None = None
 
@@ -87,8 +87,8 @@ class Supervisor:
             signal.signal(signal.SIGHUP, self.ask_to_stop)
         while True:
             code, reason = self._run_once()
-            if self.finished:
-                return 0
+            if self.cut_off is not None:
+                return self.cut_off
             if self.stopping or not reason:
                 return code if code >= 0 else 128 - code
             now = time.monotonic()
@@ -158,10 +158,10 @@ class Supervisor:
         self._cut_connections(process, waiting, idle)
 
     def _cut_connections(self, process: subprocess.Popen[bytes], waiting: Callable[[], bool], idle: bool) -> None:
-        """End a server that has answered all, and waits for connections that callers keep open.
+        """End a server that waits for connections that callers keep open.
 
         Triton would wait for them until its exit timeout, and then fail: 24.10 with code 1, or by a crash if requests
-        still come in over them. These find the connection closed, at a moment when none of them is being answered.
+        still come in over them. They are cut off at a moment when none is being answered, if there is one.
 
         Args:
             process: Triton's.
@@ -172,10 +172,13 @@ class Supervisor:
         while idle and waiting() and time.monotonic() < deadline:
             time.sleep(min(POLL, 0.1))
         left = UNLOADING if idle else UNLOADING / 2  # in which Triton has not given up yet
-        if waiting() and self.drain.wait(waiting, left, times=GAP) and waiting():
-            logger.warning("callers keep HTTP connections open, and all they asked is answered: they are cut off")
-            self.finished = True
-            process.kill()
+        nothing_lost = self.drain.wait(waiting, left, times=1, pause=GAP)
+        if not waiting() or self.drain.running() is None:  # it ends by itself, or knows best
+            return
+        lost = "all they asked is answered" if nothing_lost else "they go on asking, and what is on its way is lost"
+        logger.warning("callers keep HTTP connections open, and %s: they are cut off", lost)
+        self.cut_off = 0 if nothing_lost else 1
+        process.kill()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Let a crippled server finish what it can, newcomers kept out; it does not end by itself."""

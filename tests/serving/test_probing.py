@@ -10,12 +10,12 @@ import pytest
 
 import cocoer_bls
 from serving.flags import HEALTH_VARIABLE, PROBE_VARIABLE
-from serving.probe import FAILURES, REQUEST_ID
+from serving.probe import FAILURES, REQUEST_ID, Endpoints, Outcome
 from serving.server import TritonServer, free_ports
 from tests.metrics import key, scrape
 from tests.serving.test_lifecycle import pid_of
 from tests.unit.test_health import asked
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.needs("own_server")
 
@@ -110,6 +110,21 @@ def test_a_server_that_does_not_answer_is_started_anew(moody, tmp_path):
     assert "an illegal memory access was encountered" in log
     assert log.count("was asked whether it answers: no answer within 3 s") == FAILURES, "none of a server that stops"
     assert server.process.returncode == 0
+
+
+def test_restarts_leave_nothing(moody, request, tmp_path):
+    """Three starts, with --full twenty; one is asked in between, one never: no shared memory, no temporary files."""
+    (tmp_path / "tmp").mkdir()
+    starts = 20 if request.config.getoption("--full") else 3
+    for number in range(starts):
+        with TritonServer(moody[0], tmp_path / "log", environment={"TMPDIR": str(tmp_path / "tmp")}) as server:
+            if number % 2:
+                assert Endpoints((server.host, server.http_port), None).ask(PATIENCE)[0] is Outcome.ANSWERED
+            regions = list(Path("/dev/shm").glob(f"cocoer{server.process.pid}_*"))
+            assert regions
+        assert server.process.returncode == 0
+        assert not [region for region in regions if region.exists()]
+        assert not list((tmp_path / "tmp").iterdir())
 
 
 @pytest.fixture
