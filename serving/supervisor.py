@@ -155,7 +155,8 @@ class Supervisor:
             if not held:
                 return
             idle = self.drain.wait(waiting)
-        self._cut_connections(process, waiting, idle)
+        if self.drain.seconds > 0:  # else it is not to be waited for
+            self._cut_connections(process, waiting, idle)
 
     def _cut_connections(self, process: subprocess.Popen[bytes], waiting: Callable[[], bool], idle: bool) -> None:
         """End a server that waits for connections that callers keep open.
@@ -171,12 +172,14 @@ class Supervisor:
         deadline = time.monotonic() + UNLOADING
         while idle and waiting() and time.monotonic() < deadline:
             time.sleep(min(POLL, 0.1))
-        left = UNLOADING if idle else UNLOADING / 2  # in which Triton has not given up yet
+        left = UNLOADING if idle else UNLOADING - 0.5  # then Triton gives up, perhaps by a crash
         nothing_lost = self.drain.wait(waiting, left, times=1, pause=GAP)
         if not waiting() or self.drain.running() is None:  # it ends by itself, or knows best
             return
-        lost = "all they asked is answered" if nothing_lost else "they go on asking, and what is on its way is lost"
-        logger.warning("callers keep HTTP connections open, and %s: they are cut off", lost)
+        if nothing_lost:
+            logger.warning("callers keep HTTP connections open, and all they asked is answered: they are cut off")
+        else:
+            logger.warning("the time to stop is over; requests that are still running are lost")
         self.cut_off = 0 if nothing_lost else 1
         process.kill()
 
