@@ -8,6 +8,14 @@ PIP_FLAGS ?=
 SEED ?= 1
 ##  DEVICE=cuda       of make gpu-report: cuda, or cpu to try the script without a GPU
 DEVICE ?= cuda
+##  TRITON=           of make conformance: HTTP address of a server that runs already, as in localhost:8000
+TRITON ?=
+##  PORTS=            of make conformance: its ports of gRPC and metrics, as in 8001,8002 (the next two after HTTP's)
+PORTS ?=
+##  BACKENDS=         of make conformance: a directory of backends for the servers that it starts
+BACKENDS ?=
+##  TOLERANCE=        of make conformance: of logits (1e-4; 2e-2 where the server's build is not FP32)
+TOLERANCE ?=
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -17,7 +25,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-pythons test-full fuzz soak lint format bench gpu-report \
+.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench gpu-report \
 	lock audit clean
 
 help:  ## List the targets and variables
@@ -79,11 +87,15 @@ test-pythons: setup-dev  ## The client's wheel in each Python 3.10 to 3.14 that 
 test-full: setup-dev  ## All tests, at full size where make test takes the smaller form
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --full
 
+conformance: setup-dev  ## The serving tests against a server that runs (TRITON), with other backends (BACKENDS), or with this machine's
+	$(RUN) -m pytest -p tests.conformance tests/serving $(if $(TRITON),--triton=$(TRITON)) $(if $(PORTS),--triton-ports=$(PORTS)) \
+		$(if $(BACKENDS),--backends=$(BACKENDS)) $(if $(TOLERANCE),--tolerance=$(TOLERANCE))
+
 fuzz: setup-dev  ## A million mutated files against a real server (about a quarter of an hour); SEED=2 for others
 	$(RUN) -m pytest -rP tests/serving/test_hostile_requests.py -k "mutated_files" --fuzz-inputs=1000000 --fuzz-seed=$(SEED)
 
-soak: setup-dev  ## Ten minutes of mixed traffic, and overload, against a real server
-	$(RUN) -m pytest -rP tests/serving/test_load.py -k "soak or overload" --soak-seconds=600
+soak: setup-dev  ## Ten minutes of mixed traffic, five each of tight deadlines and of crowds of all sizes, and overload, against a real server
+	$(RUN) -m pytest -rP tests/serving/test_load.py tests/serving/test_robustness.py -k "soak or overload or deadlines or random_sizes" --soak-seconds=600
 
 lint: setup-dev  ## Check style and types: ruff and mypy
 	$(VENV)/bin/ruff check .

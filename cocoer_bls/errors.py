@@ -29,7 +29,33 @@ class InferenceError(RuntimeError):
 
 
 class ModelUnavailable(InferenceError):
-    """A model does not run at the moment."""
+    """A model does not run at the moment, or has no room."""
+
+
+class NoSharedMemory(InferenceError):
+    """There was no room for a model's tensors in /dev/shm."""
+
+
+UNAVAILABLE = ("Stub process", "Server not ready", "Exceeds maximum queue size", "Request timeout expired")
+"""In the words of Triton 24.10, whose every error of a call of a Python model is INTERNAL."""
+SHARED_MEMORY = "Failed to increase the shared memory pool size"
+"""What the Python backend says, as INTERNAL, where /dev/shm is full."""
+
+
+def of_model(model: str, code: str, message: str) -> InferenceError | Cancelled:
+    """The failure of a call to another model.
+
+    Args:
+        model: its name.
+        code: Triton's name of the failure's code; INTERNAL where Triton does not tell.
+        message: Triton's words; they count only where the code is INTERNAL.
+    """
+    if code == "CANCELLED":
+        return Cancelled()
+    if code == "UNAVAILABLE" or (code == "INTERNAL" and any(sign in message for sign in UNAVAILABLE)):
+        return ModelUnavailable(f"{model}: {message}")
+    failed = NoSharedMemory if code == "INTERNAL" and SHARED_MEMORY in message else InferenceError
+    return failed(f"{model}: {message}")
 
 
 def describe(error: Exception) -> tuple[str, str, str]:
@@ -41,7 +67,7 @@ def describe(error: Exception) -> tuple[str, str, str]:
         return "INVALID_ARG", str(error), error.reason
     if isinstance(error, Cancelled):
         return "CANCELLED", "the request was cancelled", "cancelled"
-    if isinstance(error, MemoryError):
+    if isinstance(error, (MemoryError, NoSharedMemory)):
         return "UNAVAILABLE", "the server is short of memory for this image; try again later", "memory"
     if isinstance(error, ModelUnavailable):
         return "UNAVAILABLE", "the server is being started anew; try again in some seconds", "internal"

@@ -32,10 +32,12 @@ class Metrics:
 
     Args:
         family_class: ``pb_utils.MetricFamily``.
+        instance: Triton's name of this instance of ``cocoer``.
     """
 
-    def __init__(self, family_class: Any) -> None:
+    def __init__(self, family_class: Any, instance: str) -> None:
         self.series: dict[tuple[str, str], Any] = {}
+        self.steps = 0
         self.families: list[Any] = []  # kept: a series ends with its family
         for name, (text, label, values) in COUNTERS.items():
             family = family_class(name=name, description=text, kind=family_class.COUNTER)
@@ -46,6 +48,11 @@ class Metrics:
         family = family_class(name="cocoer_requests_running", description=text, kind=family_class.GAUGE)
         self.families.append(family)
         self.busy = family.Metric(labels={})
+        text = "Grows with each call of an instance to another model, 0 while it has no requests: a hang stands still"
+        family = family_class(name="cocoer_instance_step", description=text, kind=family_class.GAUGE)
+        self.families.append(family)
+        # Not "instance": Prometheus calls the server so.
+        self.step = family.Metric(labels={"name": instance})
         name = "cocoer_stage_seconds"
         family = family_class(name=name, description="Time of an image in a stage", kind=family_class.HISTOGRAM)
         self.families.append(family)
@@ -56,10 +63,17 @@ class Metrics:
     def running(self, requests: int) -> Iterator[None]:
         """Requests that are being worked on during the block."""
         self.busy.increment(requests)
+        self.stepped()
         try:
             yield
         finally:
+            self.step.set(0)
             self.busy.increment(-requests)
+
+    def stepped(self) -> None:
+        """This instance goes on."""
+        self.steps += 1
+        self.step.set(self.steps)
 
     def answered(self, request_id: str, persons: int, timing: Mapping[str, float]) -> None:
         """A result: its persons, and the milliseconds of its stages."""

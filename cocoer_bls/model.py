@@ -14,22 +14,23 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from cocoer_bls import manifest, plans
-from cocoer_bls.errors import InferenceError, InputError, ModelUnavailable, describe
+from cocoer_bls.errors import InputError, describe, of_model
 from cocoer_bls.inputs import Tensors
 from cocoer_bls.jobs import Job
 from cocoer_bls.metrics import Metrics
 from cocoer_bls.options import Limits, Options
 from cocoer_bls.pipeline import Pipeline
 
-UNAVAILABLE = ("Stub process", "Server not ready")
-"""In Triton's messages when the process of a Python model has died, and when the server stops."""
+CODES = ("UNAVAILABLE", "CANCELLED")
+"""Of failed calls to other models: what is not the model's own failure."""
 
 
 def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     """Run a model of this server.
 
     Raises:
-        ModelUnavailable: its process has died, or the server is stopping.
+        ModelUnavailable: its process has died, its queue is full, or the server is stopping.
+        Cancelled: the call was cancelled with the request.
         InferenceError: it answered with another error.
     """
     request = pb_utils.InferenceRequest(
@@ -40,10 +41,9 @@ def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
     )
     response = request.exec()
     if response.has_error():
-        message = response.error().message()
-        raise (ModelUnavailable if any(sign in message for sign in UNAVAILABLE) else InferenceError)(
-            f"{model}: {message}"
-        )
+        error = response.error()
+        told = (name for name in CODES if error.code() == getattr(pb_utils.TritonError, name))
+        raise of_model(model, next(told, "INTERNAL"), error.message())
     return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
 
 
@@ -76,8 +76,8 @@ class TritonPythonModel:
         except (manifest.ManifestError, plans.PlanError, ValueError) as error:
             raise pb_utils.TritonModelException(f"cocoer can't be served: {error}") from None
         labels = (directory / manifest.LABELS_FILE).read_text().splitlines()
-        self.metrics = Metrics(pb_utils.MetricFamily)
-        self.pipeline = Pipeline(infer, labels, build, limits)
+        self.metrics = Metrics(pb_utils.MetricFamily, args["model_instance_name"])
+        self.pipeline = Pipeline(self._infer, labels, build, limits)
         self.pipeline.warm_up()
         for warning in manifest.tolerances_by_hand(build):
             pb_utils.Logger.log_warn(f"cocoer: {warning}")
@@ -102,6 +102,10 @@ class TritonPythonModel:
             parsed = [self._parse(request) for request in requests]
             self.pipeline.run([job for part in parsed if isinstance(part, list) for job in part])
             return [self._guarded_response(request.request_id(), part) for request, part in zip(requests, parsed)]
+
+    def _infer(self, model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
+        self.metrics.stepped()
+        return infer(model, inputs, outputs)
 
     def _parse(self, request: Any) -> list[Job] | Exception:
         try:

@@ -59,16 +59,26 @@ class Drain:
                     held = bool(connection.recv(1000))
             yield held
 
-    def wait(self, alive: Callable[[], bool], seconds: float | None = None) -> None:
-        """Until nothing is queued or running, the server is gone, or the time is over."""
+    def wait(
+        self, alive: Callable[[], bool], seconds: float | None = None, times: int = QUIET, pause: float = PAUSE
+    ) -> bool:
+        """Until nothing is queued or running, the server is gone, or the time is over; whether nothing was.
+
+        Args:
+            alive: whether to go on waiting.
+            seconds: ``self.seconds`` if None.
+            times: in a row that nothing must be running.
+            pause: seconds between two times.
+        """
         deadline = time.monotonic() + (self.seconds if seconds is None else seconds)
         quiet = 0
-        while quiet < QUIET and time.monotonic() < deadline and alive():
+        while quiet < times and time.monotonic() < deadline and alive():
             count = self.running()
             if count is None:
-                return
+                return False
             quiet = quiet + 1 if count == 0 else 0
-            time.sleep(PAUSE)
+            time.sleep(pause if quiet < times else 0)
+        return quiet >= times
 
     def running(self) -> float | None:
         """Requests queued or running; None where the server does not tell."""

@@ -5,7 +5,8 @@ models fail every request. A probe is an inference of two small images: of one t
 the other the face is to be found (detection). Metrics of ``cocoer`` leave it out, by its id.
 
 It never stands in the way of callers: where persons were answered since the last look, nothing is asked; and a server
-that is merely busy is told from one that hangs by what its models finish meanwhile.
+that is merely busy is told from one that hangs by what its models finish meanwhile. Where one of several instances of
+``cocoer`` hangs, the others answer: each tells on the metrics endpoint how it goes on.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import threading
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 logger = logging.getLogger(__name__)
@@ -36,8 +38,14 @@ DEADLINES = 3
 """A probe may take so many periods: longer than a request may wait in the queue."""
 FAILURES = 3
 """Probes in a row without an answer, while nothing else is finished: the server is given up."""
+STILL = FAILURES * DEADLINES
+"""Looks in a row that find an instance of ``cocoer`` in the same call while persons are answered: it hangs. Calls wait
+for their turn at the models behind, so that one which works is not overtaken by all that come after it."""
 PERSONS = re.compile(r"^cocoer_persons_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 WORK = re.compile(r"^(?:nv_inference_exec_count|nv_inference_request_failure)\{[^}]*\} (\S+)$", re.MULTILINE)
+
+
+STEP = re.compile(r'^cocoer_instance_step\{name="([^"]*)"\} (\S+)$', re.MULTILINE)
 
 
 class Outcome(Enum):
@@ -59,6 +67,8 @@ class Progress(NamedTuple):
     """In results."""
     work: float
     """Executions, and failed requests, of all models."""
+    steps: Mapping[str, float] = MappingProxyType({})
+    """Of each instance of ``cocoer``: 0 while it has nothing to do; else a number that changes as it goes on."""
 
 
 def png(side: int) -> bytes:
@@ -110,7 +120,8 @@ class Endpoints:
         try:
             with urllib.request.urlopen("http://{}:{}/metrics".format(*self.metrics), timeout=5) as answer:
                 text = answer.read().decode()
-            return Progress(*(sum(map(float, pattern.findall(text))) for pattern in (PERSONS, WORK)))
+            persons, work = (sum(map(float, pattern.findall(text))) for pattern in (PERSONS, WORK))
+            return Progress(persons, work, {name: float(step) for name, step in STEP.findall(text)})
         except (OSError, http.client.HTTPException, ValueError):
             return None
 
@@ -176,6 +187,8 @@ class Probe:
         self._over = threading.Event()
         self._failures = 0
         self._seen: Progress | None = None
+        self._still: dict[str, tuple[float, int]] = {}
+        """Of each instance that works: its step, and in how many looks it has been that while others were answered."""
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Probe]:
@@ -188,7 +201,11 @@ class Probe:
         try:
             yield self
         finally:
-            self._over.set()  # a probe that is on its way ends by itself
+            self.end()
+
+    def end(self) -> None:
+        """The server is to stop, so that no answer says nothing more; a probe that is on its way ends by itself."""
+        self._over.set()
 
     def _run(self) -> None:
         while not self.server.ready():
@@ -212,6 +229,7 @@ class Probe:
             return False
         if outcome is Outcome.ANSWERED or _advanced(outcome, before, after):
             self._failures, self.doubt = 0, ""
+            self._watch_instances(after, outcome is Outcome.ANSWERED)
         elif not self._over.is_set():
             self._failures += 1
             self.doubt = f"{MODEL} does not answer ({words})"
@@ -219,6 +237,17 @@ class Probe:
             if self._failures == FAILURES:
                 self.verdict = self.doubt
         return True
+
+    def _watch_instances(self, now: Progress | None, answered: bool) -> None:
+        """The one that hangs does not answer probes; Triton gives them to the others."""
+        before, self._still = self._still, {}
+        for name, step in now.steps.items() if now else ():
+            if step:
+                same, looks = before.get(name, (0, 0))
+                self._still[name] = (step, looks + answered if same == step else 0)
+        if hanging := [name for name, (_, looks) in self._still.items() if looks >= STILL]:
+            seconds = STILL * self.period
+            self.verdict = f"{', '.join(hanging)} has not moved for {seconds:g} s, while others answer"
 
 
 def _advanced(outcome: Outcome, before: Progress | None, after: Progress | None) -> bool:

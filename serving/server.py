@@ -11,8 +11,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 from serving.drain import EXIT_TIMEOUT
 from serving.flags import PROBE_VARIABLE
@@ -33,7 +35,42 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-class TritonServer:
+@dataclass(eq=False)
+class RunningServer:
+    """Where a server is, whoever has started it."""
+
+    host: str
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+
+    @property
+    def url(self) -> str:
+        """Address of the gRPC endpoint."""
+        return f"{self.host}:{self.grpc_port}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.host}:{self.http_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://{self.host}:{self.metrics_port}/metrics"
+
+    def is_ready(self) -> bool:
+        """What a load balancer would see."""
+        url = f"{self.http_url}/v2/health/ready"
+        # A connection that is cut off raises what urllib does not translate.
+        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The end of the server's log; here, that it is elsewhere."""
+        return f"the log is with the server at {self.host}:{self.http_port}"
+
+
+class TritonServer(RunningServer):
     """Runs ``tritonserver`` on a repository.
 
     Args:
@@ -45,6 +82,9 @@ class TritonServer:
             so, for probes are work that is not the block's.
     """
 
+    backends: ClassVar[Path | None] = None
+    """Triton's backend directory for every server; None: the command's own choice."""
+
     def __init__(
         self,
         repository: Path,
@@ -55,7 +95,8 @@ class TritonServer:
     ) -> None:
         self.repository, self.log, self.timeout = repository, log, timeout
         self.arguments, self.environment = arguments, {PROBE_VARIABLE: "0", **os.environ, **(environment or {})}
-        self.grpc_port, self.http_port, self.metrics_port = free_ports(3)
+        grpc_port, http_port, metrics_port = free_ports(3)
+        super().__init__("127.0.0.1", http_port, grpc_port, metrics_port)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,15 +110,6 @@ class TritonServer:
             raise RuntimeError("the server has not been started")
         return self._process
 
-    @property
-    def url(self) -> str:
-        """Address of the gRPC endpoint."""
-        return f"127.0.0.1:{self.grpc_port}"
-
-    @property
-    def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self.metrics_port}/metrics"
-
     def __enter__(self) -> TritonServer:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         ports = [
@@ -89,6 +121,7 @@ class TritonServer:
             "serving.launcher",
             f"--model-repository={self.repository}",
             *ports,
+            *([f"--backend-directory={self.backends}"] if self.backends else []),
             *self.arguments,
         ]
         with self.log.open("wb") as output:
@@ -132,14 +165,6 @@ class TritonServer:
                 return
             time.sleep(0.2)
         raise ServerFailed(f"tritonserver was not ready within {self.timeout:g} s:\n{self.log_tail()}")
-
-    def is_ready(self) -> bool:
-        """What a load balancer would see."""
-        url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
-        # A connection that is cut off raises what urllib does not translate.
-        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-        return False
 
     def log_tail(self, lines: int = 40) -> str:
         """The end of the server's log."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from serving.drain import Drain
+from serving.drain import UNLOADING, Drain
 from serving.probe import Probe
 from serving.processes import Processes
 
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.5
 """Seconds between two looks at the processes."""
+GAP = 0.02
+"""Seconds between two looks for a moment in which nothing runs: callers who keep a connection pause now and then."""
 GRACE = 5.0
 """Seconds for requests in flight, when a crippled server is stopped."""
 MAX_RESTARTS, RESTART_PERIOD = 3, 600.0
@@ -63,6 +65,8 @@ class Supervisor:
         self.signals: list[int] = []
         """Asked for and not passed on yet."""
         self.stopping = False
+        self.cut_off: int | None = None
+        """Exit code of a server that connections would have held; None: it ends by itself."""
         self.restarts: list[float] = []
         self._watching: Probe | None = None
 
@@ -83,6 +87,8 @@ class Supervisor:
             signal.signal(signal.SIGHUP, self.ask_to_stop)
         while True:
             code, reason = self._run_once()
+            if self.cut_off is not None:
+                return self.cut_off
             if self.stopping or not reason:
                 return code if code >= 0 else 128 - code
             now = time.monotonic()
@@ -121,6 +127,8 @@ class Supervisor:
         processes = Processes(process.pid)
         while True:
             if self.signals:
+                if probe:
+                    probe.end()
                 self._pass_on(process)
             try:
                 code = process.wait(POLL)
@@ -128,6 +136,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 trouble = processes.trouble() or (probe.verdict if probe else "")
             if trouble and not self.stopping:
+                if probe:
+                    probe.end()
                 self._end(process)
                 return -signal.SIGKILL, trouble
 
@@ -142,8 +152,36 @@ class Supervisor:
             if not held:
                 self.drain.wait(waiting)  # newcomers come in meanwhile; all the same, most is finished
             process.send_signal(number)
-            if held:
-                self.drain.wait(waiting)
+            if not held:
+                return
+            idle = self.drain.wait(waiting)
+        if self.drain.seconds > 0:  # else it is not to be waited for
+            self._cut_connections(process, waiting, idle)
+
+    def _cut_connections(self, process: subprocess.Popen[bytes], waiting: Callable[[], bool], idle: bool) -> None:
+        """End a server that waits for connections that callers keep open.
+
+        Triton would wait for them until its exit timeout, and then fail: 24.10 with code 1, or by a crash if requests
+        still come in over them. They are cut off at a moment when none is being answered, if there is one.
+
+        Args:
+            process: Triton's.
+            waiting: whether to go on.
+            idle: nothing was running any more; else the time is over.
+        """
+        deadline = time.monotonic() + UNLOADING
+        while idle and waiting() and time.monotonic() < deadline:
+            time.sleep(min(POLL, 0.1))
+        left = UNLOADING if idle else UNLOADING - 0.5  # then Triton gives up, perhaps by a crash
+        nothing_lost = self.drain.wait(waiting, left, times=1, pause=GAP)
+        if not waiting() or self.drain.running() is None:  # it ends by itself, or knows best
+            return
+        if nothing_lost:
+            logger.warning("callers keep HTTP connections open, and all they asked is answered: they are cut off")
+        else:
+            logger.warning("the time to stop is over; requests that are still running are lost")
+        self.cut_off = 0 if nothing_lost else 1
+        process.kill()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Let a crippled server finish what it can, newcomers kept out; it does not end by itself."""

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from tests.builds import PROJECT, Builds
-from tests.golden import outputs_in_pytorch
 
 CACHE = PROJECT / ".cache" / "tests"
 DATA = Path(__file__).parent / "data"
@@ -108,12 +107,6 @@ def fp16_repository(builds: Builds) -> Path:
 def golden() -> Callable[..., Golden]:
     """Seed, and coordination step if it is not 1 -> the official code's outputs on the sample."""
     return lambda seed, step=1.0: dict(np.load(STEPS[step] / f"astronaut_seed{seed}.npz"))
-
-
-@pytest.fixture(scope="session")
-def expected(tiny_checkpoints: Path, golden: Callable[[int], Golden], sample_bgr: np.ndarray) -> Golden:
-    """What the tiny CocoER says of the golden persons, in PyTorch, in the form of a golden file."""
-    return outputs_in_pytorch(tiny_checkpoints, golden(0), sample_bgr)
 
 
 @pytest.fixture(scope="session")

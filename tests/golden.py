@@ -37,6 +37,8 @@ Golden = dict[str, np.ndarray]
 
 LAMBDAS = ("lambda_w1", "lambda_b1", "lambda_w2", "lambda_b2")
 FINAL, LEVEL = 0.26, 0.6
+TOLERANCE = 1e-4
+"""Of served logits. A coordination step of 0.1 is 5e-3 from one of 1."""
 WEIGHTS_TOLERANCE = 2e-4
 """Of the QPs' weights: a nearly flat problem magnifies the rounding of its float32 gradients to 1e-4."""
 

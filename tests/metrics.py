@@ -11,7 +11,7 @@ import urllib.request
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.drain import PAUSE, QUIET, Drain
-from serving.server import TritonServer
+from serving.server import RunningServer
 
 SAMPLE_LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -20,7 +20,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """(name, labels) -> value, with the names that Prometheus sees."""
 
 
-def scrape(server: TritonServer) -> Series:
+def scrape(server: RunningServer) -> Series:
     """All of it, now."""
     for _ in range(50):  # Triton is ready before its metrics are
         with (
@@ -40,13 +40,13 @@ def key(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return name, tuple(sorted(labels.items()))
 
 
-def settled(server: TritonServer, patience: float = 240) -> Series:
+def settled(server: RunningServer, patience: float = 240) -> Series:
     """All of it, once nothing is queued or runs any more.
 
     A stage that has begun is finished even if its request has been cancelled: with a crowd, on a slow machine, that
     takes a minute.
     """
-    drain = Drain(None, ("127.0.0.1", server.metrics_port))
+    drain = Drain(None, (server.host, server.metrics_port))
     deadline, quiet = time.monotonic() + patience, 0
     while quiet < QUIET:
         quiet = quiet + 1 if drain.running() == 0 else 0

@@ -22,8 +22,8 @@ from tritonclient.utils import InferenceServerException
 from benchmarks.machine import process_family, process_memory_mb
 from cocoer_bls.options import DEFAULT_LIMITS
 from export.publishing.configs import COCOER_INSTANCES
-from serving.server import TritonServer
-from tests.golden import logits_of
+from serving.server import RunningServer, TritonServer
+from tests.golden import TOLERANCE, logits_of
 from tests.metrics import key, scrape, settled
 from tests.waiting import until
 
@@ -54,7 +54,7 @@ def image_inputs(data: bytes, persons: np.ndarray | None) -> list[grpcclient.Inf
 
 
 def send_all(
-    server: TritonServer, files: Iterable[bytes], persons: np.ndarray | None = NOBODY, threads: int = 4
+    server: RunningServer, files: Iterable[bytes], persons: np.ndarray | None = NOBODY, threads: int = 4
 ) -> Counter[str]:
     """Send files and count the answers: "result", or status and message of the refusal."""
     local = threading.local()
@@ -78,9 +78,9 @@ def send_all(
     return counts
 
 
-def post(server: TritonServer, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:
+def post(server: RunningServer, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and text of an HTTP answer."""
-    request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/{path}", body, headers or {})
+    request = urllib.request.Request(f"{server.http_url}/{path}", body, headers or {})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode(errors="replace")
@@ -147,11 +147,11 @@ class Sender:
 def check_scores(answers: Iterable[Answer], logits: np.ndarray) -> None:
     """Assert that answers are the first person's."""
     for answer in answers:
-        assert np.abs(logits_of(answer.scores) - logits).max() < 1e-4
+        assert np.abs(logits_of(answer.scores) - logits).max() < TOLERANCE
 
 
 @contextlib.contextmanager
-def occupied(server: TritonServer, image: bytes, rows: np.ndarray) -> Iterator[Sender]:
+def occupied(server: RunningServer, image: bytes, rows: np.ndarray) -> Iterator[Sender]:
     """A server whose instances of ``cocoer`` each work on a crowd during the block: what is sent meanwhile waits.
 
     At the end of the block the crowds are cancelled, unless they are done.
@@ -171,12 +171,12 @@ def occupied(server: TritonServer, image: bytes, rows: np.ndarray) -> Iterator[S
     assert {answer.status for answer in crowd.wait()} <= {"OK", CANCELLED}
 
 
-def wait_for(server: TritonServer, count: float, series: tuple[str, tuple[tuple[str, str], ...]]) -> None:
+def wait_for(server: RunningServer, count: float, series: tuple[str, tuple[tuple[str, str], ...]]) -> None:
     """Until a gauge of the server's has this value."""
     until(lambda: scrape(server).get(series, 0) == count, lambda: f"{series} is to be {count}")
 
 
-def queued(server: TritonServer, count: int) -> None:
+def queued(server: RunningServer, count: int) -> None:
     """Until so many requests wait for ``cocoer``."""
     wait_for(server, count, WAITING)
 

@@ -11,16 +11,19 @@ PATIENCE = 600.0
 """Seconds, of a machine that has much else to do; a test that passes does not wait for them."""
 
 
-def until(condition: Callable[[], T], told: Callable[[], str] = str, pause: float = 0.05) -> T:
+def until(
+    condition: Callable[[], T], told: Callable[[], str] = str, pause: float = 0.05, patience: float = PATIENCE
+) -> T:
     """The first true value of a condition.
 
     Args:
         condition: asked again and again; it may fail by asserting.
         told: what to say when patience is over.
         pause: seconds between two times.
+        patience: seconds in all.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {condition} {told()}"
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {condition} {told()}"
         time.sleep(pause)
     return value

@@ -6,12 +6,27 @@ from tritonclient.utils import InferenceServerException
 
 from cocoer_client.protocol import MODEL
 
-BUSY = ("Exceeds maximum queue size", "short of memory", "is being started anew", "Stub process")
-"""What a server that works says when it refuses a request for now."""
+NO_CONNECTION = (
+    "failed to connect", "failed to pick subchannel", "connection reset", "connection refused", "connection timed out",
+    "connection dropped", "connections to all backends failing", "connection attempt timed out", "socket closed",
+    "broken pipe", "stream removed", "goaway", "keepalive", "recvmsg", "sendmsg", "dns resolution failed",
+    "name resolution failure", "network is unreachable", "no route to host", "channel shutdown", "endpoint closing",
+)  # fmt: skip
+"""What gRPC itself says (in small letters), as UNAVAILABLE, where no server has answered."""
 HANDSHAKE = ("handshake", "certificate", "ssl", "tls")
 """In gRPC's messages (in small letters) where a server is there, and no connection is made for lack of trust."""
 EXPIRED = "Request timeout expired"
-"""What it says when a request has waited longer than it may."""
+"""What Triton says, as UNAVAILABLE, when a request has waited longer than it may."""
+NOT_READY = ("not ready", "unknown model", "is not found", "no available versions")
+"""What it says, under several codes, where the model is not there."""
+RESTRICTED = "protocol is restricted"
+"""What it says, as UNAVAILABLE, where a call needs a key."""
+STUB = "Stub process"
+"""What it says, as INTERNAL, when a process of the model has died; the server is about to be started anew."""
+SHARED_MEMORY = "Failed to increase the shared memory pool size"
+"""What it says, as INTERNAL, while its /dev/shm is full."""
+TOO_LARGE = "larger than max"
+"""What gRPC says, as RESOURCE_EXHAUSTED, of a message; of anything else it means that there is no room for now."""
 
 
 class CocoerError(Exception):
@@ -55,26 +70,58 @@ def translate(error: InferenceServerException, url: str, timeout: float) -> Coco
         url: the server's address.
         timeout: seconds that were allowed.
     """
-    status, message = error.status() or "", error.message() or ""
-    if "DEADLINE_EXCEEDED" in status or EXPIRED in message:
-        return RequestTimeout(
-            f"no answer from {url} within {timeout:g} s; raise --timeout, or look at the server's load"
-        )
-    if "INVALID_ARGUMENT" in status:
+    code, message = (error.status() or "").rpartition(".")[2], error.message() or ""
+    if code == "UNAVAILABLE":
+        return _unavailable(message, url, timeout)
+    if code == "DEADLINE_EXCEEDED":
+        return _too_late(url, timeout)
+    if code == "INVALID_ARGUMENT":
         return InvalidRequest(message)
-    if "not ready" in message or "unknown model" in message or "is not found" in message:
-        return ServerUnavailable(f"the server at {url} has no ready model {MODEL!r}: {message}")
-    if any(sign in message for sign in BUSY):
-        return ServerBusy(f"the server at {url} is busy: {message}")
-    if "protocol is restricted" in message:
-        return ServerError(f"the server at {url} refuses this call without its key: {message}")
-    if "UNAVAILABLE" in status and any(sign in message.lower() for sign in HANDSHAKE):
+    if code == "NOT_FOUND":
+        return _no_model(url, message)
+    if code == "RESOURCE_EXHAUSTED":
+        return InvalidRequest(message) if TOO_LARGE in message else _busy(url, message)
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return _no_key(url, message)
+    if code == "INTERNAL" and STUB in message:
+        return _busy(url, message)
+    if code == "INTERNAL" and SHARED_MEMORY in message:
+        return _busy(url, "it is short of shared memory")
+    return ServerError(f"the server at {url} failed: {message}")
+
+
+def _unavailable(message: str, url: str, timeout: float) -> CocoerError:
+    """Of the code that Triton, gateways and gRPC itself use for all that may pass; only their words tell it apart."""
+    if EXPIRED in message:
+        return _too_late(url, timeout)
+    if any(sign in message for sign in NOT_READY):
+        return _no_model(url, message)
+    if RESTRICTED in message:
+        return _no_key(url, message)
+    words = message.lower()
+    if any(sign in words for sign in HANDSHAKE):
         return ServerUnavailable(
             f"no secure connection to {url}: does the server use TLS, and is its certificate by an authority "
             f"you trust? ({message.splitlines()[0]})"
         )
-    if "UNAVAILABLE" in status:
+    if any(sign in words for sign in NO_CONNECTION):
         return ServerUnavailable(
             f"no server at {url}; start one with: tritonserver --model-repository model_repository"
         )
-    return ServerError(f"the server at {url} failed: {message}")
+    return _busy(url, message)
+
+
+def _too_late(url: str, timeout: float) -> RequestTimeout:
+    return RequestTimeout(f"no answer from {url} within {timeout:g} s; raise --timeout, or look at the server's load")
+
+
+def _no_model(url: str, message: str) -> ServerUnavailable:
+    return ServerUnavailable(f"the server at {url} has no ready model {MODEL!r}: {message}")
+
+
+def _busy(url: str, message: str) -> ServerBusy:
+    return ServerBusy(f"the server at {url} is busy: {message}")
+
+
+def _no_key(url: str, message: str) -> ServerError:
+    return ServerError(f"the server at {url} refuses this call without its key: {message}")

@@ -9,6 +9,8 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import pytest
+
 from cocoer_client import CocoerClient
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
@@ -40,6 +42,7 @@ def asked_all_the_while(server):
         thread.join()
 
 
+@pytest.mark.needs("checkout")
 def test_builds_beside_a_server(repositories, tiny_checkpoints, tmp_path):
     repository = tmp_path / "models"
     shutil.copytree(repositories("opencv"), repository, copy_function=os.link)

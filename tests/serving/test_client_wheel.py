@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import PROJECT, SAMPLE
 
+pytestmark = pytest.mark.needs("checkout")
+
 OWN = "{}.{}".format(*sys.version_info)
 NAMED = os.environ.get("CLIENT_PYTHONS", "").split()
 """Versions to try, as ``3.12``; none: this one."""

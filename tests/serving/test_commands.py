@@ -127,6 +127,7 @@ def test_impossible_boxes(opencv_server, tmp_path):
     assert "PERSONS row 0: the head box [700, 700, 800, 800] has no pixel in the 512x512 image" in line
 
 
+@pytest.mark.needs("own_server")
 def test_model_not_ready(tmp_path):
     """A server that serves something else."""
     (tmp_path / "repository").mkdir()
@@ -149,6 +150,7 @@ def test_incomplete_repository_is_not_served(repositories, tmp_path):
     assert "python export/build_engines.py" in log
 
 
+@pytest.mark.needs("own_server")
 def test_a_repository_that_was_never_built(tmp_path):
     with pytest.raises(ServerFailed) as caught, TritonServer(tmp_path / "models", tmp_path / "log"):
         pass
@@ -158,6 +160,7 @@ def test_a_repository_that_was_never_built(tmp_path):
     assert "ended with code 1" in str(caught.value)
 
 
+@pytest.mark.needs("checkout")
 def test_the_command_itself(repositories, tmp_path):
     """``tritonserver --model-repository ...``: serves, stops on SIGTERM with 0, leaves nothing behind."""
     ports = [f"{flag}={port}" for flag, port in zip(("--grpc-port", "--http-port", "--metrics-port"), free_ports(3))]

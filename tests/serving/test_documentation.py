@@ -27,6 +27,8 @@ from tests.conftest import PROJECT, SAMPLE
 from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
 
+pytestmark = pytest.mark.needs("checkout")
+
 SERVE = "tritonserver --model-repository model_repository"
 ELSEWHERE = "docs/operations.md"
 """Its blocks, of certificates and a server with TLS, are run by test_security.py."""
@@ -101,7 +103,9 @@ class Reader:
         return printed
 
     def python(self, text):
-        return self.run([sys.executable, "-c", text.replace("localhost:8000", f"127.0.0.1:{self.server.http_port}")])
+        return self.run(
+            [sys.executable, "-c", text.replace("localhost:8000", f"{self.server.host}:{self.server.http_port}")]
+        )
 
     def run(self, command):
         # A make that was started by a make talks about it.

@@ -15,7 +15,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests import golden as gold
 from tests import hostile
-from tests.serving.test_served import TOLERANCE, check_result, results_of
+from tests.golden import TOLERANCE
+from tests.serving.test_served import check_result, results_of
 from tests.traffic import INVALID, NOBODY, Footprint, batch_inputs, image_inputs, post, send_all
 from tests.waiting import until
 
@@ -42,6 +43,7 @@ def test_corpus(server):
         assert "/" not in answer.replace("JPEG/PNG", ""), answer
 
 
+@pytest.mark.needs("this_machine")
 def test_mutated_files(server, request):
     """Thousands of damaged files: a result or INVALID_ARGUMENT each, and nothing is left behind."""
     count, seed = request.config.getoption("--fuzz-inputs"), request.config.getoption("--fuzz-seed")
@@ -65,6 +67,7 @@ def test_mutated_files(server, request):
     assert after.shared_mb <= before.shared_mb + 1
 
 
+@pytest.mark.needs("this_machine")
 def test_nothing_leaks(server):
     """The same file again and again, good and bad: not a kilobyte stays behind."""
     good = hostile.save(hostile.image(), "JPEG")
@@ -80,6 +83,7 @@ def test_nothing_leaks(server):
     assert after.files <= before.files + 4  # eight connections have come and gone; one may still be closing
 
 
+@pytest.mark.needs("scrfd")
 def test_mutated_files_through_detection(server):
     """What is decoded goes through the detectors as well: nobody is found in noise, or somebody; nothing fails."""
     answers = send_all(server, itertools.islice(hostile.mutations(seed=7), 80), persons=None)
@@ -142,6 +146,7 @@ def test_bad_parameters(server, sample_bytes, parameters, message):
     assert len(caught.value.message()) < 300
 
 
+@pytest.mark.needs("this_machine")
 def test_log_is_one_line_for_each_failure(server, sample_bytes):
     """JSON with the request's id; what the caller sent can't start a line of its own, and success says nothing."""
     before = len(server.log.read_bytes())
@@ -232,7 +237,7 @@ def test_grpc_garbage(server):
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     for port in (server.grpc_port, server.http_port):
         for _ in range(50):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            with socket.create_connection((server.host, port), timeout=10) as connection:
                 connection.sendall(
                     (preface if noise.random() < 0.5 else b"") + noise.randbytes(noise.randrange(1, 3000))
                 )
@@ -295,6 +300,7 @@ def test_a_damaged_image_is_refused_or_marked(server):
     assert fine["image"] == {"width": 48, "height": 36, "damage": None}
 
 
+@pytest.mark.needs("this_machine")
 def test_large_images_at_once(server):
     """As large as allowed, several at a time: answered, and the memory comes back."""
     data = hostile.save(hostile.image(1000, 750).resize((8000, 6000)), "JPEG")

@@ -30,6 +30,8 @@ from tests.traffic import (
     queued,
 )
 
+pytestmark = pytest.mark.needs("cpu_build")
+
 LONG = 300
 """Seconds from which a soak's times are compared: those of a shorter one are of a few requests."""
 
@@ -195,7 +197,7 @@ class Traffic:
         index = rng.integers(len(self.rows))
         result = client.infer_raw(self.sample, as_persons(self.rows[index : index + 1]))
         logits = gold.logits_of(result["persons"][0]["scores"]["pred"])
-        assert np.abs(logits - self.expected["pred"][index]).max() < 1e-4
+        assert np.abs(logits - self.expected["pred"][index]).max() < gold.TOLERANCE
 
     def crowd(self, client, triton, rng):
         check_result(client.infer_raw(self.sample, as_persons(self.rows)), self.expected)
@@ -214,6 +216,7 @@ class Traffic:
         assert second["error"]["code"] == "INVALID_ARG"
 
 
+@pytest.mark.needs("this_machine")
 def test_soak(server, expected, sample_bytes, request, capsys):
     """Mixed traffic for a while: every answer right, no growth, as fast at the end as at the beginning."""
     seconds = request.config.getoption("--soak-seconds")

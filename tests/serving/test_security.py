@@ -105,16 +105,25 @@ RESTRICTED_PATHS = [
 
 
 @pytest.mark.parametrize("path", RESTRICTED_PATHS)
-def test_what_changes_a_running_server_is_closed(mutual, server, path):
-    """Over HTTP, with no key, a wrong one, and on a server for which nobody has chosen one."""
-    for one, headers in ((mutual, {}), (mutual, {"triton-admin-key": "guess"}), (server, {})):
-        status, text = post(one, path, b"{}", headers)
-        assert status == 403, text
-        assert "restricted" in text
+def test_what_changes_a_running_server_is_closed(server, path):
+    """Over HTTP; nobody has chosen a key."""
+    assert_restricted(server, path, {})
+
+
+@pytest.mark.parametrize("path", RESTRICTED_PATHS)
+def test_a_key_is_wanted(mutual, path):
+    for headers in ({}, {"triton-admin-key": "guess"}):
+        assert_restricted(mutual, path, headers)
+
+
+def assert_restricted(server, path, headers):
+    status, text = post(server, path, b"{}", headers)
+    assert status == 403, text
+    assert "restricted" in text
 
 
 def test_the_users_own_restrictions_stand_beside_ours(mutual):
-    url = f"http://127.0.0.1:{mutual.http_port}/v2/models/cocoer/stats"
+    url = f"{mutual.http_url}/v2/models/cocoer/stats"
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url, timeout=10)
     with caught.value as refused:
@@ -150,10 +159,11 @@ def test_grpc_is_closed_alike(server):
 
 def test_what_clients_and_balancers_need_is_open(server):
     for path in ("health/live", "health/ready", "models/cocoer/ready", "models/cocoer", "models/cocoer/stats"):
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/v2/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.http_url}/v2/{path}", timeout=10) as answer:
             assert answer.status == 200
 
 
+@pytest.mark.needs("own_server")
 def test_only_this_machine_can_connect(server):
     """Nothing listens on another address than 127.0.0.1."""
     others = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {
@@ -189,6 +199,7 @@ def test_errors_tell_nothing_of_the_server(server, client, sample_bytes):
                 assert secret not in caught.value.message(), (model, secret, caught.value.message())
 
 
+@pytest.mark.needs("checkout")
 def test_nothing_is_fetched_while_serving(repositories, tmp_path):
     """Start and answer in a network namespace that has nothing but loopback."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:

@@ -120,19 +120,36 @@ def test_everything_else_is_told_at_once(status, message, error, pauses):
     assert pauses == []
 
 
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        ("UNAVAILABLE", "[request id: x] Exceeds maximum queue size"),
-        ("UNAVAILABLE", "the server is being started anew; try again in some seconds"),
-        ("UNAVAILABLE", "the server is short of memory for this image; try again later"),
-        ("INTERNAL", "Stub process 'cocoer_0_1' is not healthy."),
-    ],
-)
-def test_busy_is_what_a_working_server_says(status, message):
+CLASSES = {
+    ("UNAVAILABLE", "[request id: x] Exceeds maximum queue size"): ServerBusy,
+    ("UNAVAILABLE", "the server is being started anew; try again in some seconds"): ServerBusy,
+    ("UNAVAILABLE", "the server is short of memory for this image; try again later"): ServerBusy,
+    ("UNAVAILABLE", "no healthy upstream"): ServerBusy,
+    ("UNAVAILABLE", "words of a Triton to come"): ServerBusy,
+    ("RESOURCE_EXHAUSTED", "rate limited"): ServerBusy,
+    ("INTERNAL", "Stub process 'cocoer_0_1' is not healthy."): ServerBusy,
+    ("INTERNAL", "Failed to increase the shared memory pool size for key 'x' to 5 bytes."): ServerBusy,
+    ("UNAVAILABLE", "Request timeout expired"): RequestTimeout,
+    ("DEADLINE_EXCEEDED", "Deadline Exceeded"): RequestTimeout,
+    ("NOT_FOUND", "Request for unknown model: 'cocoer' is not found"): ServerUnavailable,
+    ("UNAVAILABLE", "Request for unknown model: 'cocoer' has no available versions"): ServerUnavailable,
+    ("UNAVAILABLE", "Socket closed"): ServerUnavailable,
+    ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: ..."): ServerUnavailable,
+    ("INVALID_ARGUMENT", "IMAGE is short of memory, not ready, and is not found"): InvalidRequest,
+    ("RESOURCE_EXHAUSTED", "CLIENT: Sent message larger than max (9 vs. 1)"): InvalidRequest,
+    ("INTERNAL", "a file is not found; the model is not ready"): ServerError,
+    ("UNAVAILABLE", "This protocol is restricted, expecting header 'x'"): ServerError,
+    ("PERMISSION_DENIED", "RBAC: access denied"): ServerError,
+    ("UNAUTHENTICATED", "who are you?"): ServerError,
+    ("CANCELLED", "the request was cancelled"): ServerError,
+}
+"""gRPC's code, and the words with it -> what it is. The code decides; words only where a code means several things."""
+
+
+@pytest.mark.parametrize(("status", "message"), CLASSES)
+def test_the_class_of_a_failure(status, message):
     translated = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
-    assert isinstance(translated, ServerBusy)
-    assert isinstance(translated, ServerUnavailable)
+    assert type(translated) is CLASSES[status, message]
 
 
 def test_handshakes_are_told_from_absent_servers():

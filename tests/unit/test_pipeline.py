@@ -9,7 +9,15 @@ from PIL import Image
 
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls.boxes import Person
-from cocoer_bls.errors import Cancelled, InferenceError, InputError
+from cocoer_bls.errors import (
+    Cancelled,
+    InferenceError,
+    InputError,
+    ModelUnavailable,
+    NoSharedMemory,
+    describe,
+    of_model,
+)
 from cocoer_bls.images import DecodeLimits
 from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_bls.jobs import Job
@@ -277,3 +285,34 @@ def test_overrides():
 def test_bad_overrides(parameters, message):
     with pytest.raises(InputError, match=message):
         OPTIONS.override(parameters)
+
+
+FAILURES_OF_MODELS = {
+    ("UNAVAILABLE", "words of a Triton to come"): ModelUnavailable,
+    ("INTERNAL", "Failed to process the request(s): Stub process 'x' is not healthy."): ModelUnavailable,
+    ("INTERNAL", "in ensemble 'recognition', Exceeds maximum queue size"): ModelUnavailable,
+    ("INTERNAL", "Server not ready"): ModelUnavailable,
+    ("INTERNAL", "Failed to increase the shared memory pool size for key 'x' to 5 bytes."): NoSharedMemory,
+    ("INTERNAL", "CUDA error"): InferenceError,
+    ("INVALID_ARG", "Stub process"): InferenceError,
+    ("CANCELLED", ""): Cancelled,
+}
+"""Triton's code for a call to another model, and its words -> what it is; a code is believed before words."""
+
+
+@pytest.mark.parametrize(("code", "message"), FAILURES_OF_MODELS)
+def test_the_class_of_a_models_failure(code, message):
+    assert type(of_model("recognition", code, message)) is FAILURES_OF_MODELS[code, message]
+
+
+def test_full_shared_memory_is_told_as_memory():
+    code, message, reason = describe(NoSharedMemory("recognition: Failed to increase the shared memory pool size"))
+    assert (code, reason) == ("UNAVAILABLE", "memory")
+    assert "pool" not in message
+
+
+def test_a_model_without_room_is_told_as_busy():
+    code, message, reason = describe(of_model("recognition", "UNAVAILABLE", "Exceeds maximum queue size"))
+    assert (code, reason) == ("UNAVAILABLE", "internal")
+    assert "try again" in message
+    assert "queue" not in message

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from serving import flags
-from serving.probe import FAILURES, Endpoints, Outcome, Probe, Progress, png, request_body
+from serving.probe import FAILURES, STILL, Endpoints, Outcome, Probe, Progress, png, request_body
 from tests.unit.test_drain import metrics
 
 ANSWERED = (Outcome.ANSWERED, "")
@@ -100,6 +100,34 @@ def test_other_models_work_does_not_hide_one_that_only_fails():
     assert not looked_at(*answering)[0].verdict
 
 
+def working(*steps, outcome=ANSWERED):
+    """Looks that find one instance at these steps and another one idle; what has been done in all never changes."""
+    told = [IDLE._replace(steps={"cocoer_0_0": step, "cocoer_0_1": 0}) for step in steps]
+    return [(outcome, progress, progress) for progress in told]
+
+
+def test_an_instance_that_stands_still_while_others_answer_is_noticed():
+    assert not looked_at(*working(*[7] * STILL))[0].verdict, "seen for the first time, and then not once more enough"
+    probe, _ = looked_at(*working(*[7] * (STILL + 1)))
+    assert probe.verdict == "cocoer_0_0 has not moved for 90 s, while others answer"
+    assert probe.doubt == "", "the others go on"
+
+
+def test_an_instance_that_goes_on_or_rests_is_left_alone():
+    assert not looked_at(*working(*range(1, 3 * STILL)))[0].verdict
+    assert not looked_at(*working(*[0] * 3 * STILL))[0].verdict
+    assert not looked_at(*working(*([7] * STILL + [8]) * 3))[0].verdict
+
+
+def test_an_instance_waits_with_all_others():
+    """A machine that has much else to do: models finish something, nobody is answered."""
+    busy = [
+        (SILENT, before, before._replace(work=before.work + 1))
+        for before in (Progress(5, 100 + n, {"cocoer_0_0": 7}) for n in range(3 * STILL))
+    ]
+    assert not looked_at(*busy)[0].verdict
+
+
 def test_without_metrics_the_answer_decides():
     assert looked_at(*[(SILENT, None, None)] * FAILURES)[0].verdict
 
@@ -117,9 +145,10 @@ def test_progress_is_read_from_metrics():
         'nv_inference_exec_count{model="fusion",version="1"} 7\n'
         'nv_inference_exec_count{model="vi_head",version="1"} 5\n'
         'nv_inference_request_failure{model="fusion",reason="OTHER"} 2\ncocoer_persons_total 3\n'
+        'cocoer_instance_step{name="cocoer_0_1"} 4\n'
     )
     with metrics([text]) as (address, _):
-        assert Endpoints(address, address).progress() == (3, 14)
+        assert Endpoints(address, address).progress() == (3, 14, {"cocoer_0_1": 4})
         assert Endpoints(address, None).progress() is None
     assert Endpoints(address, address).progress() is None  # it is gone
 

@@ -11,8 +11,10 @@ import threading
 import pytest
 
 from serving import processes, supervisor
+from serving.drain import Drain
 from serving.processes import stubs
 from serving.supervisor import GAVE_UP, Supervisor
+from tests.unit.test_drain import metrics, text_of
 from tests.waiting import until
 
 SERVER = """
@@ -143,6 +145,39 @@ def test_a_lost_terminal_is_a_wish_to_stop(tmp_path):
     assert watched.run() == 0
     thread.join()
     assert noted.read_text() == "SIGTERM"
+
+
+HELD_BY_CONNECTIONS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+open(sys.argv[1], "w").close()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("pending", "code", "told"),
+    [(0, 0, "all they asked is answered"), (1, 1, "requests that are still running are lost")],
+    ids=["idle", "asking"],
+)
+def test_connections_do_not_hold_a_server_that_stops(pending, code, told, tmp_path, caplog, monkeypatch):
+    """Triton waits for those that callers keep open, and then ends with an error; requests that are answered are no
+    reason to."""
+    monkeypatch.setattr(supervisor, "UNLOADING", 1.0)
+    ready = tmp_path / "ready"
+    with metrics([text_of(pending, 0)]) as (address, _):
+        command = [sys.executable, "-c", HELD_BY_CONNECTIONS, str(ready)]
+        watched = Supervisor(command, os.environ, Drain(address, address, seconds=0.8))
+
+        def stop():
+            until(ready.exists)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        assert watched.run() == code
+        thread.join()
+    assert told in caplog.text
 
 
 def test_nohup_is_respected():
