@@ -77,22 +77,25 @@ def plan_repository(repository: Path, variant: str) -> Path:
     return repository.with_name(f"{repository.name}-{variant}")
 
 
-def build_plans(checkpoints: Path, repository: Path, precision: Precision) -> dict[str, list[dict[str, Any]]]:
+def build_plans(
+    checkpoints: Path, repository: Path, precision: Precision, *options: str
+) -> dict[str, list[dict[str, Any]]]:
     """Build the plans of each variant from the same ONNX files, as the command does, and check each on this machine.
 
     Args:
         checkpoints: of the models.
         repository: whose ONNX files are up to date.
         precision: of these.
+        options: more of the build's.
 
     Returns:
         variant -> rows of its plans, as the build reports them.
     """
     found = {}
-    for variant, options in PLAN_VARIANTS.items():
+    for variant, own in PLAN_VARIANTS.items():
         progress(f"building {precision} plans, {variant}")
         target = plan_repository(repository, variant)
-        more = ("--reuse", str(repository), "--backend", "tensorrt", *options)
+        more = ("--reuse", str(repository), "--backend", "tensorrt", *own, *options)
         found[variant] = build(checkpoints, target, precision, *more)["plans"]
     return found
 
