@@ -390,7 +390,7 @@ def test_envoys_heap_fits_its_container(memory, mebibytes):
     objects = render(f"envoy.resources.limits.memory={memory}")
     manager = yaml.safe_load(the(objects, "ConfigMap", "cocoer-envoy")["data"]["envoy.yaml"])["overload_manager"]
     heap = manager["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"]
-    assert heap == mebibytes * 2**20 * 85 // 100
+    assert heap == mebibytes * 2**20 * 75 // 100
 
 
 def test_there_is_time_to_finish():
