@@ -5,6 +5,7 @@ The cluster is a stand-in (``tests.pods``); builds and servers are real. Request
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from cocoer_client import CocoerClient
-from export.models import MODELS
-from export.publishing.repository import link_onnx_files
 from serving.deploy import engines
 from tests.cluster import render, the
 from tests.pods import Pod
@@ -24,7 +23,7 @@ FIRST = ("gpu.count=0", OPTIONS % "opencv")
 SECOND = ("gpu.count=0", OPTIONS % "scrfd")
 BROKEN = ("gpu.count=0", OPTIONS % r"scrfd,--tolerance,fusion=1e-12")
 
-BUILT = "context_gather"
+LEFT = "context_gather"
 
 
 class Traffic:
@@ -118,9 +117,9 @@ def cluster(tmp_path: Path, tiny_checkpoints: Path, repositories: Callable[[str]
     """Builds begin with what other tests have built; the second one has a model left to build, which takes a second."""
     running = Cluster(tmp_path, tiny_checkpoints)
     for settings, source in ((FIRST, "opencv"), (SECOND, "scrfd"), (BROKEN, "scrfd")):
+        left = {LEFT} if settings is SECOND else set()
         target = running.build(settings) / engines.REPOSITORY
-        left = BUILT if settings is SECOND else ""
-        link_onnx_files(repositories(source), target, [model.name for model in MODELS if model.name != left])
+        shutil.copytree(repositories(source), target, ignore=lambda _directory, names, left=left: left & set(names))
     yield running
     running.close()
 
