@@ -315,6 +315,11 @@ def test_the_values_for_cpus():
     kubernetes_validate.validate(deployment, KUBERNETES[-1], strict=True)
 
 
+def test_more_of_tritons_options():
+    *_, last = containers(r"serverArguments={--backend-config=tensorrt\,version-compatible=true}")[1]["command"]
+    assert last == "--backend-config=tensorrt,version-compatible=true"
+
+
 def test_a_built_repository_of_ones_own():
     (server,) = containers("engines.enabled=false", "models.existingClaim=mine", "models.path=a/b")
     assert server["command"][:4] == ["python3", "-m", "serving.launcher", "--model-repository=/engines/a/b"]
