@@ -46,12 +46,17 @@ def run_helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([helm(), *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def render(*settings: str, name: str = "cocoer") -> list[dict[str, Any]]:
-    """The chart's objects with some values set, as the cluster would get them."""
+@cache
+def _rendered(name: str, settings: tuple[str, ...]) -> str:
     flags = [flag for setting in settings for flag in ("--set", setting)]
     result = run_helm("template", name, CHART, "--namespace", "vision", *flags)
     assert result.returncode == 0, result.stderr
-    return [thing for thing in yaml.safe_load_all(result.stdout) if thing]
+    return result.stdout
+
+
+def render(*settings: str, name: str = "cocoer") -> list[dict[str, Any]]:
+    """The chart's objects with some values set, as the cluster would get them."""
+    return [thing for thing in yaml.load_all(_rendered(name, settings), Loader=yaml.CSafeLoader) if thing]
 
 
 def the(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:

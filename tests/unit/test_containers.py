@@ -72,7 +72,7 @@ def test_commands_are_those_of_the_project():
     engines, serve = entry_points()
     (command,) = [json.loads(text) for text in re.findall(r"^CMD (\[.+\])$", TEXT, re.MULTILINE)]
     args = parse_args([*engines[2:], *command])
-    assert (args.backend, args.precision, str(args.repository)) == ("tensorrt", "fp16", "/models")
+    assert (args.backend, args.precision, str(args.repository)) == ("tensorrt", "fp16", "/models/model_repository")
     assert (PROJECT / engines[1]).is_file()
     assert serve[:3] == ["python3", "-m", "serving.launcher"]
     drain = drain_of(serve)
@@ -119,6 +119,17 @@ def test_what_is_copied_builds_engines(tmp_path):
     result = isolated(tmp_path, command, "--help", path=[*path, packages])
     assert result.returncode == 0, result.stderr
     assert "--backend" in result.stdout
+    # What the chart's servers run before they serve calls it, from here.
+    arguments = [
+        "serving/deploy/engines.py",
+        f"--engines={tmp_path / 'engines'}",
+        "--name=one",
+        "--",
+        "--precision=half",
+    ]
+    refused = isolated(tmp_path, *arguments, path=[*path, packages])
+    assert refused.returncode == 2
+    assert "argument --precision: invalid choice: 'half'" in refused.stderr
     # Each of what is copied is needed, and the path too.
     alone = isolated(tmp_path, command, "--help", path=[packages])
     assert "No module named 'cocoer'" in alone.stderr
@@ -137,7 +148,9 @@ def test_what_is_copied_serves(tmp_path):
     search_path = f"{binary.parent}{os.pathsep}{os.environ['PATH']}"
     result = isolated(tmp_path / "cocoer", *arguments, PATH=search_path, NVIDIA_TRITON_SERVER_VERSION="26.08")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("--model-repository=/models --http-address=0.0.0.0 --grpc-address=0.0.0.0 ")
+    assert result.stdout.startswith(
+        "--model-repository=/models/model_repository --http-address=0.0.0.0 --grpc-address=0.0.0.0 "
+    )
 
 
 def test_compose_file():
@@ -168,6 +181,13 @@ def test_compose_mounts_and_targets():
                 assert source in COMPOSE["volumes"]
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    # Engines lie in a directory of the volume: a mount point can't be replaced in one step.
+    engines, serve = entry_points()
+    (built,) = [engines[index + 1] for index, word in enumerate(engines) if word == "--repository"]
+    assert f"--model-repository={built}" in serve
+    for service, suffix in (("engines", ""), ("server", ":ro")):
+        (mount,) = [volume for volume in services[service]["volumes"] if volume.startswith("models:")]
+        assert mount == f"models:{Path(built).parent}{suffix}"
     (default,) = re.findall(r":-(.*)}", services["engines"]["command"])
     assert parse_args(default.split()).backend == "tensorrt"
     assert services["server"]["depends_on"]["engines"]["condition"] == "service_completed_successfully"

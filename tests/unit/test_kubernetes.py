@@ -10,13 +10,25 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from export.arguments import parse_args
+from serving.deploy.engines import IN_USE, REPOSITORY
+from serving.deploy.engines import parse_args as parse_engines_args
 from serving.drain import EXIT_TIMEOUT
 from tests.cluster import CHART, render, run_helm, the
 from tests.conftest import PROJECT
 
 SETTINGS = {
     "as it comes": (),
-    "everything": ("serviceMonitor.enabled=true", "models.storageClass=nfs", "image.pullSecrets[0].name=key"),
+    "everything": (
+        "monitoring.serviceMonitor.enabled=true",
+        "monitoring.serviceMonitor.labels.release=prometheus",
+        "monitoring.rules.enabled=true",
+        "monitoring.rules.labels.release=prometheus",
+        "monitoring.dashboard.enabled=true",
+        "models.storageClass=nfs",
+        "image.pullSecrets[0].name=key",
+    ),
+    "on CPUs": ("gpu.count=0",),
     "plain": (
         "autoscaling.enabled=false",
         "envoy.enabled=false",
@@ -26,8 +38,9 @@ SETTINGS = {
         "gpu.nodeSelector.product=L4",
     ),
 }
-CUSTOM = {"ServiceMonitor"}
+CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 """Kinds that Kubernetes itself does not know."""
+MONITORING = PROJECT / "serving" / "deploy" / "monitoring"
 KUBERNETES = ("1.28", "1.34", "1.37")
 
 
@@ -61,6 +74,10 @@ def test_lint():
         ("autoscalling.enabled=true", "additional properties 'autoscalling' not allowed"),
         ("terminationGracePeriodSeconds=10", "minimum: got 10, want 70"),
         ("models.accessMode=Sometimes", "value must be one of"),
+        ("engines.keep=1", "minimum: got 1, want 2"),
+        ("envoy.resources.limits.memory=1G", "does not match pattern"),
+        ("strategy.maxSurge=0", "maxSurge and maxUnavailable can't both be 0"),
+        ("monitoring.scrapeAnnotations=false", "autoscaling goes by a metric that nobody scrapes"),
     ],
 )
 def test_wrong_values_are_told(setting, told):
@@ -152,7 +169,7 @@ def test_a_port_of_other_pods_leads_nowhere():
 
 
 def test_what_is_scraped_is_the_servers_metrics():
-    objects = render("serviceMonitor.enabled=true")
+    objects = render("monitoring.serviceMonitor.enabled=true")
     monitor = the(objects, "ServiceMonitor", "cocoer")["spec"]
     (service,) = [
         x
@@ -169,7 +186,7 @@ def test_every_container_is_unprivileged_and_bounded():
         assert spec["securityContext"]["runAsNonRoot"], name
         assert spec["securityContext"]["runAsUser"] == 65532
         assert spec["automountServiceAccountToken"] is False
-        for container in spec["containers"]:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -182,29 +199,203 @@ def test_volumes():
     """What is mounted is there; servers can't write to engines; shared memory is memory."""
     for template in pods(render()).values():
         volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
-        for container in template["spec"]["containers"]:
+        for container in [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]:
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
     spec = pods(render())["cocoer"]["spec"]
     mounts = {mount["mountPath"]: mount for mount in spec["containers"][0]["volumeMounts"]}
-    assert mounts["/models"]["readOnly"]
+    assert mounts["/engines"]["readOnly"]
     (memory,) = [volume for volume in spec["volumes"] if volume["name"] == mounts["/dev/shm"]["name"]]
     assert memory["emptyDir"]["medium"] == "Memory"
 
 
-def test_engines_are_built_before_servers_start():
-    objects = render()
-    job, claim = the(objects, "Job", "cocoer-engines"), the(objects, "PersistentVolumeClaim", "cocoer-models")
-    weight = {x["kind"]: int(x["metadata"]["annotations"]["helm.sh/hook-weight"]) for x in (job, claim)}
-    assert weight["PersistentVolumeClaim"] < weight["Job"]
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+NEW = "image.engines=registry.example.com/cocoer-engines:1.0.1"
+
+
+def build_of(*settings):
+    """The directory of the engines that servers with these settings take."""
+    (argument,) = [word for word in containers(*settings)[0]["command"] if word.startswith("--name=")]
+    return argument.partition("=")[2]
+
+
+def containers(*settings):
+    """Of a server's pod, in the order in which they run."""
+    spec = the(render(*settings), "Deployment", "cocoer")["spec"]["template"]["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def test_nothing_is_a_hook_and_nothing_is_fixed_by_its_name():
+    """helm waits for hooks, five minutes; GitOps runs them again; and a Job with an old name can't be changed."""
+    for settings in SETTINGS.values():
+        for thing in render(*settings):
+            assert "helm.sh/hook" not in thing["metadata"].get("annotations", {})
+            assert thing["kind"] != "Job"
+    claim = the(render(), "PersistentVolumeClaim", "cocoer-models")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@pytest.mark.parametrize("settings", [(), ("gpu.count=0",)])
+def test_a_server_takes_the_engines_that_its_first_container_makes(settings):
+    engines, server = containers(*settings)
+    place = f"/engines/{build_of(*settings)}"
+    assert f"--model-repository={place}/{REPOSITORY}" in server["command"]
+    assert server["command"][:4] == ["flock", "--shared", "--no-fork", f"{place}/{IN_USE}"]
+    builder, server_mounts = ({m["mountPath"]: m for m in one["volumeMounts"]} for one in (engines, server))
+    assert builder["/engines"]["name"] == server_mounts["/engines"]["name"]
+    assert server_mounts["/engines"]["readOnly"]
+    assert "readOnly" not in builder["/engines"]
+    args = parse_engines_args(engines["command"][2:])
+    assert (str(args.engines), args.name, args.keep) == ("/engines", build_of(*settings), 3)
+    options = parse_args(args.options)
+    expected = ("onnxruntime", "fp32") if settings else ("tensorrt", "fp16")
+    assert (options.backend, options.precision, str(options.checkpoints)) == (*expected, "/checkpoints")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        NEW,
+        "engines.arguments={--backend,tensorrt}",
+        "engines.revision=2",
+        "gpu.nodeSelector.product=L4",
+        "gpu.resource=nvidia.com/mig-1g.10gb",
+        "gpu.count=0",
+    ],
+)
+def test_other_engines_have_another_directory(setting):
+    assert build_of(setting) != build_of()
+    assert build_of(setting) == build_of(setting)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["image.serve=cocoer:2", "resources.requests.cpu=2", "autoscaling.maxReplicas=9", "engines.deadlineSeconds=9000"],
+)
+def test_the_same_engines_have_the_same_directory(setting):
+    assert build_of(setting) == build_of()
+
+
+def test_the_default_options_are_the_same_written_out():
+    assert build_of("engines.arguments={--backend,tensorrt,--precision,fp16}") == build_of()
+
+
+def test_servers_start_anew_for_what_concerns_them_alone():
+    """Not at each upgrade of the release: a change of the scaling replaces no pod."""
+
+    def pod(*settings):
+        return the(render(*settings), "Deployment", "cocoer")["spec"]["template"]
+
+    assert pod("autoscaling.maxReplicas=9", "envoy.replicas=3") == pod()
+    assert pod(NEW) != pod()
+
+
+def test_an_upgrade_needs_no_gpu_but_the_servers():
+    """The container that builds has the server's own: a pod gets the larger of both, not the sum."""
     gpu = "nvidia.com/gpu"
-    server = the(objects, "Deployment", "cocoer")["spec"]["template"]["spec"]
-    builder = job["spec"]["template"]["spec"]
-    # The same kind of GPU: a plan runs on no other.
-    assert (
-        builder["containers"][0]["resources"]["limits"][gpu] == server["containers"][0]["resources"]["limits"][gpu] == 1
-    )
-    assert builder["tolerations"] == server["tolerations"]
+    assert [one["resources"]["limits"][gpu] for one in containers()] == [1, 1]
+    assert [one["resources"]["limits"][gpu] for one in containers("gpu.count=2")] == [2, 2]
+    deployment = the(render("strategy.maxSurge=0", "strategy.maxUnavailable=1"), "Deployment", "cocoer")
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert deployment["spec"]["progressDeadlineSeconds"] >= 7200 + 600
+
+
+def test_without_gpus_none_is_asked_for_or_taken():
+    spec = the(render("gpu.count=0", "gpu.nodeSelector.product=L4"), "Deployment", "cocoer")["spec"]["template"]["spec"]
+    assert "tolerations" not in spec
+    assert "nodeSelector" not in spec
+    for one in containers("gpu.count=0"):
+        assert set(one["resources"]["limits"]) == {"memory"}
+        assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in one["env"]
+
+
+def test_the_values_for_cpus():
+    result = run_helm("template", "cocoer", CHART, "--values", CHART / "values-cpu.yaml")
+    assert result.returncode == 0, result.stderr
+    assert "nvidia.com" not in result.stdout
+    deployment = the(list(filter(None, yaml.safe_load_all(result.stdout))), "Deployment", "cocoer")
+    kubernetes_validate.validate(deployment, KUBERNETES[-1], strict=True)
+
+
+def test_more_of_tritons_options():
+    *_, last = containers(r"serverArguments={--backend-config=tensorrt\,version-compatible=true}")[1]["command"]
+    assert last == "--backend-config=tensorrt,version-compatible=true"
+
+
+def test_a_built_repository_of_ones_own():
+    (server,) = containers("engines.enabled=false", "models.existingClaim=mine", "models.path=a/b")
+    assert server["command"][:4] == ["python3", "-m", "serving.launcher", "--model-repository=/engines/a/b"]
+
+
+def test_replicas_are_said_once():
+    """By the Deployment without autoscaling, else by the autoscaler alone: each upgrade would undo the scaling."""
+    fixed = render("autoscaling.enabled=false", "replicas=5")
+    assert the(fixed, "Deployment", "cocoer")["spec"]["replicas"] == 5
+    assert not [x for x in fixed if x["kind"] == "HorizontalPodAutoscaler"]
+    assert "replicas" not in the(render("replicas=5"), "Deployment", "cocoer")["spec"]
+    assert the(render("autoscaling.minReplicas=3"), "HorizontalPodAutoscaler", "cocoer")["spec"]["minReplicas"] == 3
+
+
+def test_what_scaling_goes_by_is_scraped():
+    """By annotations or by a ServiceMonitor, once; of pods that only build, nothing."""
+
+    def annotations(*settings):
+        return the(render(*settings), "Deployment", "cocoer")["spec"]["template"]["metadata"].get("annotations", {})
+
+    assert annotations() == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "8002",
+        "prometheus.io/path": "/metrics",
+    }
+    assert annotations("monitoring.serviceMonitor.enabled=true") == {}
+    monitor = the(render(*SETTINGS["everything"]), "ServiceMonitor", "cocoer")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert {"sourceLabels": ["__meta_kubernetes_pod_phase"], "regex": "Pending", "action": "drop"} in endpoint[
+        "relabelings"
+    ]
+    # The alerts' job.
+    assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/name"
+    assert the(render(), "Service", "cocoer-servers")["metadata"]["labels"]["app.kubernetes.io/name"] == "cocoer"
+
+
+def test_the_dashboard_is_this_one():
+    dashboard = the(render(*SETTINGS["everything"]), "ConfigMap", "cocoer-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert dashboard["data"]["cocoer.json"] == (MONITORING / "grafana-dashboard.json").read_text()
+    assert the(render(*SETTINGS["everything"]), "PrometheusRule", "cocoer")["metadata"]["labels"]["release"]
+
+
+def test_a_packed_chart_has_all_of_it(tmp_path):
+    """Rules and dashboard are links in the checkout, and files in a package."""
+    assert run_helm("package", CHART, "--destination", tmp_path).returncode == 0
+    (package,) = tmp_path.glob("cocoer-*.tgz")
+    result = run_helm("template", "cocoer", package, "--set", "monitoring.rules.enabled=true")
+    assert "CocoerGone" in result.stdout
+
+
+def test_another_configuration_means_other_envoys():
+    def pod(*settings):
+        return the(render(*settings), "Deployment", "cocoer-envoy")["spec"]["template"]
+
+    assert pod("envoy.maxRequestBytes=50000000") != pod()
+    assert pod("replicas=7", NEW) == pod()
+
+
+def test_envoys_are_taken_away_one_by_one():
+    objects = render()
+    budget = the(objects, "PodDisruptionBudget", "cocoer-envoy")["spec"]
+    assert budget["maxUnavailable"] == 1
+    envoy = the(objects, "Deployment", "cocoer-envoy")["spec"]
+    assert budget["selector"]["matchLabels"].items() <= envoy["template"]["metadata"]["labels"].items()
+    assert envoy["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+@pytest.mark.parametrize(("memory", "mebibytes"), [("2Gi", 2048), ("700Mi", 700)])
+def test_envoys_heap_fits_its_container(memory, mebibytes):
+    objects = render(f"envoy.resources.limits.memory={memory}")
+    manager = yaml.safe_load(the(objects, "ConfigMap", "cocoer-envoy")["data"]["envoy.yaml"])["overload_manager"]
+    heap = manager["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"]
+    assert heap == mebibytes * 2**20 * 75 // 100
 
 
 def test_there_is_time_to_finish():
@@ -224,9 +415,11 @@ def test_who_may_talk_to_whom():
     sources = [next(iter(rule["from"][0])) for rule in server["ingress"]]
     assert sources == ["podSelector", "namespaceSelector"]
     assert [port["port"] for port in server["ingress"][1]["ports"]] == ["metrics"]
-    engines = the(objects, "NetworkPolicy", "cocoer-engines")["spec"]
-    assert set(engines["policyTypes"]) == {"Ingress", "Egress"}
-    assert "egress" not in engines
+    # The container that builds is one of these pods, from their first moment on.
+    assert server["policyTypes"] == ["Ingress", "Egress"]
+    template = the(objects, "Deployment", "cocoer")["spec"]["template"]
+    assert server["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert template["spec"]["initContainers"][0]["name"] == "engines"
     alone = the(render("envoy.enabled=false"), "NetworkPolicy", "cocoer-server")["spec"]
     assert alone["ingress"][0]["from"][0]["podSelector"]["matchLabels"] == {"cocoer-client": "true"}
 
@@ -309,8 +502,28 @@ def test_kserves_pod_is_a_pod():
 
 
 def test_kserve_and_the_chart_are_the_same_server():
-    chart = the(render(), "Deployment", "cocoer")["spec"]["template"]["spec"]["containers"][0]
-    own = kserve_objects()["ServingRuntime"]["spec"]["containers"][0]
-    assert own["image"] == chart["image"]
+    pod = the(render(), "Deployment", "cocoer")["spec"]["template"]["spec"]
+    (chart,) = pod["containers"]
+    objects = kserve_objects()
+    (own,) = objects["ServingRuntime"]["spec"]["containers"]
+    for key in ("image", "securityContext", "lifecycle", "env"):
+        assert own[key] == chart[key], key
+    start = chart["command"].index("python3")
+    assert [*own["command"], own["args"][0].partition("=")[0]] == [
+        *chart["command"][start : start + 3],
+        "--model-repository",
+    ]
+    assert own["args"][1:] == chart["command"][start + 4 :]
+    ports = {port["containerPort"] for port in own["ports"]}
+    assert ports == {port["containerPort"] for port in chart["ports"]} - {8000}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert own[probe]["httpGet"]["path"] == chart[probe]["httpGet"]["path"]
+        numbers = {port["name"]: port["containerPort"] for port in chart["ports"]}
+        named = chart[probe] | {
+            "httpGet": {**chart[probe]["httpGet"], "port": numbers[chart[probe]["httpGet"]["port"]]}
+        }
+        assert own[probe] == named, probe
+    predictor = objects["InferenceService"]["spec"]["predictor"]
+    for key in ("securityContext", "terminationGracePeriodSeconds", "automountServiceAccountToken"):
+        assert predictor[key] == pod[key], key
+    annotations = objects["ServingRuntime"]["spec"]["annotations"]
+    assert annotations == {"prometheus.kserve.io/port": "8002", "prometheus.kserve.io/path": "/metrics"}
