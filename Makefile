@@ -49,10 +49,11 @@ $(VENV)/.setup-batch: requirements-batch.lock $(VENV)/.setup
 	@$(PIP) install --quiet $(LOCKED) -r requirements-batch.lock
 	@touch $@
 
-$(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup-batch
+$(VENV)/.setup-dev: requirements-dev.lock tools/prometheus.py $(VENV)/.setup-batch
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements-dev.lock
 	@$(RUN) -m tests.tensorrt_api
+	-@$(RUN) tools/prometheus.py  # where there is neither Prometheus nor apt, two test modules say so
 	@touch $@
 
 $(TOOLS)/.setup: requirements-tools.lock

@@ -96,7 +96,7 @@ class Pod:
         for variable in container.get("env", []):
             value = variable.get("value", self.name)
             environment[variable["name"]] = value.replace("0.0.0.0:8003", f"127.0.0.1:{self.ports['health']}")
-        words = [self._mounted(PYTHON.get(word, word), mounts) for word in command]
+        words = [PYTHON.get(word) or self._mounted(word, mounts) for word in command]
         with self.log.open("ab") as log:
             return subprocess.Popen(words, cwd=PROJECT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 

@@ -58,4 +58,7 @@ def _fetch(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(*install(), sep="\n")
+    try:
+        install()
+    except RuntimeError as error:
+        raise SystemExit(str(error)) from error

@@ -137,9 +137,11 @@ def prune(engines: Path, name: str, keep: int) -> list[str]:
     for place in [*complete[max(keep, 1) - 1 :], *(one for one in others if one not in complete)]:
         with held(place / LOCK, wait=False) as nobody_builds, held(place / IN_USE, wait=False) as nobody_serves:
             if nobody_builds and nobody_serves:
-                gone = place.rename(engines / f"{REMOVED}{place.name}")
-                shutil.rmtree(gone)
+                place.rename(engines / f"{REMOVED}{place.name}")
                 removed.append(place.name)
+    # Not before the locks are closed: NFS keeps a directory with a file that is open. What stays goes the next time.
+    for gone in engines.glob(f"{REMOVED}*"):
+        shutil.rmtree(gone, ignore_errors=True)
     return removed
 
 

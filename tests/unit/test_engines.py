@@ -113,6 +113,7 @@ def test_what_failed_builds_have_left_goes_with_the_next_that_succeeds(ensure, t
     assert ensure("a") == 0
     assert ensure("broken", "--fail") == 3
     (tmp_path / "engines" / "somebody-elses").mkdir()
+    (tmp_path / "engines" / f"{engines.REMOVED}one" / "left").mkdir(parents=True)
     assert ensure("b") == 0
     assert there(tmp_path) == {"a", "b", "somebody-elses"}
 
@@ -166,6 +167,22 @@ def test_sigterm_ends_the_build(ensure, tmp_path):
         building.terminate()
         assert building.wait() == 128 + signal.SIGINT
     assert not (place / engines.COMPLETE).exists()
+
+
+def test_no_file_of_a_build_is_open_while_it_is_removed(ensure, tmp_path, monkeypatch):
+    """NFS would keep the directory."""
+    removing: list[str] = []
+
+    def remove(place: Path, **_: object) -> None:
+        links = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        removing.append(place.name)
+        assert not [one for one in links if one.exists() and place in one.resolve().parents]
+
+    assert ensure("old") == 0
+    assert ensure("older") == 0
+    monkeypatch.setattr(engines.shutil, "rmtree", remove)
+    assert ensure("new", keep=2) == 0
+    assert removing == [f"{engines.REMOVED}old"]
 
 
 def test_a_directory_that_is_none_is_told(tmp_path, capfd):
