@@ -40,6 +40,7 @@ def test_against_a_server_that_runs(server):
     assert server.is_ready()
 
 
+@pytest.mark.full
 def test_with_other_backends(repositories):
     """Those that the tests use anyway, given as a user gives native ones."""
     run = conformance(f"--backends={BACKENDS}", "tests/serving/test_served.py", "-k", "formats and JPEG or facts")

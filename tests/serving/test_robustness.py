@@ -28,13 +28,15 @@ from tests.conftest import PROJECT, SAMPLE
 from tests.metrics import settled
 from tests.serving.test_served import as_persons
 from tests.traffic import UNAVAILABLE, Answer, Footprint, Sender, check_scores, image_inputs
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 INFER = "/v2/models/cocoer/infer"
 EXIT_TIMEOUT = 10
+ALONE = 8
+"""Requests of each worker whose deadline is far, before those whose is near."""
 LATE = "StatusCode.DEADLINE_EXCEEDED"
 LONG = 300
-"""Seconds from which a soak's memory is compared."""
+"""Seconds of a soak from which memory is compared."""
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +103,15 @@ def test_many_tiny_chunks(fresh, expected, sample_bytes):
     answers_right(fresh, expected, sample_bytes)
 
 
-def test_deadlines_near_the_median(server, expected, sample_bytes, request, capsys):
+@pytest.fixture(scope="module")
+def seconds(request):
+    """How long to try what takes time to show itself."""
+    soak = request.config.getoption("--soak-seconds")
+    return soak / 2 if soak >= LONG else 1.0
+
+
+def test_deadlines_near_the_median(server, expected, sample_bytes, seconds, capsys):
     """Half of the requests run out of time, in the queue, between stages, or with their answer on its way."""
-    seconds = request.config.getoption("--soak-seconds") / 2
     inputs = image_inputs(sample_bytes, gold.person_rows(expected)[None, :1])
     statuses, wrong = Counter(), []
     stop = threading.Event()
@@ -124,7 +132,7 @@ def test_deadlines_near_the_median(server, expected, sample_bytes, request, caps
     def ask(worker):
         chosen = np.random.default_rng(worker)
         with grpcclient.InferenceServerClient(server.url) as triton:
-            times = [one(triton, 60.0) for _ in range(8)]
+            times = [one(triton, PATIENCE) for _ in range(ALONE)]
             while not stop.is_set():
                 times = [*times[-20:], one(triton, float(np.median(times) * chosen.uniform(0.7, 1.3)))]
 
@@ -132,22 +140,23 @@ def test_deadlines_near_the_median(server, expected, sample_bytes, request, caps
     for worker in workers:
         worker.start()
     stop.wait(seconds)
-    stop.set()
-    for worker in workers:
-        worker.join()
+    try:
+        until(lambda: min(statuses["OK"] - 4 * ALONE, statuses.total() - statuses["OK"]) >= 5)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
     settled(server)
     answers_right(server, expected, sample_bytes)
     with capsys.disabled():
         print(f"\ndeadlines near the median: {seconds:.0f} s, {dict(statuses)}, {len(wrong)} wrong")
     assert set(statuses) <= {"OK", LATE, "Request timeout expired"}
-    assert min(statuses["OK"], statuses.total() - statuses["OK"]) > statuses.total() / 20
     assert wrong == []
 
 
 @pytest.mark.needs("this_machine")
-def test_crowds_of_random_sizes(server, expected, sample_bytes, request, rng, capsys):
+def test_crowds_of_random_sizes(server, expected, sample_bytes, seconds, rng, capsys):
     """1 to 128 persons an image: each size has buffers of its own somewhere; memory levels off."""
-    seconds = request.config.getoption("--soak-seconds") / 2
     rows = gold.person_rows(expected)
 
     def ask(count):
@@ -157,10 +166,9 @@ def test_crowds_of_random_sizes(server, expected, sample_bytes, request, rng, ca
         assert [answer.status for answer in answers] == ["OK"]
         check_scores(answers, expected["pred"][0])
 
-    for _ in range(2):  # both instances
-        ask(MAX_BATCH_PERSONS)
+    ask(MAX_BATCH_PERSONS)
     memory, started, sizes = [], time.monotonic(), 0
-    while time.monotonic() < started + seconds or sizes < 4:
+    while time.monotonic() < started + seconds or sizes < 3:
         ask(int(rng.integers(1, MAX_BATCH_PERSONS + 1)))
         sizes += 1
         memory.append((time.monotonic() - started, Footprint.of(server)))
@@ -172,7 +180,7 @@ def test_crowds_of_random_sizes(server, expected, sample_bytes, request, rng, ca
             f"{third.memory_mb:.0f}, in the end {last.memory_mb:.0f} MB; shared memory {third.shared_mb:.0f}, "
             f"{last.shared_mb:.0f} MB"
         )
-    if seconds >= LONG:
+    if seconds >= LONG / 2:
         assert last.memory_mb < 1.03 * third.memory_mb
     assert last.shared_mb <= third.shared_mb + 17  # pools grow in steps of 16 MiB
 
@@ -183,7 +191,7 @@ from pathlib import Path
 from cocoer_client import CocoerClient, CocoerError
 from serving.server import TritonServer
 
-image, crowd = Path(sys.argv[3]).read_bytes(), [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}] * 128
+image, crowd = Path(sys.argv[3]).read_bytes(), [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}] * 48
 
 def ask(persons):
     with CocoerClient(server.url, timeout=600, retries=0) as client:
@@ -209,7 +217,7 @@ def test_a_full_dev_shm(repositories, tmp_path):
     """With a /dev/shm of its own (a mount namespace): what has no room is refused, and then all is as before."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody make a mount namespace (unshare -rm)")
-    mount = 'mount -t tmpfs -o size=384m tmpfs /dev/shm && exec "$@"'
+    mount = 'mount -t tmpfs -o size=192m tmpfs /dev/shm && exec "$@"'
     command = [sys.executable, "-c", FILLED, repositories("scrfd"), tmp_path / "log", SAMPLE]
     run = subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount, "sh", *command],
@@ -220,7 +228,7 @@ def test_a_full_dev_shm(repositories, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     alone, *crowds, small, ready, after, small_after, code, left = json.loads(run.stdout)
-    assert (alone, after, small_after) == (1, 128, 1)
+    assert (alone, after, small_after) == (1, 48, 1)
     for refused in (*crowds, *([] if small == 1 else [small])):  # what is there already may do for a single person
         assert refused.startswith("ServerBusy: "), refused
         assert "short of" in refused
