@@ -21,6 +21,7 @@ from export.options import Options
 from export.plans.profiles import profile
 from export.plans.run import plan_comparison, running
 from export.plans.tensorrt import PlanBuildError, build_plan, check_library, load_tensorrt
+from export.publishing.builds import Builds
 from export.publishing.layout import onnx_path
 from export.staging import Result, StagedBuild
 from export.verification.verify import Parity, verify
@@ -140,8 +141,9 @@ class PlanBuild(StagedBuild):
 
     @cached_property
     def _timing_cache(self) -> bytes:
-        path = self._timing_cache_path
-        return path.read_bytes() if path.is_file() else b""
+        beside = (Builds(build).directory / TIMING_CACHE for build in self.earlier)
+        found = [path for path in (self._timing_cache_path, *beside) if path.is_file()]
+        return found[0].read_bytes() if found else b""
 
     def _keep_timing_cache(self, content: bytes) -> None:
         if content:

@@ -26,7 +26,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 BUILD_FILE = "cocoer/1/build.json"
@@ -90,8 +90,9 @@ def _lock(descriptor: int) -> bool:
 
 
 def build(place: Path, options: list[str], deadline: float) -> int:
-    """Make the engines; the exit code of the command, 124 where the time was over."""
-    command = [sys.executable, *BUILD_COMMAND, "--repository", str(place / REPOSITORY), *options]
+    """Make the engines, of other builds' files where they fit; the command's exit code, 124 where the time was over."""
+    reuse = [f"--reuse={other / REPOSITORY}" for other in complete_builds(others(place))]
+    command = [sys.executable, *BUILD_COMMAND, f"--repository={place / REPOSITORY}", *reuse, *options]
     say(f"building the engines {place.name} (at most {deadline:g} s): {' '.join(command)}")
     process = subprocess.Popen(command)
 
@@ -131,10 +132,10 @@ def prune(engines: Path, name: str, keep: int) -> list[str]:
         name: of the build that is to be served; it stays.
         keep: complete builds that stay, this one among them.
     """
-    others = [path for path in engines.iterdir() if path.name != name and (path / LOCK).is_file()]
-    complete = sorted(filter(is_complete, others), key=lambda one: (one / COMPLETE).stat().st_mtime, reverse=True)
+    found = others(engines / name)
+    complete = complete_builds(found)
     removed = []
-    for place in [*complete[max(keep, 1) - 1 :], *(one for one in others if one not in complete)]:
+    for place in [*complete[max(keep, 1) - 1 :], *(one for one in found if one not in complete)]:
         with held(place / LOCK, wait=False) as nobody_builds, held(place / IN_USE, wait=False) as nobody_serves:
             if nobody_builds and nobody_serves:
                 place.rename(engines / f"{REMOVED}{place.name}")
@@ -147,6 +148,16 @@ def prune(engines: Path, name: str, keep: int) -> list[str]:
 
 def is_complete(place: Path) -> bool:
     return (place / COMPLETE).is_file()
+
+
+def others(place: Path) -> list[Path]:
+    """The builds beside one."""
+    return [path for path in place.parent.iterdir() if path != place and (path / LOCK).is_file()]
+
+
+def complete_builds(places: Iterable[Path]) -> list[Path]:
+    """Those that are complete, the last used one first."""
+    return sorted(filter(is_complete, places), key=lambda one: (one / COMPLETE).stat().st_mtime, reverse=True)
 
 
 def ensure(engines: Path, name: str, options: list[str], keep: int, deadline: float) -> int:

@@ -18,7 +18,8 @@ from tests.waiting import until
 BUILD = """
 import json, os, pathlib, sys, time
 arguments = sys.argv[1:]
-place = pathlib.Path(arguments[arguments.index("--repository") + 1])
+(place,) = [pathlib.Path(one.partition("=")[2]) for one in arguments if one.startswith("--repository=")]
+(place.parent / "arguments").write_text(" ".join(arguments))
 with (place.parent / "runs").open("a") as file:
     file.write("run\\n")
 while (place.parent / "pause").exists():
@@ -62,6 +63,19 @@ def used(tmp_path: Path, *names: str) -> None:
 def test_what_is_there_is_not_built_again(ensure, tmp_path):
     assert (ensure("one"), ensure("one")) == (0, 0)
     assert runs(tmp_path, "one") == 1
+
+
+def test_a_build_takes_over_what_fits_of_others(ensure, tmp_path):
+    """The last used first, and nothing of one that is not whole."""
+    for name in ("one", "two"):
+        assert ensure(name) == 0
+    assert ensure("broken", "--fail") != 0
+    used(tmp_path, "two", "one")
+    assert ensure("three", "--precision", "fp16") == 0
+    shared = tmp_path / "engines"
+    reused = [f"--reuse={shared / name / 'model_repository'}" for name in ("one", "two")]
+    told = (shared / "three" / "arguments").read_text()
+    assert told == " ".join([f"--repository={shared / 'three' / 'model_repository'}", *reused, "--precision", "fp16"])
 
 
 @pytest.mark.parametrize(("options", "code"), [(("--fail",), 3), (("--half",), 1)])
