@@ -78,7 +78,9 @@ def models():
 
 @pytest.fixture
 def pipeline(models):
-    return Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
+    return Pipeline(
+        models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=128)
+    )
 
 
 def test_one_detection_and_one_recognition_for_a_batch(pipeline, models):
@@ -152,7 +154,9 @@ class Failing(FakeModels):
 @pytest.mark.parametrize("bad", [13, 255])
 def test_a_image_that_a_model_fails_on_fails_alone(bad):
     models = Failing()
-    pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
+    pipeline = Pipeline(
+        models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=128)
+    )
     jobs = [Job(png(value), OPTIONS) for value in (200, bad, 150)]
     pipeline.run(jobs)
     assert [type(job.error) for job in jobs] == [type(None), InferenceError, type(None)]
@@ -164,7 +168,7 @@ def test_a_image_that_a_model_fails_on_fails_alone(bad):
 
 def test_haar_that_fails_fails_alone(monkeypatch):
     pipeline = Pipeline(
-        FakeModels(), EMOTIC_LABELS, {**BUILD, "detection": "opencv"}, Limits(DecodeLimits(1_000_000, 10_000), 300)
+        FakeModels(), EMOTIC_LABELS, {**BUILD, "detection": "opencv"}, Limits(DecodeLimits(1_000_000, 10_000), 300, 128)
     )
 
     def haar(image):
