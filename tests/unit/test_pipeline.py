@@ -281,3 +281,14 @@ def test_overrides():
 def test_bad_overrides(parameters, message):
     with pytest.raises(InputError, match=message):
         OPTIONS.override(parameters)
+
+
+def test_a_call_takes_as_many_persons_as_the_limit_says(models):
+    """So that an operator bounds the memory of crowds; nobody is lost, and each image keeps its own rows."""
+    limits = Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=32)
+    boxes = np.tile(np.array([[1, 2, 50, 60, 5, 6, 20, 21]], dtype=np.float32), (40, 1))
+    jobs = [Job(png(200), OPTIONS, boxes), Job(png(150), OPTIONS, boxes[:5])]
+    pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, limits)
+    pipeline.run(jobs)
+    assert [shapes["image_index"] for model, shapes in models.calls if model == "recognition"] == [(32,), (13,)]
+    assert [len(json.loads(pipeline.result(job))["persons"]) for job in jobs] == [40, 5]
