@@ -50,13 +50,14 @@ def thread_arguments(arguments: Sequence[str]) -> list[str]:
     here = cores()
     if not built_for - {here}:
         return []
-    # Two models run side by side, each on a thread of its own beside the pool's, of which one is the caller.
+    # Two models run at once, and each one's calling thread works too. A pool's size counts one caller: as many threads as
+    # cores are busy then.
     threads = max(1, here - 1)
     logger.warning(
         "the repository was built for %s cores, and this machine has %d: all models share a pool of %d threads; "
-        "a build with --cores %d gives each model its own, which is faster",
-        " and ".join(map(str, sorted(built_for))), here, threads, here,
-    )  # fmt: skip
+        "a build with --cores %d gives each model its own",
+        *(" and ".join(map(str, sorted(built_for))), here, threads, here),
+    )
     return [f"{BACKEND_CONFIG}=onnxruntime,{name}={value}" for name, value in ((POOL, 1), (THREADS, threads))]
 
 
