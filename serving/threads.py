@@ -50,8 +50,8 @@ def thread_arguments(arguments: Sequence[str]) -> list[str]:
     here = cores()
     if not built_for - {here}:
         return []
-    # Two models run at once, and each one's calling thread works too. A pool's size counts one caller: as many threads as
-    # cores are busy then.
+    # Two models run at once, and each one's calling thread works too. A pool's size counts one caller: then as many
+    # threads are busy as there are cores.
     threads = max(1, here - 1)
     logger.warning(
         "the repository was built for %s cores, and this machine has %d: all models share a pool of %d threads; "
