@@ -15,7 +15,7 @@ from cocoer_bls.images import LETTERBOX, crop, letterbox
 MAX_BATCH_IMAGES = 8
 """Images of one call of ``cocoer``, and of each model that runs once per image."""
 MAX_BATCH_PERSONS = 128
-"""Persons of one call of ``recognition``; larger crowds take several."""
+"""Persons of one call of ``recognition`` at most; ``max_batch_persons`` may say less."""
 MIN_SCORE = 0.5
 """Of detections, where a request does not say another; the release's."""
 

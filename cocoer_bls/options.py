@@ -9,12 +9,12 @@ from typing import Any
 
 from cocoer_bls.decoding import DecodeLimits
 from cocoer_bls.errors import InputError
-from cocoer_bls.inputs import MIN_SCORE
+from cocoer_bls.inputs import MAX_BATCH_PERSONS, MIN_SCORE
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 ON_DAMAGE = ("refuse", "accept")
 NAMES = (*THRESHOLDS, "timing", "on_damage")
-LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "formats")
+LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "max_batch_persons", "formats")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
 
@@ -72,6 +72,8 @@ class Limits:
     decode: DecodeLimits
     max_persons: int
     """Of one image."""
+    max_batch_persons: int
+    """Of one call of ``recognition``; larger crowds take several. Bounds its memory; at most ``MAX_BATCH_PERSONS``."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Limits:
@@ -84,19 +86,23 @@ class Limits:
         for name in LIMIT_NAMES[:-1]:
             if not texts[name].isdecimal() or int(texts[name]) < 1:
                 raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
+        max_bytes, max_pixels, max_persons, max_batch_persons = (int(texts[name]) for name in LIMIT_NAMES[:-1])
+        if max_batch_persons > MAX_BATCH_PERSONS:
+            raise ValueError(f"parameter max_batch_persons may be {MAX_BATCH_PERSONS} at most, got {max_batch_persons}")
         formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
-        return cls(DecodeLimits(int(texts["max_bytes"]), int(texts["max_pixels"]), formats), int(texts["max_persons"]))
+        return cls(DecodeLimits(max_bytes, max_pixels, formats), max_persons, max_batch_persons)
 
     def to_config(self) -> dict[str, str]:
         """The configuration's ``parameters`` that ``from_config`` reads."""
         decode = self.decode
-        values = (decode.max_bytes, decode.max_pixels, self.max_persons, ",".join(decode.formats))
+        counts = (decode.max_bytes, decode.max_pixels, self.max_persons, self.max_batch_persons)
+        values = (*counts, ",".join(decode.formats))
         return dict(zip(LIMIT_NAMES, map(str, values)))
 
 
 DEFAULT_OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=MIN_SCORE)
 """The release's; the export writes them into the configuration."""
-DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000), max_persons=512)
+DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000), max_persons=512, max_batch_persons=32)
 """What one image may ask of ``cocoer``, where the configuration was not changed."""
 
 

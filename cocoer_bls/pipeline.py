@@ -39,7 +39,7 @@ class Pipeline:
     def __init__(self, infer: Infer, labels: Sequence[str], build: dict[str, Any], limits: Limits) -> None:
         self.labels, self.build, self.limits = labels, build, limits
         self.detection = detection_of(build, infer, limits.max_persons)
-        self.recognition = Recognition(infer)
+        self.recognition = Recognition(infer, limits.max_batch_persons)
 
     def warm_up(self) -> None:
         """Have decoders and resizers load what they load at their first use; calls no model."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cocoer_bls.boxes import Person
 from cocoer_bls.detection import Infer
-from cocoer_bls.inputs import MAX_BATCH_PERSONS, recognition_inputs
+from cocoer_bls.inputs import recognition_inputs
 from cocoer_bls.jobs import Job, stage, waiting
 
 # Per person; the rest of ``recognition``'s outputs has a row per image.
@@ -33,10 +33,11 @@ class Recognition:
 
     Args:
         infer: runs a model of the repository.
+        max_batch_persons: of one call; see ``Limits``.
     """
 
-    def __init__(self, infer: Infer) -> None:
-        self.infer = infer
+    def __init__(self, infer: Infer, max_batch_persons: int) -> None:
+        self.infer, self.max_batch_persons = infer, max_batch_persons
         # Pillow resizes without Python's lock; more threads than crops of an image would only wait.
         self.threads = ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="crops")
 
@@ -44,7 +45,7 @@ class Recognition:
         """Fill in ``rows`` of each job."""
         for job in jobs:
             job.rows = []  # this may be the second try
-        for part in split_crowds(jobs, MAX_BATCH_PERSONS):
+        for part in split_crowds(jobs, self.max_batch_persons):
             images = [job for job, _ in part]
             if not waiting(images):
                 continue

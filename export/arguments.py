@@ -14,6 +14,7 @@ from export.detectors.layout import MAX_SIZE, MIN_SIZE, SIZE_STEP, is_detector_s
 from export.models import DETECTORS, MODELS
 from export.options import Accelerator, Backend, ChannelOrder, Options
 from export.precision import Precision
+from serving.cores import cores
 
 DEFAULT = Options()
 
@@ -76,6 +77,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help=f"images are scaled to N x N pixels for SCRFD, a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE} "
         f"(default: {DEFAULT.detector_size}, what it was trained at). More finds people who are small in large images, "
         "in time that grows with the square; files exported for a fixed size want that size",
+    )
+    here = cores()
+    add(
+        "--cores",
+        type=_count,
+        default=here,
+        metavar="N",
+        help="cores of the machine that will serve, if it does so without a GPU: models get threads for so many "
+        f"(default: those of this machine, {here})",
     )
     names = [model.name for model in MODELS]
     add("--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"build these alone: {', '.join(names)}")
@@ -177,6 +187,12 @@ def _detector_size(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
 def _positive(text: str) -> float:
     value = _number(text)
     if value <= 0:
@@ -271,6 +287,7 @@ def build_options(args: argparse.Namespace, detection: Detection) -> Options:
         tolerances=dict(args.tolerance),
         backend=DEFAULT.backend if args.backend == "auto" else args.backend,
         accelerator=args.accelerator,
+        cores=args.cores,
         engine_cache=args.engine_cache,
         workspace_gib=args.workspace,
         hardware_compatibility=args.hardware_compatibility,

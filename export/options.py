@@ -49,6 +49,7 @@ class Options:
         workspace_gib: GPU memory that TensorRT may use for a layer while it runs, GiB.
         hardware_compatibility: of plans. "none": the GPU model they are built on, fastest; "same-compute-capability";
             "ampere+": every GPU since Ampere, slower.
+        cores: of the CPU that is to serve, where it does; each model gets its threads of them.
         version_compatible: plans also for later TensorRT: of the same major version, and 11 for those of 10. Triton
             then needs ``--backend-config=tensorrt,version-compatible=true``.
         optimization_level: TensorRT's: 0 (built fast) to 5 (tries most); its default is 3.
@@ -71,6 +72,7 @@ class Options:
     accelerator: Accelerator = "auto"
     engine_cache: PurePosixPath = ENGINE_CACHE
     workspace_gib: float = 4.0
+    cores: int = 2
     hardware_compatibility: HardwareCompatibility = "none"
     version_compatible: bool = False
     optimization_level: int = 3

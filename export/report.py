@@ -92,6 +92,7 @@ def describe_build(options: Options, ingredients: Ingredients) -> dict[str, Any]
         "coordination_step": options.coordination_step,
         "precision": options.precision,
         "backend": options.backend,
+        "cores": None if options.on_gpu else options.cores,
         "plans": [model.name for model in options.models if options.runs_plan(model)],
     }
 

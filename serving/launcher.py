@@ -29,6 +29,7 @@ from serving.flags import (
 )
 from serving.health import told_of
 from serving.supervisor import Supervisor
+from serving.threads import thread_arguments, thread_environment
 from serving.wheel import SHARED_MEMORY, WheelTriton
 
 logger = logging.getLogger(__name__)
@@ -133,9 +134,9 @@ def run_installed(binary: Path, given: Sequence[str]) -> int:
     Raises:
         LauncherError: it would be exposed.
     """
-    command = [str(binary), *given, *secure_arguments(given)]
+    command = [str(binary), *given, *secure_arguments(given), *thread_arguments(given)]
     check_exposure(installed_release(), command)
-    environment = {**os.environ, STARTED_VARIABLE: str(binary)}
+    environment = {**os.environ, **thread_environment(command), STARTED_VARIABLE: str(binary)}
     return supervise(Supervisor(command, environment, drain_of(command), probe=probe_of(command)))
 
 
@@ -146,7 +147,7 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
         LauncherError: it would be exposed, there is nothing to serve, or no room for its backends.
     """
     check_repositories(given)
-    added = secure_arguments(given)
+    added = [*secure_arguments(given), *thread_arguments(given)]
     check_exposure(triton.release, [*given, *added])
     directory = Path(tempfile.mkdtemp(prefix="cocoer-backends-"))
     try:
@@ -157,7 +158,7 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
                 f"can't copy Triton's backends to {directory}: {error}; TMPDIR chooses another place"
             ) from error
         command = [str(triton.binary), *given, *added, *triton.arguments(directory, given)]
-        environment = {**triton.environment(), STARTED_VARIABLE: str(triton.binary)}
+        environment = {**triton.environment(), **thread_environment(command), STARTED_VARIABLE: str(triton.binary)}
         return supervise(
             Supervisor(command, environment, drain_of(command), triton.remove_shared_memory, probe_of(command))
         )

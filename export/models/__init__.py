@@ -11,8 +11,8 @@ from export.models.fusion import FusionModel
 from export.models.person_encoder import PersonEncoderModel
 from export.models.vi_head import VIHeadModel
 
-PERSON_DETECTOR = DetectorModel("person", "insightface/scrfd_person_2.5g.onnx", iou_threshold=0.5)
-FACE_DETECTOR = DetectorModel("face", "insightface/det_10g.onnx", iou_threshold=0.4)
+PERSON_DETECTOR = DetectorModel("person", "insightface/scrfd_person_2.5g.onnx", iou_threshold=0.5, cpu_share=0.25)
+FACE_DETECTOR = DetectorModel("face", "insightface/det_10g.onnx", iou_threshold=0.4, cpu_share=0.75)
 CONTEXT_ENCODER = ContextEncoderModel()
 VI_HEAD = VIHeadModel()
 CONTEXT_GATHER = ContextGatherModel()

@@ -63,10 +63,8 @@ class Model(ABC):
     """Whether a convolutional trunk is in it: what FP16, INT8 and TensorRT are for. Else it is the same in all."""
     fixed_work: bool
     """Whether its work depends on nothing but the batch's size, so that a GPU's launches can be recorded."""
-    run_batch: int = 0
-    """Largest batch the Python-based backend hands to ONNX Runtime at once on CPU; 0: any. Bounds memory."""
     cpu_share: float = 0.0
-    """Share of the cores that a run takes there, at least one: models that run side by side share them."""
+    """Share of the cores that its threads take on a CPU, at least one: models that run side by side share them."""
 
     @property
     def max_batch_size(self) -> int:
@@ -160,7 +158,6 @@ class CropModel(NetworkModel, Generic[P]):
     has_trunk = True
     fixed_work = True
     tolerances = Tolerances(fp32=1e-3, fp16=5e-2, int8=1.0)
-    run_batch = 4  # larger batches are no faster on a CPU, and need more memory
     cpu_share = 0.5  # context_encoder runs beside vi_head, head_encoder beside body_encoder
 
     @abstractmethod

@@ -37,6 +37,7 @@ class DetectorModel(Model):
         finds: "person" or "face".
         file: insightface's, below the checkpoints' directory.
         iou_threshold: overlap above which the lower score is suppressed (the release's settings).
+        cpu_share: see ``Model``; the two run side by side, and are done at the same time if it follows their work.
         size: side of its letterbox, pixels.
     """
 
@@ -49,15 +50,13 @@ class DetectorModel(Model):
     tolerances = Tolerances(fp32=1e-2, fp16=1e-1, int8=1e-2)
     has_trunk = True
     fixed_work = False  # what NMS selects differs in size
-    run_batch = 1
-    cpu_share = 1.0
 
-    def __init__(self, finds: str, file: str, iou_threshold: float, size: int = LETTERBOX) -> None:
+    def __init__(self, finds: str, file: str, iou_threshold: float, cpu_share: float, size: int = LETTERBOX) -> None:
         self.name, self.finds, self.file, self.iou_threshold = f"{finds}_detector", finds, file, iou_threshold
-        self.size, self.inputs = size, detector_inputs(size)
+        self.cpu_share, self.size, self.inputs = cpu_share, size, detector_inputs(size)
 
     def sized(self, detector_size: int) -> DetectorModel:
-        return DetectorModel(self.finds, self.file, self.iou_threshold, detector_size)
+        return DetectorModel(self.finds, self.file, self.iou_threshold, self.cpu_share, detector_size)
 
     def source(self, options: ModelOptions) -> Path | None:
         """The file it is made of; None where this build finds persons with OpenCV."""

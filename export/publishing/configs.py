@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from cocoer_bls.inputs import MAX_BATCH_IMAGES
+from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
 from cocoer_bls.manifest import LABELS_FILE
 from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS
 from export.models import Ensemble, Model
@@ -61,7 +63,7 @@ def model_config(model: Model, options: Options = DEFAULT) -> pb.ModelConfig:
     elif on_gpu:
         _accelerate(config, model, options)
     else:
-        _share_cpu(config, model)
+        _share_cpu(config, model, options.cores)
     if options.precision == "fp16" and not plan:
         # ONNX Runtime's CPU provider crashes on FP16 transformer graphs at its highest level.
         config.optimization.graph.level = 1
@@ -69,10 +71,13 @@ def model_config(model: Model, options: Options = DEFAULT) -> pb.ModelConfig:
     return config
 
 
-def _share_cpu(config: pb.ModelConfig, model: Model) -> None:
-    if model.run_batch:
-        config.parameters["cpu_run_batch"].string_value = str(model.run_batch)
-    config.parameters["cpu_thread_share"].string_value = f"{model.cpu_share:g}"
+def _share_cpu(config: pb.ModelConfig, model: Model, cores: int) -> None:
+    """Threads and memory on a CPU, by the names of Triton's native backend (its README lists them)."""
+    # Unless told otherwise, each session has a thread per core that spins when it waits, also while another one works.
+    config.parameters["intra_op_thread_count"].string_value = str(max(1, round(model.cpu_share * cores)))
+    if model.has_trunk:
+        # A large batch's memory goes back to the system instead of staying with this model.
+        config.parameters["memory.enable_memory_arena_shrinkage"].string_value = "cpu:0"
 
 
 def _cuda_graphs(config: pb.ModelConfig, model: Model) -> None:
@@ -150,7 +155,8 @@ def cocoer_config(options: Options = DEFAULT) -> pb.ModelConfig:
     policy.default_timeout_microseconds = MAX_WAIT_MICROSECONDS
     policy.timeout_action = pb.ModelQueuePolicy.REJECT
     policy.allow_timeout_override = True
-    for key, value in {**DEFAULT_OPTIONS.to_config(), **DEFAULT_LIMITS.to_config()}.items():
+    limits = replace(DEFAULT_LIMITS, max_batch_persons=MAX_BATCH_PERSONS) if options.on_gpu else DEFAULT_LIMITS
+    for key, value in {**DEFAULT_OPTIONS.to_config(), **limits.to_config()}.items():
         config.parameters[key].string_value = value
     return config
 

@@ -15,7 +15,8 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from cocoer.labels import EMOTIC_LABELS, LEVELS
 from cocoer_bls.boxes import detected_persons
-from cocoer_bls.inputs import MAX_BATCH_IMAGES, MAX_BATCH_PERSONS
+from cocoer_bls.inputs import MAX_BATCH_IMAGES
+from cocoer_bls.options import DEFAULT_LIMITS
 from cocoer_client import InvalidRequest
 from export.models import DETECTORS, RECOGNITION
 from export.publishing.configs import COCOER_INSTANCES, all_configs
@@ -269,7 +270,7 @@ def test_persons_of_different_requests_share_a_batch(triton, server, expected, s
         waiting.send(24)
         queued(server, 24)
     check_scores(waiting.wait(), expected["pred"][0])
-    of_the_crowds = COCOER_INSTANCES * MAX_CROWD / MAX_BATCH_PERSONS
+    of_the_crowds = COCOER_INSTANCES * MAX_CROWD / DEFAULT_LIMITS.max_batch_persons
     assert runs() - before <= of_the_crowds + 24 / MAX_BATCH_IMAGES
 
 

@@ -107,7 +107,7 @@ def test_accelerators_of_onnx_runtime():
             found = [a.name for a in config.optimization.execution_accelerators.gpu_execution_accelerator]
             assert found == (heavy if one.has_trunk else ["cuda"])
             assert config.backend == "onnxruntime"
-            assert "cpu_run_batch" not in config.parameters
+            assert not config.parameters  # threads and memory are of CPUs
     accelerator = configs["head_encoder"].optimization.execution_accelerators.gpu_execution_accelerator[0]
     assert accelerator.parameters["precision_mode"] == "FP32"
     assert accelerator.parameters["max_workspace_size_bytes"] == str(1 << 29)
@@ -121,6 +121,7 @@ def test_a_gpu_is_fed_by_more_instances():
         config = all_configs(SERVED[name])["cocoer"]
         assert config.instance_group[0].count == 16
         assert config.dynamic_batching.default_queue_policy.max_queue_size == 512
+        assert config.parameters["max_batch_persons"].string_value == str(MAX_BATCH_PERSONS)
 
 
 def test_every_model_says_how_many_instances():
@@ -185,14 +186,34 @@ def test_unknown_model_lists_the_known():
         model("heads")
 
 
-def test_models_that_run_side_by_side_share_the_cores():
-    shares = {
-        name: config.parameters["cpu_thread_share"].string_value
-        for name, config in CONFIGS.items()
-        if "cpu_thread_share" in config.parameters
+SIDE_BY_SIDE = (
+    ("person_detector", "face_detector"),
+    ("context_encoder", "vi_head"),
+    ("head_encoder", "body_encoder"),
+    ("context_gather",),
+    ("fusion",),
+)
+"""Models that run at the same time, in one request."""
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 4, 8, 16, 64])
+def test_models_that_run_side_by_side_share_the_cores(cores):
+    """In the native backend's words, which are the stand-in's too; small models have one thread."""
+    configs = all_configs(Options(cores=cores))
+    threads = {one.name: int(configs[one.name].parameters["intra_op_thread_count"].string_value) for one in MODELS}
+    for together in SIDE_BY_SIDE:
+        assert sum(threads[name] for name in together) <= cores + 1
+    assert threads["fusion"] == threads["context_gather"] == 1
+    assert threads["head_encoder"] == threads["vi_head"] == max(1, round(cores / 2))
+    assert threads["face_detector"] >= 3 * threads["person_detector"] - 1 or cores < 4
+    assert {name for together in SIDE_BY_SIDE for name in together} == {one.name for one in MODELS}
+
+
+def test_large_batches_give_their_memory_back():
+    shrinking = {
+        name for name, config in CONFIGS.items() if "memory.enable_memory_arena_shrinkage" in config.parameters
     }
-    halves = {name for name, share in shares.items() if share == "0.5"}
-    assert halves == {"context_encoder", "vi_head", "head_encoder", "body_encoder"}
+    assert shrinking == {one.name for one in MODELS if one.has_trunk}
 
 
 def test_detectors_of_another_size():

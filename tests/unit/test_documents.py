@@ -44,7 +44,8 @@ COMMANDS = {
 OTHERS = {
     *("--http-address", "--grpc-address", "--metrics-address", "--model-control-mode", "--exit-on-error"),
     *("--strict-readiness", "--http-restricted-api", "--grpc-restricted-protocol", "--exit-timeout-secs"),
-    *("--backend-config", "--grpc-use-ssl-mutual", "--grpc-root-cert", "--model-repository"),  # Triton's
+    *("--backend-config", "--backend-directory", "--grpc-use-ssl-mutual", "--grpc-root-cert"),
+    "--model-repository",  # Triton's, up to here
     *("--shm-size", "--extra-index-url", "--check"),  # Docker's, pip's, sha256sum's
     "--help",
 }

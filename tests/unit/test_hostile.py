@@ -151,6 +151,8 @@ def test_formats_are_an_allow_list():
         ({"max_bytes": "many"}, "max_bytes must be a whole number above 0, got 'many'"),
         ({"max_pixels": "0"}, "max_pixels must be a whole number above 0"),
         ({"max_persons": "-1"}, "max_persons must be a whole number above 0"),
+        ({"max_batch_persons": "0"}, "max_batch_persons must be a whole number above 0"),
+        ({"max_batch_persons": "129"}, "max_batch_persons may be 128 at most, got 129"),
     ],
 )
 def test_limits_that_make_no_sense_are_named(change, message):

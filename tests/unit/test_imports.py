@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "cocoer": set(),
     "cocoer_bls": set(),
     "cocoer_client": set(),
-    "export": {"cocoer", "cocoer_bls"},
+    "export": {"cocoer", "cocoer_bls", "serving"},
     "serving": set(),
     "benchmarks": {"cocoer", "cocoer_bls", "cocoer_client", "export", "serving"},
     "tools": {"cocoer", "cocoer_bls", "export"},

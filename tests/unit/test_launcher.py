@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from serving import flags, launcher, wheel
+from serving.cores import cores
+from serving.threads import WORDS_VARIABLE, thread_environment
 from tests.conftest import PROJECT
 
 
@@ -63,6 +66,20 @@ def test_installed_triton_gets_every_flag(tmp_path):
     assert grpc.startswith(f"--grpc-restricted-protocol={restricted}")
     assert len(http.rpartition("=")[2]) > 40
     assert result.returncode == 0
+
+
+def test_threads_for_the_cores_of_this_machine(tmp_path):
+    """The repository was built for others: Triton's backend is told on the command line, and so is the stand-in."""
+    manifest = tmp_path / "models" / "cocoer" / "1" / "build.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"cores": 4096}))
+    echo = program(tmp_path / "bin" / "tritonserver", "echo")
+    result = launch(echo, f"--model-repository={manifest.parents[2]}")
+    words = {"enable-global-threadpool": "1", "intra_op_thread_count": str(max(1, cores() - 1))}
+    assert result.stdout.split()[-2:] == [f"--backend-config=onnxruntime,{key}={text}" for key, text in words.items()]
+    assert "built for 4096 cores" in result.stderr
+    environment = thread_environment(result.stdout.split())
+    assert json.loads(environment[WORDS_VARIABLE]) == words
 
 
 def test_the_servers_exit_code_comes_back(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from export import arguments
 from export.arguments import UsageError, build_options, parse_args
 from export.options import Options
 
@@ -16,6 +17,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "--channel-order rgb": {"channel_order": "rgb"},
     "--coordination-step 0.1": {"coordination_step": 0.1},
     "--detector-size 1280": {"detector_size": 1280},
+    "--cores 16": {"cores": 16},
     "--only fusion vi_head": {"only": ("fusion", "vi_head")},
     "--force": {"force": True},
     "--reuse here --reuse there": {"reuse": (Path("here"), Path("there"))},
@@ -32,15 +34,20 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def a_machine_of_two_cores(monkeypatch):
+    monkeypatch.setattr(arguments, "cores", lambda: 2)
+
+
 def test_defaults():
     assert build_options(parse_args([]), "scrfd") == Options()
     assert not build_options(parse_args([]), "opencv").scrfd
 
 
-@pytest.mark.parametrize("arguments", CHANGES)
-def test_each_argument_changes_its_option(arguments):
-    options = asdict(build_options(parse_args(arguments.split()), "scrfd"))
-    assert options == {**asdict(Options()), **CHANGES[arguments]}
+@pytest.mark.parametrize("given", CHANGES)
+def test_each_argument_changes_its_option(given):
+    options = asdict(build_options(parse_args(given.split()), "scrfd"))
+    assert options == {**asdict(Options()), **CHANGES[given]}
 
 
 def test_every_option_is_the_users():
@@ -50,6 +57,14 @@ def test_every_option_is_the_users():
 
 def test_what_follows_from_options():
     assert [Options(backend="tensorrt").on_gpu, Options(accelerator="cuda").on_gpu, Options().on_gpu] == [1, 1, 0]
+
+
+def test_the_machine_that_builds_is_the_one_that_serves_unless_told(monkeypatch, capsys):
+    monkeypatch.setattr(arguments, "cores", lambda: 12)
+    assert build_options(parse_args([]), "scrfd").cores == 12
+    with pytest.raises(SystemExit):
+        parse_args(["--cores", "0"])
+    assert "must be a whole number above 0, got '0'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", ["96", "650", "2592", "0", "-640", "large"])

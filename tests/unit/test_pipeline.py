@@ -86,7 +86,9 @@ def models():
 
 @pytest.fixture
 def pipeline(models):
-    return Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
+    return Pipeline(
+        models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=128)
+    )
 
 
 def test_one_detection_and_one_recognition_for_a_batch(pipeline, models):
@@ -160,7 +162,9 @@ class Failing(FakeModels):
 @pytest.mark.parametrize("bad", [13, 255])
 def test_a_image_that_a_model_fails_on_fails_alone(bad):
     models = Failing()
-    pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300))
+    pipeline = Pipeline(
+        models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=128)
+    )
     jobs = [Job(png(value), OPTIONS) for value in (200, bad, 150)]
     pipeline.run(jobs)
     assert [type(job.error) for job in jobs] == [type(None), InferenceError, type(None)]
@@ -172,7 +176,7 @@ def test_a_image_that_a_model_fails_on_fails_alone(bad):
 
 def test_haar_that_fails_fails_alone(monkeypatch):
     pipeline = Pipeline(
-        FakeModels(), EMOTIC_LABELS, {**BUILD, "detection": "opencv"}, Limits(DecodeLimits(1_000_000, 10_000), 300)
+        FakeModels(), EMOTIC_LABELS, {**BUILD, "detection": "opencv"}, Limits(DecodeLimits(1_000_000, 10_000), 300, 128)
     )
 
     def haar(image):
@@ -316,3 +320,14 @@ def test_a_model_without_room_is_told_as_busy():
     assert (code, reason) == ("UNAVAILABLE", "internal")
     assert "try again" in message
     assert "queue" not in message
+
+
+def test_a_call_takes_as_many_persons_as_the_limit_says(models):
+    """So that an operator bounds the memory of crowds; nobody is lost, and each image keeps its own rows."""
+    limits = Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=32)
+    boxes = np.tile(np.array([[1, 2, 50, 60, 5, 6, 20, 21]], dtype=np.float32), (40, 1))
+    jobs = [Job(png(200), OPTIONS, boxes), Job(png(150), OPTIONS, boxes[:5])]
+    pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, limits)
+    pipeline.run(jobs)
+    assert [shapes["image_index"] for model, shapes in models.calls if model == "recognition"] == [(32,), (13,)]
+    assert [len(json.loads(pipeline.result(job))["persons"]) for job in jobs] == [40, 5]

@@ -1,19 +1,17 @@
 """Triton backend ``onnxruntime`` in Python: serves ``model.onnx`` where Triton has no native ONNX Runtime backend.
 
-It reads the same ``config.pbtxt`` and honours the native backend's keys: ``instance_group`` kind,
-``default_model_filename``, ``optimization.graph.level``, and the parameters ``intra_op_thread_count``,
-``inter_op_thread_count``, ``execution_mode``, ``enable_mem_arena``. Two parameters are its own, and mean nothing to the
-native one: ``cpu_run_batch``, the largest batch run at once on CPU (bounds memory), and ``cpu_thread_share``, the
-share of the cores that a run takes where ``intra_op_thread_count`` does not say.
+It reads the same ``config.pbtxt``, and what it reads means to it what it means to the native backend: the kind of
+``instance_group``, ``default_model_filename``, ``optimization.graph.level``, the accelerator ``cuda``, and the
+parameters in ``PARAMETERS``. The launcher tells it what the command line says (``--backend-config=onnxruntime,...``),
+for Triton does not. It differs in two settings, which the native backend leaves at ONNX Runtime's defaults: threads
+sleep when they wait, and work is dealt in small blocks.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,61 +21,66 @@ import triton_python_backend_utils as pb_utils
 
 Arrays = list[np.ndarray[Any, Any]]
 
+PARAMETERS = (
+    "intra_op_thread_count",
+    "inter_op_thread_count",
+    "execution_mode",
+    "enable_mem_arena",
+    "enable_mem_pattern",
+    "memory.enable_memory_arena_shrinkage",
+    "session.use_device_allocator_for_initializers",
+)
+"""What it reads of a configuration's ``parameters``; others it ignores, as the native backend does."""
+WORDS_VARIABLE = "COCOER_ONNXRUNTIME_CONFIG"
+"""What the command line says to this backend, as a JSON object; the launcher sets it."""
+
 
 def boolean(text: str) -> bool:
     """A parameter as Triton's backends read it; raises ValueError for what is neither."""
-    known = {"true": True, "1": True, "false": False, "0": False}
+    known = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
     if text.lower() not in known:
         raise ValueError(f"a parameter must be true or false, got {text!r}")
     return known[text.lower()]
 
 
-CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+def parameters_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Those of ``PARAMETERS`` that a model configuration (as JSON) sets."""
+    given = config.get("parameters", {})
+    return {name: given[name]["string_value"] for name in PARAMETERS if name in given}
 
 
-def quotas() -> Iterator[float]:
-    """CPUs that the cgroups of this process may use, from its own to the outermost; none where nothing limits them.
+def thread_counts(parameters: Mapping[str, str], words: Mapping[str, str]) -> tuple[int, int]:
+    """Threads within an operator and across operators; 0: as many as there are cores.
 
-    Version 2 has them in ``cpu.max``, version 1 in two files of the controller ``cpu``. A container that sees no
-    cgroups but its own has them at the root.
+    Args:
+        parameters: see ``parameters_of``.
+        words: of the command line. With a global pool its counts take the place of the configuration's, as in the
+            native backend; but each model is a process of its own here, and has a pool of that size.
     """
-    for line in OWN_CGROUPS.read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = CGROUPS / "cpu" if controllers else CGROUPS
-        own = root / path.lstrip("/")
-        for directory in (own, *own.parents):
-            with contextlib.suppress(OSError, ValueError):
-                if controllers:
-                    quota = (directory / "cpu.cfs_quota_us").read_text()
-                    period = (directory / "cpu.cfs_period_us").read_text()
-                else:
-                    quota, period = (directory / "cpu.max").read_text().split()
-                if float(quota) > 0:  # -1, or "max", which is no number: no limit
-                    yield float(quota) / float(period)
-            if directory == root:
-                break
+    source = words if boolean(words.get("enable-global-threadpool", "0")) else parameters
+    # The native backend takes counts below 0 for 0.
+    intra, inter = (max(0, int(source.get(f"{kind}_op_thread_count", 0))) for kind in ("intra", "inter"))
+    return intra, inter
 
 
-def cores() -> int:
-    """How many this process may use: those of its affinity, or fewer if a container is limited to their time."""
-    affinity = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        return max(1, min([affinity, *map(math.ceil, quotas())]))
-    return affinity
+def session_options(config: Mapping[str, Any], words: Mapping[str, str]) -> ort.SessionOptions:
+    """ONNX Runtime's options from a model configuration (as JSON) and the words of the command line.
 
-
-def session_options(config: dict[str, Any]) -> ort.SessionOptions:
-    """ONNX Runtime's options from a model configuration (as JSON)."""
-    parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+    Raises:
+        ValueError: a parameter is none of its values.
+    """
+    parameters = parameters_of(config)
     options = ort.SessionOptions()
-    shared = max(1, round(float(parameters.get("cpu_thread_share", 1)) * cores()))
-    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0)) or shared
-    options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
-    if parameters.get("execution_mode", "0") == "1":
-        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-    options.enable_cpu_mem_arena = boolean(parameters.get("enable_mem_arena", "true"))
+    options.intra_op_num_threads, options.inter_op_num_threads = thread_counts(parameters, words)
+    mode = int(parameters.get("execution_mode", 0))
+    if mode not in (0, 1):
+        raise ValueError(f"execution_mode must be 0 or 1, got {mode}")
+    options.execution_mode = (ort.ExecutionMode.ORT_SEQUENTIAL, ort.ExecutionMode.ORT_PARALLEL)[mode]
+    options.enable_cpu_mem_arena = boolean(parameters.get("enable_mem_arena", "1"))
+    options.enable_mem_pattern = boolean(parameters.get("enable_mem_pattern", "1"))
+    for name in PARAMETERS:
+        if name.startswith("session.") and name in parameters:
+            options.add_session_config_entry(name, parameters[name])
     # Every model has threads of its own on the same cores: one that spins takes them from the others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
@@ -90,15 +93,27 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     return options
 
 
-def providers(kind: str, device: str) -> list[Any]:
+def run_options(config: Mapping[str, Any]) -> ort.RunOptions:
+    """What every run is told: the arenas to give memory back to the system afterwards, if the configuration says."""
+    options = ort.RunOptions()
+    shrinkage = "memory.enable_memory_arena_shrinkage"
+    if shrinkage in (parameters := parameters_of(config)):
+        options.add_run_config_entry(shrinkage, parameters[shrinkage])
+    return options
+
+
+def providers(kind: str, device: str, config: Mapping[str, Any]) -> list[Any]:
     """Execution providers for an instance: CUDA on a GPU, if this onnxruntime has it; else the CPU, and a warning."""
     if kind != "GPU":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         pb_utils.Logger.log_warn("this onnxruntime has no CUDA: serving on the CPU; onnxruntime-gpu would use the GPU")
         return ["CPUExecutionProvider"]
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    given = accelerators.get("gpu_execution_accelerator", [])
+    chosen: dict[str, str] = next((one.get("parameters", {}) for one in given if one["name"] == "cuda"), {})
     # TF32, which it takes for FP32 unless told not to, has 10 bits of mantissa.
-    return [("CUDAExecutionProvider", {"device_id": device, "use_tf32": "0"}), "CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", {"use_tf32": "0", **chosen, "device_id": device}), "CPUExecutionProvider"]
 
 
 class TritonPythonModel:
@@ -115,14 +130,13 @@ class TritonPythonModel:
         path = Path(args["model_repository"], args["model_version"], filename)
         if not path.is_file():
             raise pb_utils.TritonModelException(f"{path} not found; build it with: python export/build_engines.py")
-        chosen = providers(args["model_instance_kind"], args["model_instance_device_id"])
-        self.session = ort.InferenceSession(str(path), session_options(config), providers=chosen)
+        chosen = providers(args["model_instance_kind"], args["model_instance_device_id"], config)
+        words = json.loads(os.environ.get(WORDS_VARIABLE) or "{}")
+        self.session = ort.InferenceSession(str(path), session_options(config, words), providers=chosen)
+        self.run_options = run_options(config)
         self.batched = config.get("max_batch_size", 0) > 0
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
-        parameter = config.get("parameters", {}).get("cpu_run_batch", {})
-        on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
-        self.run_batch = int(parameter.get("string_value", 0)) if on_cpu else 0
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests: one run where the model is batched, else one run each."""
@@ -150,15 +164,7 @@ class TritonPythonModel:
             )
 
     def _run(self, feed: Arrays) -> Arrays:
-        batch = len(feed[0])
-        if not self.batched or not self.run_batch or batch <= self.run_batch:
-            return list(self.session.run(self.outputs, dict(zip(self.inputs, feed))))
-        starts = range(0, batch, self.run_batch)
-        parts = [
-            self.session.run(self.outputs, {n: x[i : i + self.run_batch] for n, x in zip(self.inputs, feed)})
-            for i in starts
-        ]
-        return [np.concatenate(arrays) for arrays in zip(*parts)]
+        return list(self.session.run(self.outputs, dict(zip(self.inputs, feed)), self.run_options))
 
     def _response(self, outputs: Arrays) -> Any:
         tensors = [pb_utils.Tensor(name, np.ascontiguousarray(x)) for name, x in zip(self.outputs, outputs)]
