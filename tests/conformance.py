@@ -31,7 +31,7 @@ from tests.golden import LAMBDAS, Golden, logits_of, outputs_in_pytorch
 NEEDS = {
     "own_server": "start, stop or damage servers of their own",
     "this_machine": "look at the server's processes, memory or log",
-    "model_processes": "kill the process of an ONNX model, and native backends have none",
+    "model_processes": "count on ONNX models that run in processes of their own, as without native backends",
     "checkout": "are about the checkout's commands and pages, not about a server",
     "tiny_build": "know the weights and detectors of the tests' own build",
     "golden": "compare with what the official code says with these weights, which nobody knows here",
