@@ -32,7 +32,7 @@ CONFIG = to_text(all_configs()["head_encoder"])
     [
         ("count: 1", "count: 4"),
         ("dynamic_batching {\n}", "dynamic_batching { max_queue_delay_microseconds: 100 }"),
-        ('string_value: "0.5"', 'string_value: "1"'),
+        ('string_value: "1"', 'string_value: "3"'),
         ("# Written by", "# Changed by me, was written by"),
         ("max_batch_size: 128", "max_batch_size : 128 # persons"),
         ("input {", "input   {"),
