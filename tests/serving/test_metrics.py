@@ -10,6 +10,7 @@ import tritonclient.grpc as grpcclient
 from cocoer_bls.errors import REASONS
 from cocoer_bls.metrics import FAILURES, STAGES
 from cocoer_client import InvalidRequest
+from export.publishing.configs import COCOER_INSTANCES
 from tests import golden as gold
 from tests.conftest import PROJECT
 from tests.metrics import key, scrape, settled
@@ -35,6 +36,14 @@ def test_every_series_is_there_from_the_start(server):
         "cocoer_requests_running",
     ):
         assert key(name) in found
+
+
+def test_every_instance_tells_how_it_goes_on(server, client, sample_bytes):
+    """0 again when it is done; the probe takes anything else that stands still for a hang."""
+    client.infer_raw(sample_bytes, [])
+    steps = {labels: value for (name, labels), value in settled(server).items() if name == "cocoer_instance_step"}
+    assert {(("name", f"cocoer_0_{index}"),) for index in range(COCOER_INSTANCES)} <= set(steps)
+    assert set(steps.values()) == {0}
 
 
 def test_counts_are_of_what_was_sent(server, client, expected, sample_bytes):
