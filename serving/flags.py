@@ -11,7 +11,8 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from serving.drain import EXIT_TIMEOUT, MAX_DRAIN, UNLOADING, Drain
-from serving.probe import PERIOD, Endpoints, Probe
+from serving.endpoints import Endpoints
+from serving.probe import PERIOD, Probe
 
 ADDRESS_FLAGS = ("--http-address", "--grpc-address", "--metrics-address")
 CLOUD_FLAGS = ("--allow-sagemaker", "--allow-vertex-ai")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import cocoer_bls
+from serving.endpoints import REQUEST_ID, Endpoints, Outcome
 from serving.flags import HEALTH_VARIABLE, PROBE_VARIABLE
-from serving.probe import FAILURES, REQUEST_ID, Endpoints, Outcome
+from serving.probe import FAILURES
 from serving.server import TritonServer, free_ports
 from tests.metrics import key, scrape
 from tests.serving.test_lifecycle import pid_of

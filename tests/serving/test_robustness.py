@@ -20,7 +20,7 @@ from PIL import Image
 
 from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_client import CocoerClient
-from serving.probe import request_body
+from serving.endpoints import request_body
 from serving.server import TritonServer
 from tests import golden as gold
 from tests import hostile

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from serving import flags
-from serving.probe import FAILURES, STILL, Endpoints, Outcome, Probe, Progress, png, request_body
+from serving.endpoints import Endpoints, Outcome, Progress, png, request_body
+from serving.probe import FAILURES, STILL, Probe
 from tests.unit.test_drain import metrics
 
 ANSWERED = (Outcome.ANSWERED, "")
