@@ -191,7 +191,8 @@ def test_the_life_of_a_release(cluster: Cluster, sample_bytes: bytes, monkeypatc
 
 STAND_IN = """
 import pathlib, sys
-place = pathlib.Path(sys.argv[sys.argv.index("--repository") + 1]) / "cocoer" / "1"
+(repository,) = [one.partition("=")[2] for one in sys.argv if one.startswith("--repository=")]
+place = pathlib.Path(repository) / "cocoer" / "1"
 place.mkdir(parents=True)
 (place / "build.json").write_text("{}")
 """

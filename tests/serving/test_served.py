@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -112,13 +113,16 @@ def served_count(triton, model):
 
 @pytest.mark.parametrize("count", [1, 6, 70])
 @pytest.mark.needs("scrfd")
-def test_context_and_vi_run_once_per_image(triton, client, expected, sample_bytes, count):
+def test_context_and_vi_run_once_per_call(triton, client, expected, sample_bytes, count):
+    """Of ``recognition``, which takes the persons of an image, or of a crowd as many as the limit says."""
+    parameters = triton.get_model_config("cocoer", as_json=True)["config"]["parameters"]
+    calls = math.ceil(count / int(parameters["max_batch_persons"]["string_value"]))
     rows = np.resize(gold.person_rows(expected), (count, 8))
     models = ("context_encoder", "vi_head", "head_encoder", "body_encoder", "person_detector")
     before = {model: served_count(triton, model) for model in models}
     client.infer_raw(sample_bytes, as_persons(rows))
     encoders = {"head_encoder": count, "body_encoder": count}
-    wanted = {"context_encoder": 1, "vi_head": 1, **encoders, "person_detector": 0}
+    wanted = {"context_encoder": calls, "vi_head": calls, **encoders, "person_detector": 0}
 
     def ran():
         return {model: served_count(triton, model) - before[model] for model in models}
