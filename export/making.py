@@ -59,10 +59,10 @@ def publish(staged: Options, builds: Builds, build: dict[str, Any], report: dict
     Raises:
         NotWhole: a file on disk is not the one that was verified.
     """
-    complete(staged, build)
+    name = complete(staged, build)
     check_whole(staged.repository)
     write_json(staged.repository / REPORT_FILE, report)
-    if published_identity(builds.repository) == published_identity(staged.repository):
+    if published_identity(builds.repository) == name:
         write_json(builds.repository / REPORT_FILE, report)
         builds.give_up()
     else:

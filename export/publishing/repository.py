@@ -31,8 +31,10 @@ class NotWhole(Exception):
     """A build's files on disk are not those that were verified."""
 
 
-def complete(options: Options, build: dict[str, Any]) -> None:
+def complete(options: Options, build: dict[str, Any]) -> str:
     """Write everything but ONNX files and plans: configurations, labels, the BLS and what it should know of the build.
+
+    Returns its ``identity``.
 
     What else lies there, of an attempt with other options, is removed.
 
@@ -50,7 +52,9 @@ def complete(options: Options, build: dict[str, Any]) -> None:
             keep.add(repository / name / relative)
     _remove_others(repository, keep)
     told = {**build, "files": files_of(repository)}
-    write_json(build_path(repository), {**told, "build": identity(repository, told)})
+    name = identity(repository, told)
+    write_json(build_path(repository), {**told, "build": name})
+    return name
 
 
 def files_of(repository: Path) -> dict[str, str]:

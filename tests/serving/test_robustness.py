@@ -214,10 +214,10 @@ print(json.dumps([*told, server.process.returncode, os.listdir("/dev/shm")]))
 
 @pytest.mark.needs("model_processes")
 def test_a_full_dev_shm(repositories, tmp_path):
-    """With a /dev/shm of its own (a mount namespace): what has no room is refused, and then all is as before."""
+    """With a /dev/shm of its own, as large as Docker's: what has no room is refused, and then all is as before."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody make a mount namespace (unshare -rm)")
-    mount = 'mount -t tmpfs -o size=192m tmpfs /dev/shm && exec "$@"'
+    mount = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
     command = [sys.executable, "-c", FILLED, repositories("scrfd"), tmp_path / "log", SAMPLE]
     run = subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount, "sh", *command],
