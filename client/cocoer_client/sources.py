@@ -86,16 +86,22 @@ def find_sources(inputs: Sequence[str], allow_url: bool, output_dir: Path) -> li
 
 
 def _sources_of(given: str, allow_url: bool, output_dir: Path) -> list[Source]:
+    if not given:
+        raise InvalidInput("an input without a name")  # which Path takes for this folder
     if given == "-":
         return [Source("stdin", "stdin", PurePath("stdin"))]
     if given.startswith(CAMERA):
         if not given[len(CAMERA) :].isdecimal():
             raise InvalidInput(f"{given}: cameras are camera:0, camera:1, ...")
         return [Source(given, "camera", PurePath(given.replace(":", "-")))]
-    if urlsplit(given).scheme in ("http", "https"):
+    try:
+        url = urlsplit(given)
+    except ValueError as error:
+        raise InvalidInput(f"{given}: neither a file nor a URL ({error})") from error
+    if url.scheme in ("http", "https"):
         if not allow_url:
             raise InvalidInput(f"{given}: pass --allow-url to have URLs fetched")
-        return [Source(given, "url", PurePath(Path(urlsplit(given).path).stem or urlsplit(given).hostname or "url"))]
+        return [Source(given, "url", PurePath(Path(url.path).stem or url.hostname or "url"))]
     path = Path(given)
     if path.is_dir():
         found = [_file(str(file), file.relative_to(path)) for file in _walk(path, output_dir)]

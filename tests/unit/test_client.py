@@ -25,6 +25,8 @@ from cocoer_client.infer.names import Names
 from cocoer_client.infer.outputs import CsvFile, JsonFile
 from cocoer_client.infer.report import format_line, format_result
 from cocoer_client.infer.run import Run
+from cocoer_client.infer.talk import Totals
+from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import encode_image, persons_rows, read_persons
 from cocoer_client.ordered import in_order
 from cocoer_client.protocol import MAX_BATCH
@@ -190,7 +192,13 @@ class TestSources:
             source.read(timeout=1)
 
     @pytest.mark.parametrize(
-        ("given", "message"), [("*.nothing", "nothing matches"), ("camera:x", "camera:0, camera:1")]
+        ("given", "message"),
+        [
+            ("*.nothing", "nothing matches"),
+            ("camera:x", "camera:0, camera:1"),
+            ("", "an input without a name"),
+            ("http://[x", "neither a file nor a URL"),
+        ],
     )
     def test_what_names_nothing(self, given, message, tmp_path):
         with pytest.raises(InvalidInput, match=message):
@@ -228,6 +236,72 @@ def test_a_fault_of_ours_is_one_images(tmp_path, caplog):
     assert ["error" in record for outcome in outcomes for record in outcome.records] == [False, True, False]
     assert outcomes[1].records[0]["error"] == {"kind": "ZeroDivisionError", "message": "a fault of ours"}
     assert "unexpected failure" in caplog.text
+
+
+def test_a_result_outlives_its_image(tmp_path):
+    """What can't be opened here, or written, costs its annotated image alone, and is told."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no image, for Pillow")
+    save_png(Image.new("RGB", (9, 9)), tmp_path / "c.png")
+    (tmp_path / "outputs" / "c.png").mkdir(parents=True)  # in the annotated image's way
+    args = parse_args([str(tmp_path), "--output-dir", str(tmp_path / "outputs")])
+    sources = find_sources(args.inputs, False, args.output_dir)
+    names, totals = Names(args.output_dir, [], {}), Totals()
+    for outcome in Run(BrokenClient(), args, None, {}, None, names).outcomes(sources):
+        totals.count(outcome)
+        (record,) = outcome.records
+        assert "error" not in record
+        assert "picture" not in record
+        assert record["persons"] == []
+    assert totals.images == 3
+    assert [failure.partition(": ")[0] for failure in totals.failures] == [source.name for source in sources]
+    assert "there is a result, but no annotated image: the server can read this image, this" in totals.failures[0]
+    assert "no annotated image: can't write" in totals.failures[2]
+
+
+IMAGES = ("a.jpg", "b.JPG", "c.webp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        # What the shell makes of --csv *.jpg: the first photo would become a table.
+        (["--csv", "a.jpg", "c.webp"], "--csv a.jpg is named like an image or a video"),
+        (["c.webp", "--json", "new.JPG"], "--json new.JPG is named like an image or a video"),
+        (["a.jpg", "--csv", "film.MP4"], "--csv film.MP4 is named like an image"),
+        (["a.jpg", "--jsonl", "./a.jpg"], "--jsonl a.jpg is an input, and would be overwritten"),
+        (["raw", "--csv", "raw"], "--csv raw is an input, and would be overwritten"),
+        (["a.jpg", "--persons", "boxes.json", "--json", "boxes.json"], "--json boxes.json is an input"),
+        (["a.jpg", "--csv", "x", "--json", "./x"], "--json and --csv both name x; give each its own file"),
+        (["a.jpg", "--explain", "x.html", "--jsonl", "x.html"], "--jsonl and --explain both name x.html"),
+        (["a.jpg", "--csv", "folder"], "--csv folder is a directory; name a file in it"),
+        (["folder", "--output-dir", "./folder"], "annotated images would go into folder, where the next run takes"),
+    ],
+)
+def test_nothing_of_the_users_is_overwritten(arguments, told, tmp_path, monkeypatch, capsys):
+    """Said before anything is asked: there is no server here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    files = (*IMAGES, "raw", "folder/a.png")
+    for name in files:
+        (tmp_path / name).write_bytes(b"a photo")
+    (tmp_path / "boxes.json").write_text('[{"body": [0, 0, 9, 9]}]')
+    assert infer.main(arguments) == 2
+    assert told in capsys.readouterr().err
+    assert {(tmp_path / name).read_bytes() for name in files} == {b"a photo"}
+
+
+def test_what_may_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.png").write_bytes(b"a photo")
+    for arguments in (
+        ["folder", "--csv", "t.csv", "--json", "-", "--jsonl", "folder/r.jsonl"],
+        ["folder", "--output-dir", "folder/out"],
+        ["folder", "--output-dir", "folder", "--no-images"],
+    ):
+        args = parse_args(arguments)
+        check_targets(args, find_sources(args.inputs, False, args.output_dir))
 
 
 def record_of(source, **more):

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, thresholds_of
+from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, thresholds_of
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
@@ -19,6 +19,7 @@ from cocoer_client.infer.names import Names
 from cocoer_client.infer.outputs import CsvFile, JsonFile, LinesFile, Stream
 from cocoer_client.infer.run import Outcome, Run
 from cocoer_client.infer.talk import Talk, Totals, complain
+from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import read_persons
 from cocoer_client.protocol import Thresholds
 from cocoer_client.reading import warnings_of
@@ -51,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
     options = thresholds_of(args)
     sources, unusable = usable_sources(args)
+    try:
+        check_targets(args, sources)
+    except InvalidInput as error:
+        complain(str(error))
+        return USAGE
     totals, talk = Totals(failures=unusable), Talk(args, sources)
     if (persons is not None or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")

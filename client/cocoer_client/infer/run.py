@@ -52,6 +52,8 @@ class Outcome:
     """Annotated; as it was, if it failed."""
     data: bytes = field(default=b"", repr=False)
     """The image asked about."""
+    not_drawn: str = ""
+    """Why there is a result, and no annotated image of it."""
 
     @property
     def is_new(self) -> bool:
@@ -142,7 +144,11 @@ class Run:
         data = task.source.read(self.args.timeout)
         raw = self.client.infer_raw(data, self.persons, **self.options)
         if task.image is not None:
-            save_png(draw(data, raw, self.args.style, self.persons is not None), Path(task.image))
+            try:
+                save_png(draw(data, raw, self.args.style, self.persons is not None), Path(task.image))
+            except (CocoerError, OSError) as error:  # the answer is there all the same
+                facts = self._facts(replace(task, image=None))
+                return Outcome(task, [{**facts, **raw}], data=data, not_drawn=_message(error))
         return Outcome(task, [{**self._facts(task), **raw}], data=data)
 
     def _recognise_frame(self, task: Task, frame: Frame) -> Outcome:

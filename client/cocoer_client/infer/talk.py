@@ -44,6 +44,9 @@ class Totals:
             else:
                 self.images += 1
                 self.persons += len(record["persons"])
+        if outcome.not_drawn:
+            name = outcome.task.source.name
+            self.failures.append(f"{name}: there is a result, but no annotated image: {outcome.not_drawn}")
 
     def summary(self) -> str:
         seconds = time.monotonic() - self.started

@@ -1,0 +1,52 @@
+"""The files that a run would write, checked before anything is asked: nothing of the user's is overwritten."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cocoer_client.errors import InvalidInput
+from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+
+OPTIONS = ("json", "jsonl", "csv", "explain")
+
+
+def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
+    """Look at what ``--json``, ``--jsonl``, ``--csv``, ``--explain`` and ``--output-dir`` name.
+
+    Args:
+        args: the command line.
+        sources: what is to be read.
+
+    Raises:
+        InvalidInput: a file that is an input, or is named like an image or a video (of ``--csv *.jpg`` the shell makes
+            a list of images); one file for two things; a directory; a folder of inputs that is the output's.
+    """
+    targets = [(f"--{name}", Path(value)) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
+    inputs = {Path(source.name).resolve() for source in sources if source.kind in ("file", "video")}
+    if args.persons:
+        inputs.add(args.persons.resolve())
+    taken: dict[Path, str] = {}
+    for option, path in targets:
+        if path.is_dir():
+            raise InvalidInput(f"{option} {path} is a directory; name a file in it")
+        if path.resolve() in inputs:
+            raise InvalidInput(f"{option} {path} is an input, and would be overwritten; name another file")
+        if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+            raise InvalidInput(f"{option} {path} is named like an image or a video; give the results another name")
+        if other := taken.get(path.resolve()):
+            raise InvalidInput(f"{other} and {option} both name {path}; give each its own file")
+        taken[path.resolve()] = option
+    if not args.no_images:
+        _check_folders(args.inputs, args.output_dir)
+
+
+def _check_folders(inputs: Iterable[str], output_dir: Path) -> None:
+    """Images of results in a folder of inputs would be inputs of the next run."""
+    for given in inputs:
+        if Path(given).is_dir() and Path(given).resolve() == output_dir.resolve():
+            raise InvalidInput(
+                f"annotated images would go into {given}, where the next run takes them for inputs; give another "
+                "--output-dir, or --no-images"
+            )
