@@ -99,18 +99,20 @@ def measure(url: str | None, examples: Sequence[Example], args: argparse.Namespa
 
 def measure_variants(examples: Sequence[Example], args: argparse.Namespace) -> list[Predictions]:
     """Build, serve and measure each combination, one after the other."""
-    found = []
+    found: list[Predictions] = []
+    built: list[Path] = []
     steps = args.coordination_steps or [1.0]
     for order, precision, step in product(args.channel_orders or ["bgr"], args.precisions or ["fp32"], steps):
-        first, repository = (_repository(order, precision, one) for one in (steps[0], step))
+        repository = _repository(order, precision, step)
         print(f"building {repository.name} ...", file=sys.stderr, flush=True)
         build = [sys.executable, "export/build_engines.py", "--checkpoints", args.checkpoints.resolve()]
         build += ["--repository", repository, "--channel-order", order, "--precision", precision]
-        build += ["--coordination-step", str(step), "--reuse", first]
+        build += ["--coordination-step", str(step), *(f"--reuse={other}" for other in built)]
         if precision == "int8":
             build += ["--calibration", args.calibration.resolve()]
         if subprocess.run(build, cwd=PROJECT, stdout=subprocess.DEVNULL).returncode:
             raise DatasetError(f"{repository.name} could not be built")
+        built.append(repository)
         with TritonServer(repository, CACHE / f"{repository.name}.log") as server:
             found.append(measure(server.url, examples, args))
     return found
