@@ -34,8 +34,8 @@ pytestmark = pytest.mark.needs("cpu_build")
 
 LONG = 300
 """Seconds from which a soak's times are compared: those of a shorter one are of a few requests."""
-SETTLING, MAX_GROWTH = 8.0, 1.15
-"""Seconds of traffic after which memory at rest goes up and down by a twentieth, as over a minute; three times that."""
+SETTLING, MAX_GROWTH = 8.0, 1.2
+"""Seconds of traffic after which memory at rest goes up and down by a twentieth, as over a minute; four times that."""
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +258,7 @@ def test_soak(server, expected, sample_bytes, request, capsys):
     assert min(kinds.values()) > seconds / 20
     assert after.memory_mb < MAX_GROWTH * before.memory_mb
     assert after.files <= before.files + 2
-    assert after.shared_mb <= before.shared_mb + 17  # pools grow in steps of 16 MiB
+    # Each process has a pool that grows in steps of 16 MiB; in a short time, another one may have to.
+    assert after.shared_mb <= before.shared_mb + (17 if seconds >= LONG else 34)
     if seconds >= LONG:
         assert p99[2] < 2.5 * p99[0]
