@@ -99,14 +99,7 @@ class Builds:
             OSError: it could not be done; the repository is the one that it was.
         """
         _to_disk(self.next)
-        if self._path.is_symlink() or not self._can_exchange():
-            self._link(self.next)
-        elif self._path.exists():
-            exchange(self._path, self.next)
-        else:
-            self.next.rename(self._path)
-        _directory_to_disk(self._path.parent)
-        self._recover()
+        self._switch_to(self.next)
 
     def roll_back(self) -> None:
         """Exchange the repository and the one before it.
@@ -122,10 +115,16 @@ class Builds:
             raise PublishError(
                 f"{self.repository} can't go back to the build before, of which something is missing: {error}"
             ) from error
-        if self._path.is_symlink():
-            self._link(self.previous)
+        self._switch_to(self.previous)
+
+    def _switch_to(self, build: Path) -> None:
+        """Let the repository be a build, and the one that it was take its place among the others."""
+        if self._path.is_symlink() or not self._can_exchange():
+            self._link(build)
+        elif self._path.exists():
+            exchange(self._path, build)
         else:
-            exchange(self._path, self.previous)
+            build.rename(self._path)
         _directory_to_disk(self._path.parent)
         self._recover()
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,43 +143,42 @@ def program(tmp_path: Path, name: str, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=PROJECT)
 
 
-def test_who_comes_second_waits_and_says_for_whom(ensure, tmp_path):
+@pytest.fixture
+def building(ensure: Callable[..., int], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The command while its build runs, which ends once ``pause`` is removed from its directory; and that directory."""
     place = tmp_path / "engines" / "one"
     place.mkdir(parents=True)
     (place / "pause").touch()
-    with program(tmp_path, "one") as first:
+    with program(tmp_path, "one") as process:
         until((place / "runs").exists)
-        with program(tmp_path, "one") as second:
-            assert second.stderr is not None
-            assert "waiting for the engines one, which pod-one (since " in second.stderr.readline()
-            (place / "pause").unlink()
-            assert (first.wait(), second.wait()) == (0, 0)
+        yield process, place
+
+
+def test_who_comes_second_waits_and_says_for_whom(building, tmp_path):
+    first, place = building
+    with program(tmp_path, "one") as second:
+        assert second.stderr is not None
+        assert "waiting for the engines one, which pod-one (since " in second.stderr.readline()
+        (place / "pause").unlink()
+        assert (first.wait(), second.wait()) == (0, 0)
     assert runs(tmp_path, "one") == 1
 
 
-def test_who_waits_goes_on_where_the_first_was_killed(ensure, tmp_path):
-    place = tmp_path / "engines" / "one"
-    place.mkdir(parents=True)
-    (place / "pause").touch()
-    with program(tmp_path, "one") as first:
-        until((place / "runs").exists)
-        with program(tmp_path, "one") as second:
-            assert second.stderr is not None
-            second.stderr.readline()
-            (place / "pause").unlink()
-            first.kill()
-            assert second.wait() == 0
+def test_who_waits_goes_on_where_the_first_was_killed(building, tmp_path):
+    first, place = building
+    with program(tmp_path, "one") as second:
+        assert second.stderr is not None
+        second.stderr.readline()
+        (place / "pause").unlink()
+        first.kill()
+        assert second.wait() == 0
     assert runs(tmp_path, "one") == 2
 
 
-def test_sigterm_ends_the_build(ensure, tmp_path):
-    place = tmp_path / "engines" / "one"
-    place.mkdir(parents=True)
-    (place / "pause").touch()
-    with program(tmp_path, "one") as building:
-        until((place / "runs").exists)
-        building.terminate()
-        assert building.wait() == 128 + signal.SIGINT
+def test_sigterm_ends_the_build(building):
+    process, place = building
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGINT
     assert not (place / engines.COMPLETE).exists()
 
 
