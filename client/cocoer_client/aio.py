@@ -19,9 +19,9 @@ from tritonclient.utils import InferenceServerException
 from cocoer_client.batches import Batch, Request, as_result
 from cocoer_client.connection import BaseClient
 from cocoer_client.errors import CocoerError
-from cocoer_client.inputs import BoxPair, ImageLike, encode_image, image_inputs
+from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
 from cocoer_client.protocol import Options
-from cocoer_client.results import Result
+from cocoer_client.results import ModelInfo, Result
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -52,6 +52,10 @@ class AsyncCocoerClient(BaseClient):
         with self.translated():
             ready = await self._client.is_model_ready(**self.readiness())
         self.require_ready(ready)
+
+    async def model_info(self, **options: Unpack[Options]) -> ModelInfo:
+        """As ``CocoerClient.model_info``."""
+        return (await self.infer(NOTHING, [], **options)).model
 
     async def infer(
         self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]

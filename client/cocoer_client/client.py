@@ -18,10 +18,10 @@ from tritonclient.utils import InferenceServerException
 from cocoer_client.batches import Batch, as_result
 from cocoer_client.connection import BaseClient
 from cocoer_client.errors import CocoerError
-from cocoer_client.inputs import BoxPair, ImageLike, encode_image, image_inputs
+from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
 from cocoer_client.ordered import in_order
 from cocoer_client.protocol import Options
-from cocoer_client.results import Result
+from cocoer_client.results import ModelInfo, Result
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -53,6 +53,18 @@ class CocoerClient(BaseClient):
         with self.translated():
             ready = self._client.is_model_ready(**self.readiness())
         self.require_ready(ready)
+
+    def model_info(self, **options: Unpack[Options]) -> ModelInfo:
+        """The build that answers: weights, precision, detectors. Asks about an image without anybody.
+
+        Args:
+            **options: as in ``infer``; checks them before the first image.
+
+        Raises:
+            InvalidRequest: an option that the server refuses.
+            ServerUnavailable, RequestTimeout, ServerError: as ``infer``.
+        """
+        return self.infer(NOTHING, [], **options).model
 
     def infer(self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]) -> Result:
         """Recognise the emotions of the persons in one image.

@@ -57,9 +57,21 @@ class ServerError(CocoerError):
     """The server failed."""
 
 
+class ModelChanged(CocoerError):
+    """The server answers with another model than at the run's beginning; its answer is not kept."""
+
+
 def is_gone(error: Exception | None) -> bool:
     """Whether the server is gone, so that all other requests would fail the same way."""
     return isinstance(error, ServerUnavailable) and not isinstance(error, ServerBusy)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same image may have a result later: the server, not the image, was at fault.
+
+    What may pass is asked again, and never counts as done; what may not is written down.
+    """
+    return isinstance(error, (ServerUnavailable, RequestTimeout, ServerError))
 
 
 def translate(error: InferenceServerException, url: str, timeout: float) -> CocoerError:

@@ -36,6 +36,12 @@ XMP = {"xmp", "XML:com.adobe.xmp"}
 """Pillow's keys of it."""
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
+NOTHING = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+)
+"""A PNG of one black pixel: with no boxes, a request that nothing is computed for."""
+
 
 def encode_image(image: ImageLike) -> bytes:
     """The bytes to send for an image; arrays and Pillow's images become PNG, which loses nothing.

@@ -164,3 +164,9 @@ def test_a_cancelled_task_is_cancelled_on_the_server(server, expected, sample_by
 
     asyncio.run(ask())
     assert metrics.settled(server)[cancelled] == before + 1
+
+
+def test_the_model_is_known_before_the_first_image(client, sample_bytes):
+    assert client.model_info() == client.infer(sample_bytes).model
+    with pytest.raises(InvalidRequest, match="final_threshold"):
+        client.model_info(final_threshold=7)
