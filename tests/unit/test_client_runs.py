@@ -256,6 +256,20 @@ class TestFailures:
         with pytest.raises(type(error)):
             Run(client, RunOptions(images=False, patience=0.0)).finish(sources)
 
+    @pytest.mark.parametrize("error", [RequestTimeout("late"), ServerError("500")])
+    def test_a_server_that_only_fails_is_lost_too(self, error, sources):
+        """After three images in a row; one that always fails ends nothing, however long that takes."""
+        more = [Source(source.name, "file", source.target) for source in sources * 50]
+        work = Run(
+            FakeClient(faults(a=[error] * 999, b=[error] * 999, c=[error] * 999)),
+            RunOptions(images=False, patience=0, retries=1, concurrency=1),
+        )
+        assert len(list(work.outcomes(more))) < 10
+        assert work.patience.lost is error
+        work = Run(FakeClient(faults(b=[error] * 999)), RunOptions(images=False, patience=0, retries=1, concurrency=1))
+        assert len(list(work.outcomes(more))) == 150
+        assert work.patience.lost is None
+
     def test_an_answer_renews_patience(self, monkeypatch):
         now = [0.0]
         monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -130,7 +130,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=60.0,
         metavar="S",
-        help="seconds to wait for a server that is away or busy, before the run ends (default: 60)",
+        help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
     group.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"

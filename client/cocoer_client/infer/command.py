@@ -25,7 +25,7 @@ from cocoer_client.command import (
 )
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
-from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable
+from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
 from cocoer_client.files import why_not_written
 from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.infer.talk import Talk, complain
@@ -74,14 +74,16 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInput("--persons and --explain are for one image")
     tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(CocoerClient(args.url, args.timeout, tls=tls, headers=dict(args.header)))
+        # What is asked again is the run's to say.
+        connection = CocoerClient(args.url, args.timeout, retries=0, tls=tls, headers=dict(args.header))
+        client = stack.enter_context(connection)
         if sources:
             client.check_ready()
         journal = open_journal(args, talk.several)
         if journal:
             stack.callback(journal.close)
         work = Run(client, options, journal, expect=talk.expect)
-        stop: BaseException | None = None
+        stop: Exception | KeyboardInterrupt | None = None
         try:
             work.begin(sources)
         except InvalidRequest as error:
@@ -123,7 +125,7 @@ def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> No
             print(f"explanation: {args.explain}", file=sys.stderr)
 
 
-def status(totals: Totals, stop: BaseException | None, journal: Journal | None) -> int:
+def status(totals: Totals, stop: Exception | KeyboardInterrupt | None, journal: Journal | None) -> int:
     """The exit status; where the run was stopped, says why, and what to do."""
     if stop is None:
         return SOME_FAILED if totals.failures else DONE
@@ -134,8 +136,10 @@ def status(totals: Totals, stop: BaseException | None, journal: Journal | None) 
         what, rest, code = f"stopped, since {stop}", "does all anew, with the model that answers now", MODEL_CHANGED
     elif isinstance(stop, OSError):
         what = f"stopped: {why_not_written(stop)}"
-    else:
+    elif is_gone(stop):
         what, code = "stopped, since the server is gone", NO_SERVER
+    else:
+        what, code = "stopped, since the server has given no result for a while", NO_SERVER
     if journal:
         what += f"; what is done is kept: the same command with --resume {rest}"
     complain(what)

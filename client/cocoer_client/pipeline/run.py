@@ -91,7 +91,8 @@ class Run:
         self.begun = True
         if not sources:
             return
-        self.model = self.client.model_info(**self.options.thresholds).model_dump(mode="json")
+        info = self.patience.ask(lambda: self.client.model_info(**self.options.thresholds))
+        self.model = info.model_dump(mode="json")
         if self.journal is not None:
             self.journal.begin(Judge(self.model, self.options, sources))
 
@@ -99,7 +100,8 @@ class Run:
         """Do all of it, and count; see ``outcomes``.
 
         Raises:
-            ServerUnavailable: the server was lost; what was done is in the journal and the sinks.
+            ServerUnavailable, RequestTimeout, ServerError: the server was lost; what was done is in the journal and
+                the sinks.
         """
         totals = Totals(options=self.options)
         for outcome in self.outcomes(sources):
