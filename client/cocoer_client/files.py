@@ -113,3 +113,21 @@ def why_not_written(error: OSError) -> str:
         return str(error)
     what = f"can't write {error.filename}: {error.strerror}"
     return f"{what}; make room first" if error.errno in (errno.ENOSPC, errno.EDQUOT) else what
+
+
+def locked(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; False where another process has.
+
+    Where the file system, or this system, has no locks, there is none, and nobody else has one.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -406,6 +406,30 @@ class TestVideos:
         assert {name: len(frames) for name, frames in added.items()} == {"film.mp4": 3, "other.mp4": 3}
         assert all(frames[-1] == -1 for frames in added.values())
 
+    def test_a_video_that_can_not_be_written_costs_itself(self, film, tmp_path, monkeypatch):
+        """Told once; each frame's result is kept, and says nothing of it; the next video is written."""
+        written = []
+
+        class FakeFile:
+            def __init__(self, path, rate):
+                self.path = path
+                if path.name == "film.mp4":
+                    raise OSError(13, "Permission denied", str(path))
+
+            def add(self, image):
+                written.append(self.path.name)
+
+            finish = abandon = lambda self: None
+
+        monkeypatch.setattr(images, "VideoFile", FakeFile)
+        (tmp_path / "other.mp4").write_bytes(b"x")
+        other = Source(str(tmp_path / "other.mp4"), "video", Path("other"))
+        outcomes = list(Run(FakeClient(), RunOptions(output_dir=tmp_path / "out")).outcomes([film, other]))
+        refused = f"can't write {tmp_path}/out/film.mp4: Permission denied"
+        assert [outcome.not_drawn for outcome in outcomes] == [refused, "", "", "", "", ""]
+        assert ["picture" in outcome.records[0] for outcome in outcomes] == [False] * 3 + [True] * 3
+        assert written == ["other.mp4"] * 3
+
 
 class ListSink:
     def __init__(self) -> None:
@@ -559,6 +583,12 @@ class TestCommand:
         assert Path("t.csv").read_bytes().count(b"\r") == 0
         assert command("in", "--no-images", "--resume") == 0
         assert "nothing left to do; 3 done before" in capsys.readouterr().err
+
+    def test_a_page_of_a_name_that_is_not_utf8(self, command, capsys):
+        save_png(Image.new("RGB", (9, 9)), Path("in/a.png"))
+        os.rename(b"in/a.png", b"in/\xff.png")
+        assert command(os.fsdecode(b"in/\xff.png"), "--no-images", "--explain", "why.html") == 0
+        assert "\\udcff.png" in Path("why.html").read_text()
 
     def test_escape_sequences_in_messages(self, command, capsys):
         command.client.fault = faults(a=[InvalidRequest("\x1b[2Jgone")])

@@ -26,11 +26,12 @@ from cocoer_client.command import (
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
-from cocoer_client.files import why_not_written
+from cocoer_client.files import naming, why_not_written
 from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
+from cocoer_client.printable import printable
 from cocoer_client.reading import warnings_of
 from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import Source, find_sources
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         stop: Exception | KeyboardInterrupt | None = None
         try:
             work.begin(sources)
-        except InvalidRequest as error:
+        except (InvalidInput, InvalidRequest) as error:
             complain(str(error))
             return USAGE
         # Not before: an earlier table stays until there is something to put in its place.
@@ -120,7 +121,9 @@ def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
 
 def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> None:
     if outcome.data:
-        write_page(args.explain, outcome.data, outcome.records[0], warnings_of(outcome.records[0], boxes_given))
+        record = {**outcome.records[0], "file": printable(outcome.records[0]["file"])}
+        with naming(args.explain):
+            write_page(args.explain, outcome.data, record, warnings_of(record, boxes_given))
         if not args.quiet:
             print(f"explanation: {args.explain}", file=sys.stderr)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cocoer_client.drawing.images import draw, open_upright, save_png
+from cocoer_client.errors import CocoerError
 from cocoer_client.files import naming, why_not_written
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
@@ -47,22 +48,35 @@ def undrawn(outcome: Outcome, reason: str) -> Outcome:
 
 
 class Videos:
-    """The annotated videos of a run, one after the other, frame by frame."""
+    """The annotated videos of a run, one after the other, frame by frame.
+
+    One that can't be written costs itself alone: its frames' results say nothing of it, the first that fails why.
+    """
 
     def __init__(self) -> None:
         self.open: VideoFile | None = None
+        self._failed: str | None = None
+        """The file that can't be written, while its frames come."""
 
     def add(self, outcome: Outcome) -> None:
         """The next outcome: of a frame, of whatever there is between videos, or of a video that breaks off."""
-        task, image = outcome.task, outcome.frame_image
-        if task.frame is None:
-            self.finish()
-        elif image is not None and task.image is not None:
-            if self.open is None:
-                self.open = VideoFile(Path(task.image), task.rate)
-            self.open.add(image)
-            if task.frame.last:
+        task = outcome.task
+        if task.image != self._failed:
+            self._failed = None
+        try:
+            if task.frame is None:
                 self.finish()
+            elif outcome.frame_image is not None and task.image is not None and self._failed is None:
+                if self.open is None:
+                    self.open = VideoFile(Path(task.image), task.rate)
+                self.open.add(outcome.frame_image)
+                if task.frame.last:
+                    self.finish()
+        except (CocoerError, OSError) as error:
+            self.abandon()
+            self._failed, outcome.not_drawn = task.image, message_of(error)
+        if self._failed is not None:
+            outcome.records[0].pop("picture", None)
 
     def finish(self) -> None:
         """The open one is complete, as far as its frames go."""
