@@ -23,7 +23,7 @@ from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import read_persons
 from cocoer_client.protocol import Thresholds
 from cocoer_client.reading import warnings_of
-from cocoer_client.sources import Source, find_sources
+from cocoer_client.sources import find
 
 JOURNAL = "results.jsonl"
 
@@ -51,13 +51,14 @@ def open_journal(args: argparse.Namespace, several: bool, options: Thresholds) -
 def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
     options = thresholds_of(args)
-    sources, unusable = usable_sources(args)
+    found = find(args.inputs, allow_url=args.allow_url, output_dir=args.output_dir, column=args.column)
+    sources = found.sources
     try:
         check_targets(args, sources)
     except InvalidInput as error:
         complain(str(error))
         return USAGE
-    totals, talk = Totals(failures=unusable), Talk(args, sources)
+    totals, talk = Totals(failures=found.problems, left_out=found.left_out), Talk(args, sources)
     if (persons is not None or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
     tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
@@ -86,17 +87,6 @@ def run(args: argparse.Namespace) -> int:
             interrupted = True
         talk.close(totals, journal)
     return status(totals, interrupted, journal)
-
-
-def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
-    """Sources, and messages about inputs that are none."""
-    sources, problems = [], []
-    for given in args.inputs:
-        try:
-            sources += find_sources([given], args.allow_url, args.output_dir)
-        except InvalidInput as error:
-            problems.append(str(error))
-    return list(dict.fromkeys(sources)), problems
 
 
 def until_lost(outcomes: Generator[Outcome, None, None], totals: Totals) -> Iterator[Outcome]:

@@ -15,7 +15,7 @@ from cocoer_client.infer.outputs import Record
 from cocoer_client.infer.report import counted, format_line, format_result
 from cocoer_client.infer.run import Outcome
 from cocoer_client.reading import warnings_of
-from cocoer_client.sources import Source
+from cocoer_client.sources import LeftOut, Source
 
 MAX_FAILURES = 20
 """Listed at the end."""
@@ -29,6 +29,7 @@ class Totals:
     persons: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     lost: bool = False
     """The server is gone; the rest was not asked."""
     started: float = field(default_factory=time.monotonic)
@@ -108,6 +109,8 @@ class Talk:
         self.bar.close()
         if self.several and not self.args.quiet:
             print(totals.summary() + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
+        if totals.left_out and not self.args.quiet:
+            print(totals.left_out.line(), file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:
