@@ -92,7 +92,7 @@ def test_images_of_a_bucket():
     ("given", "told"),
     [
         ("nowhere", "nowhere: no such file or folder"),
-        ("nowhere/*.jpg", "no images"),
+        ("nowhere/*.jpg", "nothing matches"),
         ("odd://bucket", "odd://bucket: Protocol not known"),
     ],
 )

@@ -68,7 +68,7 @@ def describe(statistics: dict[str, Any]) -> str:
     lines = [
         f"{s['pictures']} images with {s['persons']} persons in {s['seconds']:.0f} s "
         f"({s['pictures_per_second']:.1f} per second), {s['failed']} failed; {s['done_before']} were done before.",
-        f"Results of all {s['total']}: {s['output']}",
+        f"Results of all {s['total']}: {printable(s['output'])}",
     ]
     if s["failed"]:
         lines.append("Column error says why an image has no result.")

@@ -13,6 +13,7 @@ from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USA
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
+from cocoer_client.files import cant_write
 from cocoer_client.infer.arguments import parse_args
 from cocoer_client.infer.journal import Journal
 from cocoer_client.infer.names import Names
@@ -24,6 +25,7 @@ from cocoer_client.inputs import read_persons
 from cocoer_client.protocol import Thresholds
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import find
+from cocoer_client.terminal import printable
 
 JOURNAL = "results.jsonl"
 
@@ -103,7 +105,7 @@ def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> No
     if outcome.data:
         write_page(args.explain, outcome.data, outcome.records[0], warnings_of(outcome.records[0], boxes_given))
         if not args.quiet:
-            print(f"explanation: {args.explain}", file=sys.stderr)
+            print(f"explanation: {printable(str(args.explain))}", file=sys.stderr)
 
 
 def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
@@ -124,8 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServerUnavailable as error:
         complain(str(error))
         return NO_SERVER
-    except (CocoerError, OSError) as error:
+    except CocoerError as error:
         complain(str(error))
+        return SOME_FAILED
+    except OSError as error:
+        complain(cant_write(error))
         return SOME_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

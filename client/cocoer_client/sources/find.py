@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from cocoer_client.errors import InvalidInput
+from cocoer_client.files import RealPaths
 from cocoer_client.sources import globs, tables
 from cocoer_client.sources.buckets import in_bucket
 from cocoer_client.sources.folders import FolderSearch, identity
@@ -79,6 +80,7 @@ class _Search:
         self.images_only, self.must_exist = images_only, must_exist
         self.output = None if output_dir is None else os.path.realpath(output_dir)
         self.taken: set[str] = set()
+        self.real = RealPaths()
 
     def look(self, given: str) -> None:
         """Add an input's sources; its problems are told with its name."""
@@ -174,8 +176,10 @@ class _Search:
     def _matching(self, given: str, pattern: str) -> Iterator[Source]:
         start, parts, deep = globs.split(pattern)
         said, search, matched = suffix_of(pattern), self._folder_search(), False
+        # Unless the glob itself begins where results go.
+        guarded = self.output is not None and not self._is_result(start)
         for path in globs.expand(start, parts, self.found.problems):
-            if self._is_result(path, start):
+            if guarded and self._is_result(path):
                 matched = True
                 self.found.left_out.counts[RESULT] += 1
             elif deep and os.path.isdir(path or "."):
@@ -194,9 +198,10 @@ class _Search:
         if not matched:
             raise InvalidInput(f"{given}: nothing matches")
 
-    def _is_result(self, path: str, start: str) -> bool:
-        """Whether a path that a glob matches lies where results go; unless the glob itself begins there."""
-        return self.output is not None and _is_within(path, self.output) and not _is_within(start, self.output)
+    def _is_result(self, path: str) -> bool:
+        """Whether a path is the folder that results go to, or lies in it."""
+        real = self.real.of(path)
+        return self.output is not None and (real == self.output or real.startswith(self.output.rstrip("/") + "/"))
 
     def _of_table(self, given: str, path: str) -> Iterator[Source]:
         refused = 0
@@ -244,12 +249,6 @@ class _Search:
 
 def _file(path: str, target: str) -> Source:
     return Source(path, "video" if is_video(path) else "file", os.path.splitext(target)[0])
-
-
-def _is_within(path: str, folder: str) -> bool:
-    """Whether a path lies in a folder, or is it; ``folder`` is free of links."""
-    real = os.path.realpath(path)
-    return real == folder or real.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _target_of(name: str) -> str:
