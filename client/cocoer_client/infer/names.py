@@ -24,6 +24,8 @@ class Names:
     def __init__(self, directory: Path, inputs: Iterable[str], given: Mapping[str, str]) -> None:
         self.directory, self.given = directory, given
         self.real = RealPaths()
+        self.counts: dict[Path, int] = {}
+        """Path -> the number that the next of its name gets."""
         self.taken = {self.real.of(name) for name in (*inputs, *given.values())}
 
     def of(self, source: Source) -> Path:
@@ -33,9 +35,11 @@ class Names:
         suffix = ".mp4" if source.is_video else ".png"
         stem = self.directory / source.target
         name = shortened(stem.name, NAME_MAX - ROOM)
-        path, count = stem.with_name(name + suffix), 2
+        path = first = stem.with_name(name + suffix)
+        count = self.counts.get(first, 2)
         while (real := self.real.of(path)) in self.taken:
             path = stem.with_name(f"{name}-{count}{suffix}")
             count += 1
+        self.counts[first] = count
         self.taken.add(real)
         return path

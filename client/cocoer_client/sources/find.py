@@ -152,16 +152,16 @@ class _Search:
         return _file(path, os.path.basename(path))
 
     def _of_folder(self, given: str, path: str) -> Iterator[Source]:
-        yield from self._some(self._in_folder(self._folder_search(), path), f"{given}: no images in this folder")
+        yield from self._some(self._in_folder(path), f"{given}: no images in this folder")
+
+    def _in_folder(self, path: str) -> Iterator[Source]:
+        for below in self._folder_search().files(path):
+            if self._is_wanted(below):
+                yield _file(os.path.join(path, below), below)
 
     def _folder_search(self) -> FolderSearch:
         output = None if self.output is None else identity(self.output)
         return FolderSearch(output, self.found.left_out, self.found.problems)
-
-    def _in_folder(self, search: FolderSearch, path: str) -> Iterator[Source]:
-        for below in search.files(path):
-            if self._is_wanted(below):
-                yield _file(os.path.join(path, below), below)
 
     def _of_glob(self, given: str, pattern: str) -> Iterator[Source]:
         if suffix_of(pattern) != tables.SUFFIX:
@@ -182,19 +182,19 @@ class _Search:
             if guarded and self._is_result(path):
                 matched = True
                 self.found.left_out.counts[RESULT] += 1
-            elif deep and os.path.isdir(path or "."):
+            elif os.path.isdir(path or "."):
                 for below in search.files(path or "."):
-                    if globs.matches(below.split(os.sep), deep):
+                    # A folder that matches is searched.
+                    if not deep or globs.matches(below.split(os.sep), deep):
                         matched = True
-                        if self._is_wanted(below, said):
-                            yield _file(os.path.join(path, below), below)
-            elif os.path.isdir(path):
-                matched = True
-                yield from self._in_folder(search, path)
+                        file = os.path.join(path, below)
+                        if self._is_wanted(file, said if deep else ""):
+                            yield _file(file, file[len(start) :].lstrip(os.sep))
+                matched = matched or not deep
             elif not deep:
                 matched = True
                 if self._is_wanted(path, said):
-                    yield _file(path, os.path.basename(path))
+                    yield _file(path, path[len(start) :].lstrip(os.sep))
         if not matched:
             raise InvalidInput(f"{given}: nothing matches")
 
