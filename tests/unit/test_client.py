@@ -16,6 +16,7 @@ from PIL import Image
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
 from cocoer_client.drawing.images import save_png
+from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
 from cocoer_client.infer.report import format_line, format_result
@@ -182,7 +183,7 @@ class TestSources:
             find_sources([url], False, Path("outputs"))
         (source,) = find_sources([url], True, Path("outputs"))
         assert (source.kind, str(source.target)) == ("url", "picture")
-        with pytest.raises(InvalidInput, match="download failed"):
+        with pytest.raises(SourceUnavailable, match="download failed"):
             source.read(timeout=1)
 
     @pytest.mark.parametrize(
@@ -307,7 +308,6 @@ class TestText:
             "ordered",
             "pipeline.options",
             "pipeline.stages",
-            "printable",
             "reading",
             "records",
             "sinks.columns",

@@ -576,7 +576,7 @@ class TestCommand:
     def test_a_name_that_is_not_utf8(self, command, capsys):
         os.rename(b"in/b.png", b"in/b\xff\r=.png")
         assert command("in", "--no-images", "--csv", "t.csv", "--json", "t.json") == 0
-        assert "in/b\\udcff\\x0d=.png  nobody found" in capsys.readouterr().out
+        assert "in/b\\xff\\x0d=.png  nobody found" in capsys.readouterr().out
         assert [record["file"] for record in json.loads(Path("t.json").read_text())][1] == os.fsdecode(
             b"in/b\xff\r=.png"
         )
@@ -588,7 +588,7 @@ class TestCommand:
         save_png(Image.new("RGB", (9, 9)), Path("in/a.png"))
         os.rename(b"in/a.png", b"in/\xff.png")
         assert command(os.fsdecode(b"in/\xff.png"), "--no-images", "--explain", "why.html") == 0
-        assert "\\udcff.png" in Path("why.html").read_text()
+        assert "\\xff.png" in Path("why.html").read_text()
 
     def test_escape_sequences_in_messages(self, command, capsys):
         command.client.fault = faults(a=[InvalidRequest("\x1b[2Jgone")])
@@ -606,14 +606,12 @@ class TestCommand:
         """/dev/full is one."""
         assert command("in", "--no-images", "--csv", "/dev/full") == 1
         error = capsys.readouterr().err
-        assert "can't write /dev/full: No space left on device; make room first" in error
+        full = "can't write /dev/full: No space left on device; make room, and give the same command with --resume"
+        assert full in error
         assert len(Path("outputs/results.jsonl").read_text().splitlines()) == 3
         assert command("in", "--no-images", "--jsonl", "/dev/full") == 1
         error = capsys.readouterr().err
-        assert (
-            "stopped: can't write /dev/full: No space left on device; make room first; what is done is kept: the same "
-            "command with --resume does the rest" in error
-        )
+        assert f"stopped: {full}; what is done is kept\n" in error
         assert Path("/dev/full").is_char_device()
 
     def test_terminated(self, command):

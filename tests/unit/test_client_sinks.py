@@ -81,7 +81,7 @@ class TestCsv:
             ("\r=1.jpg", "\\x0d=1.jpg"),
             ("a\rb\nc.jpg", "a\\x0db\\x0ac.jpg"),
             ("\x1b[2J.jpg", "\\x1b[2J.jpg"),
-            (os.fsdecode(b"\xff.jpg"), "\\udcff.jpg"),
+            (os.fsdecode(b"\xff.jpg"), "\\xff.jpg"),
             ("Zoë - 1+1=2.jpg", "Zoë - 1+1=2.jpg"),
         ],
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cocoer_client.drawing.images import draw, open_upright, save_png
 from cocoer_client.errors import CocoerError
-from cocoer_client.files import naming, why_not_written
+from cocoer_client.files import cant_write, naming
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.video.file import VideoFile
@@ -93,4 +93,4 @@ class Videos:
 
 def message_of(error: Exception) -> str:
     """Reading has errors of its own; what remains of the system's is about writing."""
-    return why_not_written(error) if isinstance(error, OSError) else str(error)
+    return cant_write(error) if isinstance(error, OSError) else str(error)

@@ -123,7 +123,7 @@ class Run:
         if not self.begun:
             self.begin(sources)
         videos = Videos()
-        inputs = [source.name for source in sources if source.kind in ("file", "video")]
+        inputs = [source.name for source in sources if source.is_file]
         names = Names(self.options.output_dir, inputs, self.journal.images if self.journal else {})
         tasks = self._tasks(sources, names)
         workers = self.options.concurrency, WORKERS

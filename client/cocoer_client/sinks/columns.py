@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cocoer_client.printable import printable
 from cocoer_client.reading import warnings_of
 from cocoer_client.results import BOXES, LISTS, Box
+from cocoer_client.terminal import printable
 
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that a spreadsheet computes; so do a tab and a carriage return, which are escaped anyway."""
