@@ -12,19 +12,18 @@ from typing import Any
 from PIL import Image
 
 from cocoer_client.drawing.banner import with_banner
+from cocoer_client.drawing.beside import plan_beside
 from cocoer_client.drawing.figures import (
     Boxes,
-    Figure,
     draw_figures,
     draw_numbers,
     figures_of,
     line_width,
     place_numbers,
 )
-from cocoer_client.drawing.layout import Place, Surroundings, place
-from cocoer_client.drawing.leaders import Rect, draw_leader
+from cocoer_client.drawing.leaders import draw_leader
 from cocoer_client.drawing.margin import Margin, plan_margin
-from cocoer_client.drawing.panel import GROUND, Panel
+from cocoer_client.drawing.panel import GROUND
 
 MIN_SIDE = 480
 """Images whose shorter side is below this are enlarged by a whole factor."""
@@ -69,7 +68,7 @@ def annotate(
     figures, text = figures_of(result["persons"], factor, numbers), max(13, min(frame) // 36)
     badges = place_numbers(figures, frame, text)
     details = () if len(figures) > MAX_BESIDE else FIXED if fixed_size else BESIDE
-    placed, margin = _beside(figures, result["labels"], frame, text, badges, details), None
+    placed, margin = plan_beside(figures, result["labels"], frame, text, badges, details, may_cross=fixed_size), None
     if placed is None and not fixed_size and len(figures) <= MAX_PANELS:
         margin = plan_margin(frame, figures, result["labels"], text, BESIDE)
     canvas = _canvas(image, factor, margin, in_place)
@@ -123,29 +122,3 @@ def _canvas(image: Image.Image, factor: int, margin: Margin | None, in_place: bo
     whole.paste(GROUND, (image.width, 0, *whole.size))
     whole.paste(GROUND, (0, image.height, *whole.size))
     return whole
-
-
-def _beside(
-    figures: Sequence[Figure],
-    labels: Sequence[str],
-    frame: tuple[int, int],
-    text: int,
-    badges: Sequence[Rect],
-    details: Sequence[int],
-) -> list[tuple[Panel, Place]] | None:
-    """Panels with their places beside the faces, with as many labels as let all find one; None where none do."""
-    heads, bodies = [figure.head for figure in figures], [figure.body for figure in figures]
-    for maximum in details:
-        around = Surroundings(frame, heads, bodies, taken=list(badges))
-        placed: list[tuple[Panel, Place]] = []
-        for index, figure in enumerate(figures):
-            panel = Panel(figure, labels, maximum, text, frame[0] - 4)
-            found = place(panel.size, index, around, gap=text // 2)
-            if found is None:
-                break
-            placed.append((panel, found))
-            (x, y), (width, height) = found.corner, panel.size
-            around.add((x, y, x + width, y + height), found.line, text // 2)
-        else:
-            return placed
-    return None

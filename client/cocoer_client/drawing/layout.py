@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cocoer_client.drawing.leaders import Array, Line, Rect, beads, crossed_lines, crossed_rects, leaders
+from cocoer_client.drawing.leaders import Array, Line, Mask, Rect, beads, crossed_lines, crossed_rects, leaders
 
 GRID = 60
 """Places tried along each side of the frame."""
 FAR = 0.45
 """A panel further from its face than this share of the frame's diagonal tells nobody whose it is."""
+LEADER = 0.03
+"""What it costs to need a leader line, as a share of the diagonal."""
 LOOKED_AT = 400
 """Of the free places, so many of the best are looked at for what the leader line would cross."""
 
@@ -24,10 +26,12 @@ class Surroundings:
     frame: tuple[int, int]
     """Its width and height."""
     heads: Sequence[Rect]
+    badges: Sequence[Rect] = ()
+    """The numbers, as many as heads; or none."""
     spared: Sequence[Rect] = ()
     """Bodies, which a panel should not cover."""
     taken: list[Rect] = field(default_factory=list)
-    """Beside heads, what no panel may cover: numbers, panels, their leader lines."""
+    """Beside heads and numbers, what no panel may cover: panels, their leader lines."""
     lines: list[Line] = field(default_factory=list)
     """The leader lines."""
 
@@ -46,6 +50,8 @@ class Place:
     corner: tuple[int, int]
     line: Line | None
     """Its leader line, where it does not speak for itself whose it is."""
+    crossings: int = 0
+    """Faces, numbers, panels and other lines that the line runs through."""
 
 
 def place(size: tuple[int, int], index: int, around: Surroundings, gap: int = 6) -> Place | None:
@@ -74,7 +80,7 @@ def place(size: tuple[int, int], index: int, around: Surroundings, gap: int = 6)
     xs, ys = _grid(size, face, frame, gap)
     away = np.hypot(_gaps(ys, size[1], face[1], face[3])[:, None], _gaps(xs, size[0], face[0], face[2])[None])
     diagonal = float(np.hypot(*frame))
-    free = (overlaps(xs, ys, size, [*around.heads, *around.taken]) == 0) & (away <= FAR * diagonal)
+    free = (overlaps(xs, ys, size, [*around.heads, *around.badges, *around.taken]) == 0) & (away <= FAR * diagonal)
     if not free.any():
         return None
     # Near first; then not over bodies; then with the panel's top at the face's, to its right.
@@ -84,10 +90,11 @@ def place(size: tuple[int, int], index: int, around: Surroundings, gap: int = 6)
     corners = np.stack([xs[best % len(xs)], ys[best // len(xs)]], axis=1)
     panels = np.concatenate([corners, corners + np.array(size)], axis=1)
     lines, needed = leaders(panels, face), _needs_leader(panels, index, around.heads, gap)
-    chosen = int(np.argmin(cost.ravel()[best] + needed * _harm(lines, index, around)))
+    crossings = np.where(needed, _crossings(lines, index, around), 0)
+    chosen = int(np.argmin(cost.ravel()[best] + LEADER * needed + crossings))
     (x1, y1), (x2, y2) = lines[chosen].tolist()
     corner = (int(corners[chosen, 0]), int(corners[chosen, 1]))
-    return Place(corner, ((x1, y1), (x2, y2)) if needed[chosen] else None)
+    return Place(corner, ((x1, y1), (x2, y2)) if needed[chosen] else None, int(crossings[chosen]))
 
 
 def _grid(size: tuple[int, int], face: Rect, frame: tuple[int, int], gap: int) -> tuple[Array, Array]:
@@ -106,24 +113,23 @@ def _gaps(starts: Array, side: int, low: float, high: float) -> Array:
     return gaps
 
 
-def _needs_leader(panels: Array, index: int, heads: Sequence[Rect], gap: int) -> Array:
-    """1 where a panel is not right at its face, or nearer to another: FP64 [N]."""
+def _needs_leader(panels: Array, index: int, heads: Sequence[Rect], gap: int) -> Mask:
+    """Whether a panel is not right at its face, or about as near to another: BOOL [N]."""
     boxes = np.array(heads, dtype=np.float64)[None]
     apart = np.maximum(boxes[..., :2] - panels[:, None, 2:], panels[:, None, :2] - boxes[..., 2:]).clip(min=0)
     away = np.hypot(apart[..., 0], apart[..., 1])
     own = away[:, index]
     nearest_other = np.delete(away, index, axis=1).min(axis=1, initial=np.inf)
-    needed: Array = ((own > 1.5 * gap) | (nearest_other < own + gap)).astype(np.float64)
+    needed: Mask = (own > 1.5 * gap) | (nearest_other < own + gap)
     return needed
 
 
-def _harm(lines: Array, index: int, around: Surroundings) -> Array:
-    """What having such a leader line costs, as a share of the diagonal: FP64 [N]."""
-    others = [head for other, head in enumerate(around.heads) if other != index]
-    crossed = crossed_lines(lines, around.lines).sum(axis=1)
-    crossed = crossed + crossed_rects(lines, [*others, *around.taken]).sum(axis=1)
-    harm: Array = 0.03 + 0.5 * crossed
-    return harm
+def _crossings(lines: Array, index: int, around: Surroundings) -> Array:
+    """Lines, faces of others, numbers and panels that each leader line runs through: FP64 [N]."""
+    others = [rect for rects in (around.heads, around.badges) for other, rect in enumerate(rects) if other != index]
+    rects = crossed_rects(lines, [*others, *around.taken]).sum(axis=1)
+    crossings: Array = rects + crossed_lines(lines, around.lines).sum(axis=1).astype(np.float64)
+    return crossings
 
 
 def overlaps(xs: Array, ys: Array, size: tuple[int, int], rects: Sequence[Rect]) -> Array:
