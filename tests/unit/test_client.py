@@ -16,7 +16,7 @@ from PIL import Image
 
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
-from cocoer_client.drawing.images import save_png
+from cocoer_client.drawing.formats import save
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
 from cocoer_client.infer.report import format_line, format_result
@@ -210,7 +210,7 @@ class TestSources:
         """Two images of one name, written to where one of them lies: both get a name, neither is overwritten."""
         inputs = [tmp_path / part / "x.png" for part in "ab"]
         for path in inputs:
-            save_png(Image.new("RGB", (50, 50)), path)
+            save(Image.new("RGB", (50, 50)), path)
         names = Names(tmp_path / "a", map(str, inputs), {})
         sources = find_sources([str(path) for path in inputs], False, tmp_path / "a")
         assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]
@@ -239,7 +239,7 @@ def test_a_result_outlives_its_image(tmp_path):
     """What can't be opened here, or written, costs its annotated image alone, and is told."""
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"no image, for Pillow")
-    save_png(Image.new("RGB", (9, 9)), tmp_path / "c.png")
+    save(Image.new("RGB", (9, 9)), tmp_path / "c.png")
     (tmp_path / "outputs" / "c.png").mkdir(parents=True)  # in the annotated image's way
     options, totals = RunOptions(output_dir=tmp_path / "outputs"), Totals()
     sources = find_sources([str(tmp_path)], False, options.output_dir)

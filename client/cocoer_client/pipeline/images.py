@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cocoer_client.drawing.images import draw, open_upright, save_png
+from cocoer_client.drawing.formats import save
+from cocoer_client.drawing.images import draw, open_upright
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.video.file import VideoFile
@@ -23,13 +24,23 @@ def drawn(outcome: Outcome, options: RunOptions) -> Outcome:
     task = outcome.task
     if task.image is None or not outcome.is_new:
         return outcome
-    if task.frame is not None and outcome.error is not None:
-        outcome.frame_image = open_upright(task.frame.pixels)
-    elif task.frame is not None:
-        pixels, record = task.frame.pixels, outcome.records[0]
-        outcome.frame_image = draw(pixels, record, options.style, options.boxes_given, fixed_size=True)
-    elif outcome.error is None:
-        save_png(draw(outcome.data, outcome.records[0], options.style, options.boxes_given), Path(task.image))
+    if outcome.error is not None:
+        if task.frame is not None:
+            outcome.frame_image = open_upright(task.frame.pixels)
+        return outcome
+    image = outcome.data if task.frame is None else task.frame.pixels
+    picture = draw(
+        image,
+        outcome.records[0],
+        options.style,
+        options.boxes_given,
+        fixed_size=task.frame is not None,
+        boxes=options.drawn_boxes,
+    )
+    if task.frame is None:
+        save(picture, Path(task.image), options.quality)
+    else:
+        outcome.frame_image = picture
     return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cocoer_client.drawing.formats import ImageFormat, suffix_of
 from cocoer_client.sources import Source
 
 
@@ -15,17 +16,21 @@ class Names:
         directory: where they go.
         inputs: what must not be overwritten.
         given: file -> image, from an earlier run.
+        image_format: of the images, which decides the suffix.
     """
 
-    def __init__(self, directory: Path, inputs: Iterable[str], given: Mapping[str, str]) -> None:
-        self.directory, self.given = directory, given
+    def __init__(
+        self, directory: Path, inputs: Iterable[str], given: Mapping[str, str], image_format: ImageFormat = "auto"
+    ) -> None:
+        self.directory, self.given, self.image_format = directory, given, image_format
         self.taken = {Path(name).resolve() for name in (*inputs, *given.values())}
 
     def of(self, source: Source) -> Path:
-        """The same as in the earlier run, if that had one."""
-        if source.name in self.given:
-            return Path(self.given[source.name])
-        suffix = ".mp4" if source.is_video else ".png"
+        """The same as in the earlier run, if that had one of this format."""
+        suffix = ".mp4" if source.is_video else suffix_of(source.name, self.image_format)
+        given = Path(self.given.get(source.name, ""))
+        if given.suffix == suffix:
+            return given
         stem = self.directory / source.target
         path, count = stem.with_name(stem.name + suffix), 2
         while path.resolve() in self.taken:

@@ -75,7 +75,8 @@ class Run:
         """
         videos = Videos()
         inputs = [source.name for source in sources if source.kind in ("file", "video")]
-        names = Names(self.options.output_dir, inputs, self.journal.images if self.journal else {})
+        given = self.journal.images if self.journal else {}
+        names = Names(self.options.output_dir, inputs, given, self.options.image_format)
         tasks = self._tasks(sources, names)
         stages = in_two_stages(tasks, self._ask, self.step, self._draw, self.options.concurrency, WORKERS)
         try:
