@@ -13,6 +13,7 @@ from cocoer_client.drawing.images import draw
 from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.pipeline import RunOptions
 from cocoer_client.pipeline.names import Names
+from cocoer_client.pipeline.options import OF_IMAGES
 from cocoer_client.sources import find_sources
 from tests import hostile
 from tests.conftest import SAMPLE
@@ -132,11 +133,11 @@ def test_options(capsys):
             RunOptions(**given)
 
 
-def test_what_is_drawn_is_part_of_what_was_asked(tmp_path):
+@pytest.mark.parametrize("changed", [{"image_format": "png"}, {"quality": 70}, {"drawn_boxes": "none"}], ids=str)
+@pytest.mark.parametrize("of_video", [False, True])
+def test_what_is_drawn_is_part_of_what_was_asked(changed: dict[str, Any], of_video):
     """Images in another format or with other boxes don't count as done; without images it makes no difference."""
-    (tmp_path / "a.jpg").write_bytes(b"")
-    (source,) = find_sources([str(tmp_path / "a.jpg")], False, tmp_path / "out")
-    plain = RunOptions()
-    for changed in (RunOptions(image_format="png"), RunOptions(quality=70), RunOptions(drawn_boxes="none")):
-        assert changed.asked(source, drawn=True) != plain.asked(source, drawn=True)
-        assert changed.asked(source, drawn=False) == plain.asked(source, drawn=False)
+    plain, other = RunOptions(), RunOptions(**changed)
+    assert other.asked(of_video, drawn=True) != plain.asked(of_video, drawn=True)
+    assert other.asked(of_video, drawn=False) == plain.asked(of_video, drawn=False)
+    assert changed.keys() <= set(OF_IMAGES)

@@ -27,7 +27,7 @@ examples:
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
 exit status: 0 all done; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or it was lost;
-130 interrupted.
+4 the server's model has changed meanwhile; 130 interrupted.
 Several inputs leave their results in outputs/results.jsonl as well; --resume reads it.
 
 tab completion: eval "$(cocoer-infer --print-completion bash)"   (or zsh; for the installed command)
@@ -71,6 +71,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
+    group.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +183,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
+    if args.retry_failed and not args.resume:
+        parser.error("--retry-failed goes with --resume")
     if bool(args.tls_cert) != bool(args.tls_key):
         parser.error("--tls-cert and --tls-key go together")
     return args
@@ -206,6 +211,7 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         quality=args.quality,
         drawn_boxes=args.boxes,
         output_dir=args.output_dir,
+        retry_failed=args.retry_failed,
     )
 
 

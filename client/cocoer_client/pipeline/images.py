@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cocoer_client.drawing.formats import save
 from cocoer_client.drawing.images import draw, open_upright
+from cocoer_client.files import naming, why_not_written
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.video.file import VideoFile
@@ -38,7 +39,8 @@ def drawn(outcome: Outcome, options: RunOptions) -> Outcome:
         boxes=options.drawn_boxes,
     )
     if task.frame is None:
-        save(picture, Path(task.image), options.quality)
+        with naming(Path(task.image)):
+            save(picture, Path(task.image), options.quality)
     else:
         outcome.frame_image = picture
     return outcome
@@ -87,4 +89,4 @@ class Videos:
 
 def message_of(error: Exception) -> str:
     """Reading has errors of its own; what remains of the system's is about writing."""
-    return f"can't write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return why_not_written(error) if isinstance(error, OSError) else str(error)
