@@ -329,7 +329,7 @@ def test_the_page_in_a_browser(infer, tmp_path):
             assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             images = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
-            assert len(images) == 1 + 3 * 2
+            assert len(images) == 1 + 2 * 2  # the context crop is a background, once for all persons
             assert all(images)
             assert page.locator(".warning").inner_text().startswith("SYNTHETIC WEIGHTS")
             for person in persons:
@@ -338,6 +338,14 @@ def test_the_page_in_a_browser(infer, tmp_path):
                 assert [f"{chip}-level" for chip in chips] == person["emo_process"]
                 struck = section.locator(".chip.first").evaluate("chip => getComputedStyle(chip).textDecorationLine")
                 assert struck == "line-through"
+                context = section.locator(".context-crop")
+                assert context.evaluate("crop => getComputedStyle(crop).backgroundImage").startswith('url("data:image/')
+                assert context.bounding_box()["height"] > 50
+                # The thresholds lie on the axes where the points do.
+                assert section.locator("thead .mark").all_inner_texts() == ["0.6", "0.6", "0.6", "0.26"]
+                marks = [section.locator(where).first.bounding_box() for where in ("thead .mark", "svg .m")]
+                axis, line = (mark["x"] + mark["width"] / 2 for mark in marks)
+                assert abs(axis - line) < 3
                 assert section.locator("tbody tr").count() == 26
                 assert section.locator("tr.chosen").count() == len(person["pred"])
                 assert section.locator("svg").count() == 3 * 26

@@ -2,23 +2,21 @@
 
 import io
 import itertools
-import json
 import math
 
 import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageFile
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 from cocoer_bls.decoding import DecodeLimits, read_image
 from cocoer_bls.errors import InputError
 from cocoer_client.drawing import badge, draw, figures, layout, leaders, panel, shapes
 from cocoer_client.drawing.draw import MIN_SIDE, annotate, draw_boxes
-from cocoer_client.drawing.explain import page
 from cocoer_client.drawing.figures import COLOURS, figures_of
 from cocoer_client.drawing.images import open_upright
 from cocoer_client.drawing.release_style import annotate_as_release
 from tests import hostile
+from tests.colours import BLINDNESS, contrast, difference
 from tests.conftest import DATA
 from tests.results import make_person, make_result
 
@@ -226,32 +224,16 @@ def test_shapes_have_soft_edges():
     assert ring.sum() / 255 == pytest.approx(4 * (2 * 120 + 2 * 20) + math.pi * (40**2 - 36**2), rel=0.02)
 
 
-# Machado, Oliveira, Fernandes (2009), severity 1: linear RGB as seen.
-BLINDNESS = {
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
-    "none": np.eye(3).tolist(),
-}
-
-
 @pytest.mark.parametrize("kind", BLINDNESS)
 def test_colours_are_told_apart_by_the_colour_blind(kind):
     """CIEDE2000 of at least 9 between any two persons' colours, where about 2 can be noticed."""
-    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS]) / 255
-    seen_as = np.clip((colours**2.2) @ np.array(BLINDNESS[kind]).T, 0, 1) ** (1 / 2.2)
-    lab = rgb2lab(seen_as)
-    differences = [deltaE_ciede2000(a, b) for i, a in enumerate(lab) for b in lab[:i]]
-    assert min(differences) >= 9
+    assert min(difference(a, b, kind) for i, a in enumerate(COLOURS) for b in COLOURS[:i]) >= 9
 
 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_numbers_are_legible(colour):
     """WCAG's 4.5 : 1 between a number and its badge."""
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-    ink = {"black": 0.0, "white": 1.0}[shapes.ink_on(colour)]
-    assert (max(luminance, ink) + 0.05) / (min(luminance, ink) + 0.05) >= 4.5
+    assert contrast({"black": "#000000", "white": "#FFFFFF"}[shapes.ink_on(colour)], colour) >= 4.5
 
 
 def test_after_seven_persons_colours_come_again_with_dashes():
@@ -384,22 +366,3 @@ def test_images_are_shown_as_the_server_takes_them():
             assert shown.size == pixels.shape[1::-1]
     assert taken > 100
     assert unopened < taken / 4
-
-
-@pytest.mark.parametrize(
-    ("step", "words"), [(1.0, "a step of size 1 towards"), (0.1, "a step of size 0.1 towards"), (0.0, "takes no step")]
-)
-def test_page_names_the_coordination_step(step, words):
-    person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
-    result = {"file": "a.png", **make_result((90, 90), [person])}
-    result["model"]["coordination_step"] = step
-    assert words in page(Image.new("RGB", (90, 90)), result, [])
-
-
-def test_page_escapes_what_it_shows():
-    person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
-    result = {"file": "<script>alert(1)</script>.png", **make_result((90, 90), [person])}
-    text = page(Image.new("RGB", (90, 90)), result, ["<b>warning</b>"])
-    assert "<script" not in text
-    assert "<b>warning" not in text
-    assert json.dumps(result)  # unchanged by the page
