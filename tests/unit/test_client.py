@@ -15,7 +15,7 @@ from PIL import Image
 
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
-from cocoer_client.drawing.images import save_png
+from cocoer_client.drawing.formats import save
 from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
@@ -207,7 +207,7 @@ class TestSources:
         """Two images of one name, written to where one of them lies: both get a name, neither is overwritten."""
         inputs = [tmp_path / part / "x.png" for part in "ab"]
         for path in inputs:
-            save_png(Image.new("RGB", (50, 50)), path)
+            save(Image.new("RGB", (50, 50)), path)
         names = Names(tmp_path / "a", map(str, inputs), {})
         sources = find_sources([str(path) for path in inputs], False, tmp_path / "a")
         assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]

@@ -22,7 +22,7 @@ from cocoer_client import (
     ServerError,
     ServerUnavailable,
 )
-from cocoer_client.drawing.images import save_png
+from cocoer_client.drawing.formats import save
 from cocoer_client.infer import command as infer
 from cocoer_client.pipeline import Journal, Outcome, Run, RunOptions, Totals, images, patience, run
 from cocoer_client.pipeline.stages import in_two_stages
@@ -188,7 +188,7 @@ def test_a_fault_of_ours_is_one_images(sources, caplog):
 
 def test_a_result_outlives_its_image(tmp_path, sources):
     """What can't be opened here, or written, costs its annotated image alone, and is told."""
-    save_png(Image.new("RGB", (9, 9)), Path(sources[2].name))
+    save(Image.new("RGB", (9, 9)), Path(sources[2].name))
     (tmp_path / "outputs" / "c.png").mkdir(parents=True)  # in the annotated image's way
     options = RunOptions(output_dir=tmp_path / "outputs")
     totals = Totals(options)
@@ -585,7 +585,7 @@ class TestCommand:
         assert "nothing left to do; 3 done before" in capsys.readouterr().err
 
     def test_a_page_of_a_name_that_is_not_utf8(self, command, capsys):
-        save_png(Image.new("RGB", (9, 9)), Path("in/a.png"))
+        Image.new("RGB", (9, 9)).save("in/a.png")
         os.rename(b"in/a.png", b"in/\xff.png")
         assert command(os.fsdecode(b"in/\xff.png"), "--no-images", "--explain", "why.html") == 0
         assert "\\xff.png" in Path("why.html").read_text()

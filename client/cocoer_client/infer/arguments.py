@@ -10,6 +10,8 @@ from pathlib import Path
 import shtab
 
 from cocoer_client.command import add_thresholds, thresholds_of
+from cocoer_client.drawing.figures import BOXES
+from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
 from cocoer_client.pipeline import RunOptions
 from cocoer_client.pipeline.options import STYLES
@@ -96,6 +98,25 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         choices=STYLES,
         default="panel",
         help="how images look; release: as CocoER's own script",
+    )
+    group.add_argument(
+        "--boxes",
+        choices=BOXES,
+        default="both",
+        help="which boxes to draw; heads: without those of bodies, which hide each other in crowds (default: both)",
+    )
+    group.add_argument(
+        "--format",
+        choices=IMAGE_FORMATS,
+        default="auto",
+        help="of annotated images; auto: the input's, PNG for BMP (default: auto)",
+    )
+    group.add_argument(
+        "--quality",
+        type=_quality,
+        default=QUALITY,
+        metavar="N",
+        help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
     )
     _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
     _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
@@ -190,6 +211,9 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         max_frames=args.max_frames,
         images=not args.no_images,
         style=args.style,
+        image_format=args.format,
+        quality=args.quality,
+        drawn_boxes=args.boxes,
         output_dir=args.output_dir,
         retry_failed=args.retry_failed,
     )
@@ -206,6 +230,13 @@ def _whole(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return value
+
+
+def _quality(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 100, got {text}")
     return value
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cocoer_client.drawing.images import draw, open_upright, save_png
+from cocoer_client.drawing.formats import save
+from cocoer_client.drawing.images import draw, open_upright
 from cocoer_client.errors import CocoerError
 from cocoer_client.files import cant_write, naming
 from cocoer_client.pipeline.options import RunOptions
@@ -25,15 +26,24 @@ def drawn(outcome: Outcome, options: RunOptions) -> Outcome:
     task = outcome.task
     if task.image is None or not outcome.is_new:
         return outcome
-    if task.frame is not None and outcome.error is not None:
-        outcome.frame_image = open_upright(task.frame.pixels)
-    elif task.frame is not None:
-        pixels, record = task.frame.pixels, outcome.records[0]
-        outcome.frame_image = draw(pixels, record, options.style, options.boxes_given, fixed_size=True)
-    elif outcome.error is None:
-        image = draw(outcome.data, outcome.records[0], options.style, options.boxes_given)
+    if outcome.error is not None:
+        if task.frame is not None:
+            outcome.frame_image = open_upright(task.frame.pixels)
+        return outcome
+    image = outcome.data if task.frame is None else task.frame.pixels
+    picture = draw(
+        image,
+        outcome.records[0],
+        options.style,
+        options.boxes_given,
+        fixed_size=task.frame is not None,
+        boxes=options.drawn_boxes,
+    )
+    if task.frame is None:
         with naming(Path(task.image)):
-            save_png(image, Path(task.image))
+            save(picture, Path(task.image), options.quality)
+    else:
+        outcome.frame_image = picture
     return outcome
 
 

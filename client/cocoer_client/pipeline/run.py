@@ -124,7 +124,8 @@ class Run:
             self.begin(sources)
         videos = Videos()
         inputs = [source.name for source in sources if source.is_file]
-        names = Names(self.options.output_dir, inputs, self.journal.images if self.journal else {})
+        given = self.journal.images if self.journal else {}
+        names = Names(self.options.output_dir, inputs, given, self.options.image_format)
         tasks = self._tasks(sources, names)
         workers = self.options.concurrency, WORKERS
         stages = in_two_stages(tasks, self._ask, self.step, self._draw, *workers, self.stopped)
