@@ -35,18 +35,19 @@ MIN_PING = 2.0
 def channel_options(timeout: float) -> list[tuple[str, int]]:
     """gRPC's options of a connection whose calls take so many seconds at most.
 
-    While a call waits, the other side is asked for a sign of life after a third of its time, which it has another third
-    to give. If it doesn't, the connection is lost, and a third is left for a new one. More would be of harm: Triton
-    bears three such questions before it answers the call, and cuts off whoever asks more often.
+    While a call waits, the other side is asked for a sign of life after half of its time at most, and has a quarter to
+    give it. If it doesn't, the connection is lost, and a quarter is left for a new one. To ask more often would be of
+    harm: Triton bears three such questions while it is silent itself, and cuts the connection at the fourth.
     """
-    third = int(max(timeout / 3, MIN_PING) * 1000)
+    silence, wait = (int(max(timeout / part, MIN_PING) * 1000) for part in (2, 4))
     return [
         ("grpc.max_send_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
         ("grpc.max_receive_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
         # gRPC itself waits up to two minutes before it looks for a lost server again.
         ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.keepalive_time_ms", third),
-        ("grpc.keepalive_timeout_ms", third),
+        ("grpc.keepalive_time_ms", silence),
+        ("grpc.keepalive_timeout_ms", wait),
+        ("grpc.http2.ping_timeout_ms", wait),  # newer versions of gRPC go by this one, which is a minute
         ("grpc.http2.max_pings_without_data", 0),  # no limit of its own
         ("grpc.client_idle_timeout_ms", int(IDLE * 1000)),
     ]
