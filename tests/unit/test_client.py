@@ -16,6 +16,7 @@ from PIL import Image
 
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
+from cocoer_client.columns import column_names, rows_of
 from cocoer_client.drawing.images import save_png
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
@@ -28,7 +29,6 @@ from cocoer_client.pipeline.names import Names
 from cocoer_client.protocol import MAX_BATCH
 from cocoer_client.reading import warnings_of
 from cocoer_client.sinks import CsvFile, JsonFile
-from cocoer_client.sinks.columns import column_names, rows_of
 from cocoer_client.sources import Source, find_sources
 from cocoer_client.video.frames import Video
 from tests.results import make_person, make_result
@@ -491,7 +491,7 @@ class TestUsage:
             (["a.png", "--timeout", "0"], "must be more than 0 seconds"),
             (["a.png", "--concurrency", "0"], "must be 1 or more"),
             (["a.png", "--header", "authorization"], "must be NAME:VALUE"),
-            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl and --csv"),
+            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl, --csv and --coco"),
             (["-", "-"], "standard input"),
             (["-", "--resume"], "--resume can't tell"),
             (["a.png", "--resume", "--explain", "x.html"], "--explain needs a new answer"),

@@ -25,7 +25,13 @@ MAY = {
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
-OPTIONAL = {"optional.py": {"cv2"}, "batch": {"fsspec", "pyarrow", "ray"}, "sinks": {"pyarrow"}}
+OPTIONAL = {
+    "optional.py": {"cv2"},
+    "exports.py": {"pandas", "supervision"},
+    "results.py": {"pandas", "supervision"},  # for types
+    "batch": {"fsspec", "pyarrow", "ray"},
+    "sinks": {"pyarrow"},
+}
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
 
