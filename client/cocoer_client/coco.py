@@ -20,8 +20,8 @@ def coco_of(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The annotation file of some results; ``json.dump`` writes it.
 
     Args:
-        records: RESULT's keys and ``file``, as ``cocoer-infer --jsonl`` writes them, or ``{**result.raw, "file": path}``.
-            Failures are left out.
+        records: RESULT's keys and ``file``, as ``cocoer-infer --jsonl`` writes them, or
+            ``{**result.raw, "file": path}``. Failures are left out.
 
     Returns:
         ``images`` (``width`` and ``height`` as the image is seen, turned by its EXIF orientation; frames of videos have
