@@ -21,7 +21,7 @@ CLOSED = ("socket closed", "connection reset")
 EXPIRED = "Request timeout expired"
 """What Triton says, as UNAVAILABLE, when a request has waited longer than it may."""
 NO_MODEL = "Request for unknown model"
-"""How it begins, as UNAVAILABLE, where the model is not ready."""
+"""What it says, as UNAVAILABLE, where the model is not ready."""
 RESTRICTED = "protocol is restricted"
 """What it says, as UNAVAILABLE, where a call needs a key."""
 PASSING = {
@@ -121,7 +121,7 @@ def _unavailable(message: str, url: str, timeout: float) -> CocoerError:
     """Of the code that Triton, gateways and gRPC itself use for what may pass: so it does, but for what is known."""
     if EXPIRED in message:
         return _too_late(url, timeout)
-    if message.startswith(NO_MODEL):
+    if NO_MODEL in message:
         return _no_model(url, message)
     if RESTRICTED in message:
         return _no_key(url, message)
