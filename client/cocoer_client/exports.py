@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cocoer_client.columns import column_names, rows_of
+from cocoer_client.columns import column_names, plain_rows
 from cocoer_client.optional import needs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def to_pandas(result: Result, file: str = "") -> pandas.DataFrame:
     needs("to_pandas", "pandas", extra="pandas")
     import pandas
 
-    rows = rows_of({**result.raw, "file": file}) if result.persons else []
+    rows = plain_rows({**result.raw, "file": file}) if result.persons else []
     names = [name for name in column_names(result.labels) if name not in ("frame", "error")]
     return pandas.DataFrame(rows, columns=names)
 

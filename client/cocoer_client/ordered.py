@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
@@ -11,6 +12,17 @@ from cocoer_client.producer import Producer, Taken
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+_thread = threading.local()
+
+
+def is_ending() -> bool:
+    """Whether nobody waits for what this thread of ``in_order``'s does: what can wait for ever looks now and then."""
+    ending: threading.Event | None = getattr(_thread, "ending", None)
+    return ending is not None and ending.is_set()
+
+
+def _enter(ending: threading.Event) -> None:
+    _thread.ending = ending
 
 
 def in_order(
@@ -30,7 +42,8 @@ def in_order(
     >>> list(in_order(abs, [-3, 1, -2], workers=2))
     [3, 1, 2]
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="cocoer")
+    ending = threading.Event()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="cocoer", initializer=_enter, initargs=(ending,))
     turns: SimpleQueue[Future[Outcome] | None] = SimpleQueue()
 
     def begin(taken: Taken[Item]) -> None:
@@ -50,5 +63,6 @@ def in_order(
             producer.more()
             yield outcome
     finally:
+        ending.set()
         producer.stop()
         pool.shutdown(wait=True, cancel_futures=True)

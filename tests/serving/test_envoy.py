@@ -229,7 +229,7 @@ def test_an_envoy_without_servers_is_no_missing_server(tmp_path):
 
 def test_what_else_answers_is_told_from_a_missing_server(envoy, server):
     address = f"{server.host}:{server.http_port}"
-    with CocoerClient(address, retries=0) as client, pytest.raises(ServerUnavailable, match="not Triton's gRPC port"):
+    with CocoerClient(address, retries=0) as client, pytest.raises(ServerUnavailable, match="is it the gRPC port"):
         client.infer(b"x")
     with CocoerClient(envoy) as client, pytest.raises(InvalidRequest, match="buffer limit"):
         client.infer(bytes(MAX_REQUEST))

@@ -17,7 +17,7 @@ from cocoer_client.batch import rows as batch_rows
 from cocoer_client.batch import server_pool
 from cocoer_client.batch.server_pool import NoServer, ServerPool
 from cocoer_client.batch.shards import Output, list_images
-from cocoer_client.batch.worker import Recogniser, read
+from cocoer_client.batch.worker import Recogniser
 from cocoer_client.errors import (
     InvalidInput,
     InvalidRequest,
@@ -27,6 +27,7 @@ from cocoer_client.errors import (
     ServerUnavailable,
 )
 from cocoer_client.optional import needs
+from cocoer_client.sources import read_named
 
 PERSON = {
     "id": 1,
@@ -57,42 +58,47 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
+def listed(inputs, column):
+    images, _ = list_images(inputs, column)
+    return images
+
+
 def names(paths):
     return [path.rpartition("pictures/")[2] for path in paths]
 
 
 def test_images_of_a_folder(folder):
-    assert names(list_images([str(folder)], "path")) == ["a.PNG", "b.jpg", "deep/c.webp"]
-    assert names(list_images([f"{folder}/*.jpg", str(folder)], "path")) == ["b.jpg", "a.PNG", "deep/c.webp"]
-    assert all(path.startswith("file://") for path in list_images([str(folder)], "path"))
+    assert names(listed([str(folder)], "path")) == ["a.PNG", "b.jpg", "deep/c.webp"]
+    assert names(listed([f"{folder}/*.jpg", str(folder)], "path")) == ["b.jpg", "a.PNG", "deep/c.webp"]
+    assert all(path.startswith("file://") for path in listed([str(folder)], "path"))
 
 
 def test_images_of_a_parquet_file(folder, tmp_path):
     pq.write_table(pa.table({"image": ["x/1.jpg", "s3://b/2.jpg"]}), tmp_path / "names.parquet")
-    assert list_images([str(tmp_path / "names.parquet")], "image") == ["x/1.jpg", "s3://b/2.jpg"]
+    assert listed([str(tmp_path / "names.parquet")], "image") == ["x/1.jpg", "s3://b/2.jpg"]
     with pytest.raises(InvalidInput, match=r"names.parquet has no column 'path' of names; --column says which"):
-        list_images([str(tmp_path / "names.parquet")], "path")
+        listed([str(tmp_path / "names.parquet")], "path")
 
 
 def test_images_of_a_bucket():
     memory = fsspec.filesystem("memory")
     for name in ("one.jpg", "two.png"):
         memory.pipe_file(f"/bucket-in/{name}", name.encode())
-    paths = list_images(["memory://bucket-in"], "path")
-    assert [read(path) for path in paths] == [b"one.jpg", b"two.png"]
+    paths = listed(["memory://bucket-in"], "path")
+    assert [read_named(path) for path in paths] == [b"one.jpg", b"two.png"]
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         ("nowhere", "nowhere: no such file or folder"),
-        ("nowhere/*.jpg", "no images"),
+        ("nowhere/*.jpg", "nothing matches"),
         ("odd://bucket", "odd://bucket: Protocol not known"),
     ],
 )
 def test_no_images(given, told):
     with pytest.raises(InvalidInput, match=told.replace("*", r"\*")):
-        list_images([given], "path")
+        listed([given], "path")
 
 
 @pytest.mark.parametrize("where", ["{}", "memory://bucket-{}"])
@@ -295,7 +301,7 @@ def test_a_worker_does_a_shard(tmp_path, folder):
     assert [row["error"] for row in rows] == [
         None,
         "InvalidRequest: no image",
-        "InvalidInput: can't be read: No such file or directory",
+        "InvalidInput: No such file or directory",
         None,
     ]
 
@@ -314,9 +320,11 @@ def test_messages(capsys):
             "tried_again": 0,
             "seconds": 5.0,
             "pictures_per_second": 2.0,
+            "left_out": {"HEIC": 2, "hidden": 1},
         }
     )
     assert "10 images with 4 persons in 5 s (2.0 per second), 1 failed; 2 were done before." in told
+    assert "Left out: 2 HEIC (convert them to JPEG), 1 hidden." in told
     assert "Servers were full 3 times" in told
     assert batch.no_server_in(RuntimeError("x\nclient.server_pool.NoServer: nobody is there\n")) == "nobody is there"
     assert batch.no_server_in(RuntimeError("x")) == ""

@@ -43,6 +43,7 @@ class TestPandas:
         assert table["p(happiness)"].tolist() == same["p(happiness)"].tolist() == [0.95, 0.1]
         assert table.loc[1, ["body_x1", "body_y1", "body_x2", "body_y2"]].tolist() == [5, 6, 70, 90]
         assert "SYNTHETIC" in table["warnings"][0]
+        assert result.to_pandas("=1.jpg")["file"][0] == "=1.jpg", "as it is, which a spreadsheet would compute"
         assert table["head_x1"].dtype == np.int64
 
     def test_nobody_is_no_row(self, nobody, result):

@@ -15,12 +15,13 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LIBRARY = "cocoer_client"
 MAY = {
     LIBRARY: {LIBRARY},
+    "sources": {LIBRARY, "sources"},
     "drawing": {LIBRARY, "drawing"},
-    "video": {LIBRARY, "video"},
+    "video": {LIBRARY, "sources", "video"},
     "sinks": {LIBRARY, "sinks", "batch"},
-    "pipeline": {LIBRARY, "drawing", "video", "sinks", "pipeline"},
-    "infer": {LIBRARY, "drawing", "pipeline", "sinks", "infer"},
-    "batch": {LIBRARY, "batch"},
+    "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
+    "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "infer"},
+    "batch": {LIBRARY, "sources", "batch"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
@@ -29,6 +30,7 @@ OPTIONAL = {
     "optional.py": {"cv2"},
     "exports.py": {"pandas", "supervision"},
     "results.py": {"pandas", "supervision"},  # for types
+    "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},
     "sinks": {"pyarrow"},
 }

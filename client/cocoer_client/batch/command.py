@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from cocoer_client.batch.arguments import parse_args
 from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, thresholds_of
 from cocoer_client.errors import InvalidInput
 from cocoer_client.optional import needs
+from cocoer_client.sources import LeftOut
+from cocoer_client.terminal import printable
 
 COUNTS = ("pictures", "failed", "persons", "refused", "unreachable", "tried_again")
 
@@ -29,13 +32,15 @@ def run(args: argparse.Namespace) -> int:
 
     options = thresholds_of(args)
     output = Output(args.output)
-    shards = output.begin(list_images(args.inputs, args.column), args.shard_size, options)
+    images, found = list_images(args.inputs, args.column)
+    shards = output.begin(images, args.shard_size, options)
     done = output.done()
     left = [shard for shard in shards if shard.number not in done]
     total = sum(len(shard.paths) for shard in shards)
     before = total - sum(len(shard.paths) for shard in left)
     statistics: dict[str, Any] = {"output": args.output, "total": total, "done_before": before}
     statistics |= dict.fromkeys(COUNTS, 0)
+    statistics |= {"left_out": dict(found.left_out.counts), "problems": found.problems}
     started = time.monotonic()
     if left:
         hidden = args.quiet or not sys.stderr.isatty()
@@ -52,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     statistics |= {"seconds": round(seconds, 1), "pictures_per_second": round(statistics["pictures"] / seconds, 2)}
     print(json.dumps(statistics) if args.json else describe(statistics))
-    return SOME_FAILED if statistics["failed"] else DONE
+    for problem in found.problems:
+        print(f"error: {printable(problem)}", file=sys.stderr)
+    return SOME_FAILED if statistics["failed"] or found.problems else DONE
 
 
 def describe(statistics: dict[str, Any]) -> str:
@@ -61,10 +68,12 @@ def describe(statistics: dict[str, Any]) -> str:
     lines = [
         f"{s['pictures']} images with {s['persons']} persons in {s['seconds']:.0f} s "
         f"({s['pictures_per_second']:.1f} per second), {s['failed']} failed; {s['done_before']} were done before.",
-        f"Results of all {s['total']}: {s['output']}",
+        f"Results of all {s['total']}: {printable(s['output'])}",
     ]
     if s["failed"]:
         lines.append("Column error says why an image has no result.")
+    if left_out := LeftOut(Counter(s["left_out"])).line():
+        lines.append(f"{left_out[0].upper()}{left_out[1:]}.")
     if s["refused"] or s["unreachable"] or s["tried_again"]:
         lines.append(
             f"Servers were full {s['refused']} times, out of reach {s['unreachable']} times, and failed "
@@ -86,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         needs("cocoer-batch", "ray", "pyarrow", "fsspec", extra="batch")
         return run(args)
     except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -94,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not (told := no_server_in(error)):
             raise
-        print(f"error: {told}. The same command goes on from here", file=sys.stderr)
+        print(f"error: {printable(told)}. The same command goes on from here", file=sys.stderr)
         return NO_SERVER
 
 

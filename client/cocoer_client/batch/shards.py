@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from cocoer_client.errors import InvalidInput
 from cocoer_client.files import replace_bytes
-from cocoer_client.sources import IMAGE_SUFFIXES
+from cocoer_client.sources import Found, find
 
 OWN = "_cocoer"
 """Readers of a Parquet data set pass over names with an underscore."""
@@ -40,53 +40,20 @@ class Shard:
     paths: tuple[str, ...]
 
 
-def list_images(inputs: Sequence[str], column: str) -> list[str]:
-    """Images in a fixed order, each once.
+def list_images(inputs: Sequence[str], column: str) -> tuple[list[str], Found]:
+    """Images in a fixed order, each once, by names that do not depend on the current folder; and all that was found.
 
     Args:
-        inputs: folders (searched with all below them), files and globs, here or in a bucket (any URL that fsspec opens:
-            ``s3://...``, ``gs://...``), and Parquet files with a column of such names.
+        inputs: folders, files and globs, here, in a bucket or on the web, and Parquet files with a column of names.
         column: its name.
 
     Raises:
-        InvalidInput: nothing is there; names the input.
+        InvalidInput: an input names nothing.
     """
-    found: dict[str, None] = {}
-    for given in inputs:
-        names = dict.fromkeys(_images_of(given, column))
-        if not names:
-            raise InvalidInput(f"{given}: no images ({', '.join(IMAGE_SUFFIXES)})")
-        found |= names
-    return list(found)
-
-
-def _images_of(given: str, column: str) -> Iterator[str]:
-    fs, path = _open(given)
-    try:
-        if path.endswith(".parquet"):
-            yield from _column(fs, path, given, column)
-        elif any(sign in path for sign in "*?["):
-            yield from (fs.unstrip_protocol(name) for name in sorted(fs.glob(path)) if _is_image(name))
-        elif fs.isdir(path):
-            yield from (fs.unstrip_protocol(name) for name in sorted(fs.find(path)) if _is_image(name))
-        elif fs.isfile(path):
-            yield fs.unstrip_protocol(path)
-        else:
-            raise InvalidInput(f"{given}: no such file or folder")
-    except OSError as error:
-        raise InvalidInput(f"{given}: {error}") from error
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _column(fs: fsspec.AbstractFileSystem, path: str, given: str, column: str) -> list[str]:
-    try:
-        names: list[str] = pq.read_table(path, filesystem=fs, columns=[column])[column].to_pylist()
-        return names
-    except (KeyError, pa.ArrowException) as error:
-        raise InvalidInput(f"{given} has no column {column!r} of names; --column says which ({error})") from error
+    found = find(inputs, allow_url=True, column=column, images_only=True, must_exist=True)
+    if found.unusable:
+        raise InvalidInput(found.unusable[0])
+    return [source.url for source in found.sources], found
 
 
 def _open(url: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import fsspec
-
 from cocoer_client.batch.rows import failed_row, row_of, table_of
 from cocoer_client.batch.server_pool import NoServer, ServerPool
 from cocoer_client.batch.shards import Output
-from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.errors import CocoerError
 from cocoer_client.ordered import in_order
+from cocoer_client.sources import read_named
 
 
 class Recogniser:
@@ -49,7 +48,7 @@ class Recogniser:
 
         def row(path: str) -> dict[str, Any]:
             try:
-                result = self.pool.infer_raw(read(path), **self.options)
+                result = self.pool.infer_raw(read_named(path), **self.options)
             except NoServer:
                 raise
             except CocoerError as error:
@@ -67,17 +66,3 @@ class Recogniser:
             "persons": sum(len(row.get("persons", ())) for row in rows),
             **{name: after[name] - before[name] for name in after},
         }
-
-
-def read(path: str) -> bytes:
-    """The bytes of an image, wherever it is.
-
-    Raises:
-        InvalidInput: can't be read.
-    """
-    try:
-        with fsspec.open(path, "rb") as file:
-            content: bytes = file.read()
-            return content
-    except (OSError, ValueError, ImportError) as error:
-        raise InvalidInput(f"can't be read: {getattr(error, 'strerror', None) or error}") from error

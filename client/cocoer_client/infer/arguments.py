@@ -25,7 +25,7 @@ examples:
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
 exit status: 0 all done; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or it was lost;
-130 interrupted.
+4 the server's model has changed meanwhile; 130 interrupted.
 Several inputs leave their results in outputs/results.jsonl as well; --resume reads it.
 
 tab completion: eval "$(cocoer-infer --print-completion bash)"   (or zsh; for the installed command)
@@ -53,7 +53,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="INPUT",
         help="an image (JPEG, PNG, WebP, BMP), a folder with all below it, a quoted glob, - (standard input), "
-        "a video, camera:N, or a URL",
+        "a video, camera:N, a URL of an image or a stream (rtsp://...), of a bucket (s3://...), or a .parquet file of "
+        "names",
     )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
     _file(
@@ -63,12 +64,18 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "boxes of the one image's persons, so that none are detected:"
         ' [{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}, ...] in pixels; without "head", it is looked for',
     )
-    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are http(s) URLs")
+    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images or streams")
+    group.add_argument(
+        "--column", default="path", metavar="NAME", help="column of names in .parquet inputs (default: path)"
+    )
     group.add_argument(
         "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
     )
     group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
+    group.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +137,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=60.0,
         metavar="S",
-        help="seconds to wait for a server that is away or busy, before the run ends (default: 60)",
+        help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
     group.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
@@ -162,6 +169,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
+    if args.retry_failed and not args.resume:
+        parser.error("--retry-failed goes with --resume")
     if bool(args.tls_cert) != bool(args.tls_key):
         parser.error("--tls-cert and --tls-key go together")
     return args
@@ -185,6 +194,7 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         images=not args.no_images,
         style=args.style,
         output_dir=args.output_dir,
+        retry_failed=args.retry_failed,
     )
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cocoer_client.errors import CocoerError
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.reading import warnings_of
 from cocoer_client.records import Record, has_failed, place_of
+from cocoer_client.sources import LeftOut
 
 
 @dataclass
@@ -20,19 +20,21 @@ class Totals:
     Args:
         options: the run's.
         failures: each with where it happened; those of inputs that are none to begin with.
+        left_out: what was come across, and is no source.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
     failures: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     images: int = 0
     """Asked and answered."""
     persons: int = 0
     skipped: int = 0
     """Done before."""
+    failed_before: int = 0
+    """Of ``failures``, those of an earlier run that were not asked again."""
     warnings: dict[str, str] = field(default_factory=dict)
     """Kind -> the first such warning, of what was done before, too."""
-    lost: CocoerError | None = None
-    """Why the rest was not asked."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -46,6 +48,7 @@ class Totals:
         for record in outcome.records:
             if has_failed(record):
                 self.failures.append(f"{place_of(record)}: {record['error']['message']}")
+                self.failed_before += not outcome.is_new
             elif outcome.is_new:
                 self.images += 1
                 self.persons += len(record["persons"])
