@@ -301,6 +301,7 @@ class TestText:
     @pytest.mark.parametrize(
         "module",
         [
+            "coco",
             "connection",
             "files",
             "infer.report",
@@ -310,7 +311,7 @@ class TestText:
             "pipeline.stages",
             "reading",
             "records",
-            "sinks.columns",
+            "columns",
         ],
     )
     def test_docstrings(self, module):
@@ -360,7 +361,7 @@ class TestUsage:
             (["a.png", "--timeout", "0"], "must be more than 0 seconds"),
             (["a.png", "--concurrency", "0"], "must be 1 or more"),
             (["a.png", "--header", "authorization"], "must be NAME:VALUE"),
-            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl and --csv"),
+            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl, --csv and --coco"),
             (["-", "-"], "standard input"),
             (["-", "--resume"], "--resume can't tell"),
             (["a.png", "--resume", "--explain", "x.html"], "--explain needs a new answer"),

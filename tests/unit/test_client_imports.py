@@ -28,6 +28,8 @@ NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
 OPTIONAL = {
     "optional.py": {"cv2"},
+    "exports.py": {"pandas", "supervision"},
+    "results.py": {"pandas", "supervision"},  # for types
     "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},
     "sinks": {"pyarrow"},

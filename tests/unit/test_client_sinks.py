@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cocoer_client.columns import column_names, rows_of
 from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, parquet
-from cocoer_client.sinks.columns import column_names, rows_of
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]

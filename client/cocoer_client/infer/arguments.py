@@ -128,6 +128,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         str,
     )
     _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    _file(
+        group, "--coco", "FILE", "persons as COCO's annotations, labels and scores as their attributes; - likewise", str
+    )
     _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
@@ -181,8 +184,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{option} gives {several} of one image; run it for each image")
     if args.inputs.count("-") > 1:
         parser.error("standard input (-) can be read once")
-    if [args.json, args.jsonl, args.csv].count("-") > 1:
-        parser.error("only one of --json, --jsonl and --csv can go to standard output")
+    if [args.json, args.jsonl, args.csv, args.coco].count("-") > 1:
+        parser.error("only one of --json, --jsonl, --csv and --coco can go to standard output")
     if args.resume and args.explain:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:

@@ -32,7 +32,7 @@ from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
 from cocoer_client.reading import warnings_of
-from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
+from cocoer_client.sinks import CocoFile, CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import find
 from cocoer_client.terminal import printable
 
@@ -46,6 +46,8 @@ def open_sinks(args: argparse.Namespace, several: bool, stack: contextlib.ExitSt
         sinks.append(stack.enter_context(JsonFile(args.json, several)))
     if args.csv:
         sinks.append(stack.enter_context(CsvFile(args.csv)))
+    if args.coco:
+        sinks.append(stack.enter_context(CocoFile(args.coco)))
     if args.parquet:
         sinks.append(stack.enter_context(ParquetFile(args.parquet)))
     if args.jsonl == "-":

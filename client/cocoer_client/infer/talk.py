@@ -45,7 +45,7 @@ class Talk:
     def __init__(self, args: argparse.Namespace, sources: Sequence[Source]) -> None:
         self.args = args
         self.several = len(sources) > 1 or any(source.is_video for source in sources)
-        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv)
+        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv, args.coco)
         endless = any(source.kind == "camera" for source in sources)
         # Without a terminal (None), or anything to wait for, no bar.
         hidden = True if args.quiet or not self.several else None

@@ -12,7 +12,7 @@ from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from cocoer_client.sources.folders import Identity, identity
 from cocoer_client.sources.reading import local_path
 
-OPTIONS = ("json", "jsonl", "csv", "parquet", "explain")
+OPTIONS = ("json", "jsonl", "csv", "coco", "parquet", "explain")
 
 
 def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:

@@ -5,7 +5,8 @@ has another name. Knows nothing of servers and command lines; ``pipeline`` and `
 """
 
 from cocoer_client.sinks.base import Sink
+from cocoer_client.sinks.coco import CocoFile
 from cocoer_client.sinks.parquet import ParquetFile
 from cocoer_client.sinks.streams import CsvFile, JsonFile, JsonLinesFile
 
-__all__ = ["CsvFile", "JsonFile", "JsonLinesFile", "ParquetFile", "Sink"]
+__all__ = ["CocoFile", "CsvFile", "JsonFile", "JsonLinesFile", "ParquetFile", "Sink"]

@@ -33,7 +33,7 @@ def _probability(label: str) -> str:
 
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
-    return [{name: cell(value) for name, value in row.items()} for row in _rows(record)]
+    return [{name: cell(value) for name, value in row.items()} for row in plain_rows(record)]
 
 
 def cell(value: Any) -> Any:
@@ -48,7 +48,8 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def plain_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same as ``rows_of``, before values are made fit for spreadsheets."""
     common = {"file": record["file"], "frame": record.get("frame", "")}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]
