@@ -23,6 +23,7 @@ from cocoer_client import (
     ServerUnavailable,
 )
 from cocoer_client.drawing.formats import save
+from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.pipeline import Journal, Outcome, Run, RunOptions, Totals, images, patience, run
 from cocoer_client.pipeline.stages import in_two_stages
@@ -226,6 +227,22 @@ class TestFailures:
         client = FakeClient(passing)
         assert ["error" in record for record in records_of(client, sources)] == [False] * 3
         assert len(client.asked) == 6 + 3 + 10
+
+    @pytest.mark.parametrize(("times", "kind"), [(2, None), (3, "SourceUnavailable")])
+    def test_what_can_not_be_read_for_now_is_read_again(self, times, kind, sources, monkeypatch):
+        """As often as is asked again, and without a thought of the server's."""
+        read, left = Source.read, [SourceUnavailable("the bucket says: slow down")] * times
+
+        def busy(source, timeout):
+            if source.name.endswith("b.png") and left:
+                raise left.pop()
+            return read(source, timeout)
+
+        monkeypatch.setattr(Source, "read", busy)
+        work = Run(FakeClient(), RunOptions(images=False, retries=2, patience=0))
+        records = [record for outcome in work.outcomes(sources) for record in outcome.records]
+        assert [record.get("error", {}).get("kind") for record in records] == [None, kind, None]
+        assert work.patience.lost is None
 
     def test_what_is_the_images_own_is_asked_once(self, sources):
         client = FakeClient(faults(a=[InvalidRequest("no image")] * 9))

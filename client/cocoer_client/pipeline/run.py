@@ -184,9 +184,10 @@ class Run:
     def _recognise(self, task: Task) -> Outcome:
         if task.problem is not None:
             raise task.problem
-        data = b"" if task.frame is not None else task.source.read(self.options.timeout)
+        options, data = self.options, b""
+        if task.frame is None:
+            data = self.patience.read(lambda: task.source.read(options.timeout))
         image = data if task.frame is None else task.frame.pixels
-        options = self.options
         raw = self.patience.ask(lambda: self.client.infer_raw(image, options.persons, **options.thresholds))
         require_same_model(self.model, raw)
         return Outcome(task, [{**self._facts(task, drawn=task.image is not None), **raw}], data=data)
