@@ -175,8 +175,8 @@ class Run:
         assert task.image is not None
         assert image is not None
         if self.video is None:
-            self.video = VideoFile(Path(task.image), task.rate)
-        self.video.add(image)
+            self.video = VideoFile(Path(task.image), 1 / task.rate)
+        self.video.add(image, task.frame.time_s)
         if task.frame.last:
             self.video.finish()
             self.video = None
