@@ -25,6 +25,11 @@ def trackers() -> Any:
     return _module("trackers", "following persons through a video", "trackers")
 
 
+def supervision() -> Any:
+    """The module ``supervision``, which comes with ``trackers``."""
+    return _module("supervision", "following persons through a video", "supervision")
+
+
 def _module(name: str, wanted_by: str, called: str) -> Any:
     try:
         return import_module(name)
