@@ -19,18 +19,16 @@ from cocoer_client.batches import Batch, as_outcome
 from cocoer_client.drawing.images import save_png
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
-from cocoer_client.infer.columns import column_names, rows_of
-from cocoer_client.infer.journal import Journal
-from cocoer_client.infer.names import Names
-from cocoer_client.infer.outputs import CsvFile, JsonFile
 from cocoer_client.infer.report import format_line, format_result
-from cocoer_client.infer.run import Run
-from cocoer_client.infer.talk import Totals
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import encode_image, persons_rows, read_persons
 from cocoer_client.ordered import in_order
+from cocoer_client.pipeline import Journal, Run, RunOptions, Totals
+from cocoer_client.pipeline.names import Names
 from cocoer_client.protocol import MAX_BATCH
 from cocoer_client.reading import warnings_of
+from cocoer_client.sinks import CsvFile, JsonFile
+from cocoer_client.sinks.columns import column_names, rows_of
 from cocoer_client.sources import Source, find_sources
 from cocoer_client.video.frames import Video
 from tests.results import make_person, make_result
@@ -230,9 +228,8 @@ class BrokenClient:
 def test_a_fault_of_ours_is_one_images(tmp_path, caplog):
     for name, content in (("a.png", b"x"), ("b.png", b"fatal"), ("c.png", b"x")):
         (tmp_path / name).write_bytes(content)
-    args = parse_args([str(tmp_path), "--no-images", "--concurrency", "2"])
-    sources = find_sources(args.inputs, False, args.output_dir)
-    outcomes = list(Run(BrokenClient(), args, None, {}, None, Names(tmp_path, [], {})).outcomes(sources))
+    sources = find_sources([str(tmp_path)], False, Path("outputs"))
+    outcomes = list(Run(BrokenClient(), RunOptions(images=False, concurrency=2)).outcomes(sources))
     assert ["error" in record for outcome in outcomes for record in outcome.records] == [False, True, False]
     assert outcomes[1].records[0]["error"] == {"kind": "ZeroDivisionError", "message": "a fault of ours"}
     assert "unexpected failure" in caplog.text
@@ -244,10 +241,9 @@ def test_a_result_outlives_its_image(tmp_path):
         (tmp_path / name).write_bytes(b"no image, for Pillow")
     save_png(Image.new("RGB", (9, 9)), tmp_path / "c.png")
     (tmp_path / "outputs" / "c.png").mkdir(parents=True)  # in the annotated image's way
-    args = parse_args([str(tmp_path), "--output-dir", str(tmp_path / "outputs")])
-    sources = find_sources(args.inputs, False, args.output_dir)
-    names, totals = Names(args.output_dir, [], {}), Totals()
-    for outcome in Run(BrokenClient(), args, None, {}, None, names).outcomes(sources):
+    options, totals = RunOptions(output_dir=tmp_path / "outputs"), Totals()
+    sources = find_sources([str(tmp_path)], False, options.output_dir)
+    for outcome in Run(BrokenClient(), options).outcomes(sources):
         totals.count(outcome)
         (record,) = outcome.records
         assert "error" not in record

@@ -17,13 +17,15 @@ MAY = {
     LIBRARY: {LIBRARY},
     "drawing": {LIBRARY, "drawing"},
     "video": {LIBRARY, "video"},
-    "infer": {LIBRARY, "drawing", "video", "infer"},
+    "sinks": {LIBRARY, "sinks", "batch"},
+    "pipeline": {LIBRARY, "drawing", "video", "sinks", "pipeline"},
+    "infer": {LIBRARY, "drawing", "pipeline", "sinks", "infer"},
     "batch": {LIBRARY, "batch"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
-OPTIONAL = {"batch": {"fsspec", "pyarrow", "ray"}}
+OPTIONAL = {"batch": {"fsspec", "pyarrow", "ray"}, "sinks": {"pyarrow"}}
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
 

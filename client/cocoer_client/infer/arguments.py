@@ -9,7 +9,10 @@ from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_thresholds
+from cocoer_client.command import add_thresholds, thresholds_of
+from cocoer_client.inputs import read_persons
+from cocoer_client.pipeline import RunOptions
+from cocoer_client.pipeline.options import STYLES
 
 EPILOG = """\
 examples:
@@ -83,7 +86,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-pictures", dest="no_images", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
         "--style",
-        choices=("panel", "release"),
+        choices=STYLES,
         default="panel",
         help="how images look; release: as CocoER's own script",
     )
@@ -97,6 +100,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         str,
     )
     _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
 
@@ -110,6 +114,20 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
         "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
+    )
+    group.add_argument(
+        "--retries",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="times to ask again after a time-out or a failure of the server (default: 3)",
+    )
+    group.add_argument(
+        "--patience",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for a server that is away or busy, before the run ends (default: 60)",
     )
     group.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
@@ -144,6 +162,34 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if bool(args.tls_cert) != bool(args.tls_key):
         parser.error("--tls-cert and --tls-key go together")
     return args
+
+
+def options_of(args: argparse.Namespace) -> RunOptions:
+    """What the run asks and makes.
+
+    Raises:
+        InvalidInput: the file of boxes is none.
+    """
+    return RunOptions(
+        **thresholds_of(args),
+        persons=read_persons(args.persons) if args.persons else None,
+        concurrency=args.concurrency,
+        timeout=args.timeout,
+        retries=args.retries,
+        patience=args.patience,
+        frame_step=args.frame_step,
+        max_frames=args.max_frames,
+        images=not args.no_images,
+        style=args.style,
+        output_dir=args.output_dir,
+    )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return value
 
 
 def _whole(text: str) -> int:

@@ -5,60 +5,58 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, thresholds_of
+from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
-from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
-from cocoer_client.infer.arguments import parse_args
-from cocoer_client.infer.journal import Journal
-from cocoer_client.infer.names import Names
-from cocoer_client.infer.outputs import CsvFile, JsonFile, LinesFile, Stream
-from cocoer_client.infer.run import Outcome, Run
-from cocoer_client.infer.talk import Talk, Totals, complain
+from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable
+from cocoer_client.infer.arguments import options_of, parse_args
+from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
-from cocoer_client.inputs import read_persons
-from cocoer_client.protocol import Thresholds
+from cocoer_client.pipeline import Journal, Outcome, Run, RunOptions, Totals
 from cocoer_client.reading import warnings_of
+from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import Source, find_sources
 
 JOURNAL = "results.jsonl"
 
 
-def open_streams(args: argparse.Namespace, several: bool, stack: contextlib.ExitStack) -> list[Stream]:
-    streams: list[Stream] = []
+def open_sinks(args: argparse.Namespace, several: bool, stack: contextlib.ExitStack) -> list[Sink]:
+    """What results go to beside the journal; each is closed with ``stack``."""
+    sinks: list[Sink] = []
     if args.json:
-        streams.append(stack.enter_context(JsonFile(args.json, several)))
+        sinks.append(stack.enter_context(JsonFile(args.json, several)))
     if args.csv:
-        streams.append(stack.enter_context(CsvFile(args.csv)))
+        sinks.append(stack.enter_context(CsvFile(args.csv)))
+    if args.parquet:
+        sinks.append(stack.enter_context(ParquetFile(args.parquet)))
     if args.jsonl == "-":
-        streams.append(stack.enter_context(LinesFile("-")))
-    return streams
+        sinks.append(stack.enter_context(JsonLinesFile("-")))
+    return sinks
 
 
-def open_journal(args: argparse.Namespace, several: bool, options: Thresholds) -> Journal | None:
+def open_journal(args: argparse.Namespace, several: bool, options: RunOptions) -> Journal | None:
     """JSON Lines where they are wanted: said so, to resume, or because there is much to lose."""
     named = args.jsonl not in (None, "-")
     if not (named or args.resume or several):
         return None
     path = Path(args.jsonl) if named else args.output_dir / JOURNAL
-    return Journal(path, args.resume, options, images=not args.no_images)
+    return Journal(path, args.resume, options.thresholds, images=options.images)
 
 
 def run(args: argparse.Namespace) -> int:
-    persons = read_persons(args.persons) if args.persons else None
-    options = thresholds_of(args)
+    options = options_of(args)
     sources, unusable = usable_sources(args)
     try:
         check_targets(args, sources)
     except InvalidInput as error:
         complain(str(error))
         return USAGE
-    totals, talk = Totals(failures=unusable), Talk(args, sources)
-    if (persons is not None or args.explain) and talk.several:
+    totals, talk = Totals(options, failures=unusable), Talk(args, sources)
+    if (options.boxes_given or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
     tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
     with contextlib.ExitStack() as stack:
@@ -68,22 +66,18 @@ def run(args: argparse.Namespace) -> int:
         journal = open_journal(args, talk.several, options)
         if journal:
             stack.callback(journal.close)
-        streams = open_streams(args, talk.several or len(args.inputs) > 1, stack)
-        inputs = [source.name for source in sources if source.kind in ("file", "video")]
-        names = Names(args.output_dir, inputs, journal.images if journal else {})
-        work = Run(client, args, persons, options, journal, names, talk.expect)
+        sinks = open_sinks(args, talk.several or len(args.inputs) > 1, stack)
+        work = Run(client, options, journal, sinks, expect=talk.expect)
         interrupted = False
         try:
-            for outcome in until_lost(work.outcomes(sources), totals):
+            for outcome in work.outcomes(sources):
                 totals.count(outcome)
-                for stream in streams:
-                    for record in outcome.records:
-                        stream.add(record)
-                talk.tell(outcome, persons is not None)
+                talk.tell(outcome, options.boxes_given)
                 if args.explain and outcome.error is None:
-                    explain(args, outcome, persons is not None)
+                    explain(args, outcome, options.boxes_given)
         except KeyboardInterrupt:
             interrupted = True
+        totals.lost = work.patience.lost
         talk.close(totals, journal)
     return status(totals, interrupted, journal)
 
@@ -97,16 +91,6 @@ def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
         except InvalidInput as error:
             problems.append(str(error))
     return list(dict.fromkeys(sources)), problems
-
-
-def until_lost(outcomes: Generator[Outcome, None, None], totals: Totals) -> Iterator[Outcome]:
-    """Outcomes, until one tells that the server is gone: the rest would fail the same way."""
-    with contextlib.closing(outcomes) as open_outcomes:
-        for outcome in open_outcomes:
-            yield outcome
-            if is_gone(outcome.error):
-                totals.lost = True
-                return
 
 
 def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> None:

@@ -1,65 +1,36 @@
-"""What ``cocoer-infer`` says while it works, and its totals."""
+"""What ``cocoer-infer`` says while it works, and at the end."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from cocoer_client.infer.journal import Journal
-from cocoer_client.infer.outputs import Record
 from cocoer_client.infer.report import counted, format_line, format_result
-from cocoer_client.infer.run import Outcome
+from cocoer_client.pipeline import Journal, Outcome, Totals
 from cocoer_client.reading import warnings_of
+from cocoer_client.records import Record
 from cocoer_client.sources import Source
 
 MAX_FAILURES = 20
 """Listed at the end."""
 
 
-@dataclass
-class Totals:
-    """What has become of it so far."""
-
-    images: int = 0
-    persons: int = 0
-    skipped: int = 0
-    failures: list[str] = field(default_factory=list)
-    lost: bool = False
-    """The server is gone; the rest was not asked."""
-    started: float = field(default_factory=time.monotonic)
-
-    def count(self, outcome: Outcome) -> None:
-        if not outcome.is_new:
-            self.skipped += len(outcome.records)
-            return
-        for record in outcome.records:
-            if "error" in record:
-                place = f" frame {record['frame']}" if "frame" in record else ""
-                self.failures.append(f"{record['file']}{place}: {record['error']['message']}")
-            else:
-                self.images += 1
-                self.persons += len(record["persons"])
-        if outcome.not_drawn:
-            name = outcome.task.source.name
-            self.failures.append(f"{name}: there is a result, but no annotated image: {outcome.not_drawn}")
-
-    def summary(self) -> str:
-        seconds = time.monotonic() - self.started
-        if self.skipped and not (self.images or self.failures):
-            return f"nothing left to do; {self.skipped} done before"
-        parts = [f"{counted(self.images, 'image')}, {counted(self.persons, 'person')} in {seconds:.1f} s"]
-        if self.images:
-            parts[0] += f" ({self.images / seconds:.1f} images/s)"
-        if self.skipped:
-            parts.append(f"{self.skipped} done before")
-        if self.failures:
-            parts.append(f"{len(self.failures)} failed")
-        return "; ".join(parts)
+def summary(totals: Totals) -> str:
+    """What was done, on a line."""
+    if totals.skipped and not (totals.images or totals.failures):
+        return f"nothing left to do; {totals.skipped} done before"
+    seconds = totals.seconds
+    parts = [f"{counted(totals.images, 'image')}, {counted(totals.persons, 'person')} in {seconds:.1f} s"]
+    if totals.images:
+        parts[0] += f" ({totals.images / seconds:.1f} images/s)"
+    if totals.skipped:
+        parts.append(f"{totals.skipped} done before")
+    if totals.failures:
+        parts.append(f"{len(totals.failures)} failed")
+    return "; ".join(parts)
 
 
 class Talk:
@@ -107,7 +78,7 @@ class Talk:
     def close(self, totals: Totals, journal: Journal | None) -> None:
         self.bar.close()
         if self.several and not self.args.quiet:
-            print(totals.summary() + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
+            print(summary(totals) + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:

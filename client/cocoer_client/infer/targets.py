@@ -9,7 +9,7 @@ from pathlib import Path
 from cocoer_client.errors import InvalidInput
 from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 
-OPTIONS = ("json", "jsonl", "csv", "explain")
+OPTIONS = ("json", "jsonl", "csv", "parquet", "explain")
 
 
 def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:

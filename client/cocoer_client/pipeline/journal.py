@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cocoer_client.infer.outputs import Record
+from cocoer_client.records import Record
 from cocoer_client.sources import Source
 
 

@@ -1,4 +1,4 @@
-"""Files of results: JSON, CSV and JSON Lines, written as results come; the last is what ``--resume`` reads."""
+"""JSON, JSON Lines and CSV, written as results come, to a file or to standard output."""
 
 from __future__ import annotations
 
@@ -8,56 +8,74 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cocoer_client.files import temporary_name
-from cocoer_client.infer.columns import column_names, rows_of
+from cocoer_client.records import Record, has_failed
+from cocoer_client.sinks.columns import column_names, rows_of
 
-Record = dict[str, Any]
-"""A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``; ``picture`` (the annotated image or video),
-``source``, ``options`` where there are any; then RESULT's keys, or ``error`` with ``kind`` and ``message``."""
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class Stream:
-    """A file, or standard output (``-``), that gets records one by one; a file has its name when it is complete."""
+class TextFile:
+    """A file, or standard output (``-``), that gets records one by one; a file has its name when it is complete.
 
-    def __init__(self, target: str) -> None:
-        self.path = None if target == "-" else Path(target)
+    Args:
+        target: its path. Its directory is made.
+
+    Raises:
+        OSError: it can't be written.
+    """
+
+    def __init__(self, target: str | Path) -> None:
+        self.path = None if str(target) == "-" else Path(target)
         self.file: IO[str] = sys.stdout
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.temporary = temporary_name(self.path)
-            self.file = self.temporary.open("w", newline="")
+            # Names of files need not be UTF-8.
+            self.file = self.temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace")
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Interrupted or not: what there is, is whole.
-        self.end()
-        self.file.flush()
-        if self.path is not None:
-            self.file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Complete the text, and give the file its name."""
+        if self.path is None:
+            self.end()
+            self.file.flush()
+            return
+        try:
+            with self.file:
+                self.end()
             self.temporary.replace(self.path)
+        finally:
+            self.temporary.unlink(missing_ok=True)
 
     def add(self, record: Record) -> None:
+        """Take a record."""
         raise NotImplementedError
 
     def end(self) -> None:
         """Complete the text."""
 
 
-class JsonFile(Stream):
+class JsonFile(TextFile):
     """An object for one image, an array for several; failures are left out."""
 
-    def __init__(self, target: str, several: bool) -> None:
+    def __init__(self, target: str | Path, several: bool = True) -> None:
         super().__init__(target)
         self.several, self.count = several, 0
 
     def add(self, record: Record) -> None:
-        if "error" in record:
+        if has_failed(record):
             return
         if self.several:
             self.file.write("[\n" if self.count == 0 else ",\n")
@@ -71,18 +89,18 @@ class JsonFile(Stream):
             self.file.write("\n")
 
 
-class LinesFile(Stream):
-    """JSON Lines on standard output: a record a line, failures too."""
+class JsonLinesFile(TextFile):
+    """JSON Lines: a record a line, failures too; each is passed on at once."""
 
     def add(self, record: Record) -> None:
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
 
 
-class CsvFile(Stream):
+class CsvFile(TextFile):
     """A row for each person, and one for each image without any or with an error; lists are joined by semicolons."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str | Path) -> None:
         super().__init__(target)
         self.writer: Any = None
         self.held: list[dict[str, Any]] = []
@@ -90,7 +108,7 @@ class CsvFile(Stream):
     def add(self, record: Record) -> None:
         rows = rows_of(record)
         if self.writer is None:
-            if "error" in record:
+            if has_failed(record):
                 # The labels are the server's; wait for its first answer.
                 self.held += rows
                 return
