@@ -12,9 +12,10 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from cocoer_bls.decoding import DecodeLimits, read_image
 from cocoer_bls.errors import InputError
-from cocoer_client.drawing import draw, layout, panel, shapes
-from cocoer_client.drawing.draw import COLOURS, MIN_SIDE, annotate, draw_boxes
+from cocoer_client.drawing import badge, figures, layout, panel, shapes
+from cocoer_client.drawing.draw import MIN_SIDE, annotate, draw_boxes
 from cocoer_client.drawing.explain import page
+from cocoer_client.drawing.figures import COLOURS, figures_of
 from cocoer_client.drawing.images import open_upright
 from cocoer_client.drawing.release_style import annotate_as_release
 from tests import hostile
@@ -75,13 +76,13 @@ def seen(monkeypatch):
         real_panel(self, canvas, corner)
 
     def watch_badge(canvas, corner, number, colour, text):
-        width, height = panel.badge_size(number, text)
+        width, height = badge.badge_size(number, text)
         places.append(("badge", (*corner, corner[0] + width, corner[1] + height), canvas.size))
         real_badge(canvas, corner, number, colour, text)
 
-    real_panel, real_badge = panel.Panel.draw, draw.draw_badge
+    real_panel, real_badge = panel.Panel.draw, figures.draw_badge
     monkeypatch.setattr(panel.Panel, "draw", watch)
-    monkeypatch.setattr(draw, "draw_badge", watch_badge)
+    monkeypatch.setattr(figures, "draw_badge", watch_badge)
     return places
 
 
@@ -175,15 +176,15 @@ def test_numbers_are_legible(colour):
 
 
 def test_after_seven_persons_colours_come_again_with_dashes():
-    figures = draw._figures([make_person(i + 1, [0, 0, 9, 9], [0, 0, 5, 5], ()) for i in range(14)], 1)
-    assert len({(figure.colour, figure.dashed) for figure in figures}) == 14
+    persons = figures_of([make_person(i + 1, [0, 0, 9, 9], [0, 0, 5, 5], ()) for i in range(14)])
+    assert len({(figure.colour, figure.is_dashed) for figure in persons}) == 14
 
 
 def test_first_excluded_is_struck_out_and_the_last_filled(monkeypatch):
     filled = []
     monkeypatch.setattr(panel, "fill", lambda canvas, corner, mask, colour, opacity=1: filled.append((corner, colour)))
     person = make_person(1, [0, 0, 90, 90], [0, 0, 40, 40], LABELS)
-    one = panel.Panel(person, make_result((9, 9), [])["labels"], COLOURS[0], 6, 14, 400)
+    one = panel.Panel(*figures_of([person]), make_result((9, 9), [])["labels"], 6, 14, 400)
     assert [name for _, _, name in one.chips] == ["body", "head", "context"]
     one._draw_chips(Image.new("RGB", (400, 400)), 0, 100)
     strikes = [corner for corner, colour in filled if colour == "#FF7A66"]
@@ -194,7 +195,7 @@ def test_first_excluded_is_struck_out_and_the_last_filled(monkeypatch):
 
 def test_long_lists_end_with_how_many_more():
     person = make_person(1, [0, 0, 90, 90], [0, 0, 40, 40], LABELS)
-    one = panel.Panel(person, make_result((9, 9), [])["labels"], COLOURS[0], 3, 14, 400)
+    one = panel.Panel(*figures_of([person]), make_result((9, 9), [])["labels"], 3, 14, 400)
     assert len(one.rows) == 3
     assert one.remark == "+5 more"
     probabilities = [probability for _, probability in one.rows]
@@ -203,7 +204,8 @@ def test_long_lists_end_with_how_many_more():
 
 def test_place_prefers_what_is_free():
     face = (40, 40, 60, 60)
-    assert layout.place((30, 20), face, (200, 200), [face], spared=[(60, 0, 200, 200)])[0] < 40
+    around = layout.Surroundings((200, 200), [face], spared=[(60, 0, 200, 200)])
+    assert layout.place((30, 20), 0, around).corner[0] < 40
 
 
 def test_banner_is_above_the_image():

@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from cocoer_client.drawing.draw import COLOURS, draw_boxes
+from cocoer_client.drawing.draw import draw_boxes
+from cocoer_client.drawing.figures import colour_of
 from cocoer_client.drawing.images import open_upright
 from cocoer_client.files import replace_file
 from cocoer_client.protocol import CROP_SIDE, LEVEL_KEYS, LEVELS, PSEUDO_THRESHOLD
@@ -82,7 +83,7 @@ def _person(image: Image.Image, person: Mapping[str, Any], index: int, labels: S
     boxes = {"head": person["head_box"], "body": person["body_box"], "context": (0, 0, *image.size)}
     return {
         "id": person["id"],
-        "colour": COLOURS[index % len(COLOURS)],
+        "colour": colour_of(person["id"]),
         "pred": [label for label, _ in ranked(person, "pred", labels)],
         "crops": [
             {"level": level, "image": _data_uri(_crop(image, boxes[level])), "labels": person[key]}
