@@ -53,7 +53,12 @@ def _opened(image: bytes) -> Image.Image:
 
 
 def draw(
-    image: bytes | Pixels, result: Mapping[str, Any], style: str, boxes_given: bool, fixed_size: bool = False
+    image: bytes | Pixels,
+    result: Mapping[str, Any],
+    style: str,
+    boxes_given: bool,
+    fixed_size: bool = False,
+    numbers: Mapping[int, int] | None = None,
 ) -> Image.Image:
     """The annotated image.
 
@@ -62,7 +67,7 @@ def draw(
         result: the RESULT object.
         style: ``panel`` or ``release``.
         boxes_given: the detector's warnings are left out.
-        fixed_size: see ``annotate``.
+        fixed_size, numbers: see ``annotate``.
     """
     warnings = warnings_of(result, boxes_given)
     try:
@@ -71,7 +76,7 @@ def draw(
         raise InvalidInput(f"the server can read this image, this machine's Pillow can't: {error}") from error
     if style == "release":
         return annotate_as_release(canvas, result, warnings)
-    return annotate(canvas, result, warnings, fixed_size)
+    return annotate(canvas, result, warnings, fixed_size, numbers=numbers)
 
 
 def save_png(image: Image.Image, path: Path) -> None:

@@ -8,6 +8,7 @@ from cocoer_client.drawing.images import draw, open_upright, save_png
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.video.file import VideoFile
+from cocoer_client.video.through_time import as_shown, track_numbers
 
 WORKERS = 2
 """Threads that draw; Pillow lets others work while it scales, encodes and writes."""
@@ -26,8 +27,11 @@ def drawn(outcome: Outcome, options: RunOptions) -> Outcome:
     if task.frame is not None and outcome.error is not None:
         outcome.frame_image = open_upright(task.frame.pixels)
     elif task.frame is not None:
-        pixels, record = task.frame.pixels, outcome.records[0]
-        outcome.frame_image = draw(pixels, record, options.style, options.boxes_given, fixed_size=True)
+        record = as_shown(outcome.records[0])
+        numbers = track_numbers(record["persons"])
+        outcome.frame_image = draw(
+            task.frame.pixels, record, options.style, options.boxes_given, fixed_size=True, numbers=numbers
+        )
     elif outcome.error is None:
         save_png(draw(outcome.data, outcome.records[0], options.style, options.boxes_given), Path(task.image))
     return outcome
@@ -48,16 +52,18 @@ class Videos:
 
     def __init__(self) -> None:
         self.open: VideoFile | None = None
+        self.is_live = False
 
     def add(self, outcome: Outcome) -> None:
         """The next outcome: of a frame, of whatever there is between videos, or of a video that breaks off."""
         task, image = outcome.task, outcome.frame_image
         if task.frame is None:
             self.finish()
-        elif image is not None and task.image is not None:
+        elif image is not None and task.image is not None and task.video is not None:
             if self.open is None:
-                self.open = VideoFile(Path(task.image), task.rate)
-            self.open.add(image)
+                video, self.is_live = task.video, task.video.is_live
+                self.open = VideoFile(Path(task.image), video.step / video.rate, video.path, video.origin or 0.0)
+            self.open.add(image, task.frame.time_s)
             if task.frame.last:
                 self.finish()
 
@@ -67,8 +73,10 @@ class Videos:
             self.open.finish()
         self.open = None
 
-    def abandon(self) -> None:
-        """The open one won't be."""
+    def end(self) -> None:
+        """The run is over. A film that it has not reached the end of is begun again by the next; a camera's is kept."""
+        if self.is_live:
+            self.finish()
         if self.open is not None:
             self.open.abandon()
         self.open = None

@@ -12,7 +12,18 @@ from cocoer_client.results import BOXES, LISTS, Box
 def column_names(labels: Sequence[str]) -> list[str]:
     """In their order; ``labels`` are RESULT's, each with a column of its final probability."""
     corners = [_corner(box, name) for box in BOXES for name in Box._fields]
-    return ["file", "frame", "person", *corners, *LISTS, *map(_probability, labels), "warnings", "error"]
+    return [
+        "file",
+        "frame",
+        "time_s",
+        "person",
+        "track",
+        *corners,
+        *LISTS,
+        *map(_probability, labels),
+        "warnings",
+        "error",
+    ]
 
 
 def _corner(box: str, name: str) -> str:
@@ -25,13 +36,13 @@ def _probability(label: str) -> str:
 
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
-    common = {"file": record["file"], "frame": record.get("frame", "")}
+    common = {"file": record["file"], **{name: record.get(name, "") for name in ("frame", "time_s")}}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]
     common["warnings"] = "; ".join(warnings_of(record))
     rows = []
     for person in record["persons"]:
-        row = {**common, "person": person["id"]}
+        row = {**common, "person": person["id"], "track": person.get("track", "")}
         for box in BOXES:
             row |= {_corner(box, name): value for name, value in zip(Box._fields, person[box])}
         row |= {key: ";".join(person[key]) for key in LISTS}

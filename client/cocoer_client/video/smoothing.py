@@ -78,3 +78,41 @@ def chosen(
         ]
         for key, values in scores.items()
     }
+
+
+class Threshold:
+    """One that decided which labels were chosen.
+
+    Args:
+        usual: the server's, unless its answers show another.
+        given: the one that was asked for; None: the server's own.
+    """
+
+    def __init__(self, usual: float, given: float | None = None) -> None:
+        self.usual, self.given = usual, given
+        self.low, self.high = 0.0, 1.0
+
+    def learn(self, labels: Sequence[str], listed: Sequence[str], values: Sequence[float]) -> None:
+        """See which labels an answer lists, and which it leaves out.
+
+        Args:
+            labels: RESULT's.
+            listed: those chosen.
+            values: all their probabilities.
+        """
+        inside = set(listed)
+        self.low = max([self.low, *(value for label, value in zip(labels, values) if label not in inside)])
+        self.high = min([self.high, *(value for label, value in zip(labels, values) if label in inside)])
+
+    @property
+    def value(self) -> float:
+        """The one given; else the usual one, or what is nearest to it of what the answers allow.
+
+        >>> server_with_another = Threshold(usual=0.26)
+        >>> server_with_another.learn(["peace", "anger"], ["peace"], [0.7, 0.4])
+        >>> server_with_another.value
+        0.4
+        """
+        if self.given is not None:
+            return self.given
+        return min(max(self.usual, self.low), max(self.high - 1e-9, self.low))

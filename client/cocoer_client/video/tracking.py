@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cocoer_client.optional import supervision, trackers
 
@@ -20,6 +21,8 @@ MARGIN = 0.5
 """By which boxes are grown, to each side, as a share of their size."""
 MIN_OVERLAP = 0.05
 """Of grown boxes (IoU) that are matched."""
+TICK = 1e-3
+"""Seconds between two frames at least."""
 SAME = 1.0
 """Pixels by which a new track's box may differ from the detection that it was made of."""
 
@@ -45,19 +48,19 @@ class Shot:
         )
         self.tracks: dict[int, tuple[Any, int]] = {}
         """Identity of the package's tracklet -> the tracklet, and its number."""
-        self.time_s = 0.0
+        self.time_s = -1.0
 
     def track(self, boxes: Sequence[Sequence[int]], time_s: float) -> list[int]:
         """A frame's persons.
 
         Args:
             boxes: x1, y1, x2, y2 of each body, pixels.
-            time_s: of the frame; where it is before the last one's, it counts as the same.
+            time_s: of the frame; where it is not after the last one's, it counts as the next moment.
 
         Returns:
             the number of each box's track.
         """
-        self.time_s = max(time_s, self.time_s)
+        self.time_s = max(time_s, self.time_s + TICK)
         corners = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         # The detector has done its choice: what it found counts in full.
         given = self.detections(xyxy=corners, confidence=np.ones(len(corners), dtype=np.float32))
@@ -71,7 +74,7 @@ class Shot:
         # Nobody is without a number, whatever the package makes of their box.
         return [number or next(self.numbers) for number in numbers]
 
-    def _tracklet(self, identity: int, corners: np.ndarray) -> Any:
+    def _tracklet(self, identity: int, corners: npt.NDArray[np.float32]) -> Any:
         """The package's tracklet of a box; it has no identity yet where the box is its first."""
         for tracklet in self.tracker.tracks:
             if identity != -1 and tracklet.tracker_id == identity:
