@@ -6,8 +6,9 @@ from typing import Any
 
 Record = dict[str, Any]
 """A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``, ``shot``; ``picture`` (the annotated image or
-video), ``source``, ``options`` where there are any, ``asked``; then RESULT's keys, or ``error`` with ``kind`` and ``message``
-(and ``model``, which was asked). Persons of a frame have ``track``, and ``smoothed`` if that was asked for."""
+video), ``source``, ``options`` where there are any, ``asked``; then RESULT's keys, or ``error`` with ``kind`` and
+``message`` (and ``model``, which was asked). Persons of a frame have ``track``, and ``smoothed`` if that was asked for.
+"""
 
 
 def has_failed(record: Record) -> bool:

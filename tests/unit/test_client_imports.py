@@ -17,6 +17,7 @@ MAY = {
     LIBRARY: {LIBRARY},
     "drawing": {LIBRARY, "drawing"},
     "video": {LIBRARY, "video"},
+    "timeline": {LIBRARY, "drawing", "timeline"},
     "sinks": {LIBRARY, "sinks", "batch"},
     "pipeline": {LIBRARY, "drawing", "video", "sinks", "pipeline"},
     "infer": {LIBRARY, "drawing", "pipeline", "sinks", "infer"},
