@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
 from typing import cast
 
 from cocoer_client.connection import given_parameters
 from cocoer_client.protocol import THRESHOLDS, Thresholds
 
-DONE, SOME_FAILED, USAGE, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, SOME_FAILED, USAGE, NO_SERVER, MODEL_CHANGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit statuses."""
+NO_READER, TERMINATED = 141, 143
+"""What a shell says of a program that a signal has ended."""
 
 
 OPTIONS = (*THRESHOLDS, "on_damage")
@@ -19,6 +25,27 @@ THRESHOLD_HELP = {
     "level_threshold": "labels of a level and of V-I above this probability",
     "min_score": "detections above this score",
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """Another program, not the keyboard, wants an end of it."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Around a run: a request to terminate is raised as ``Terminated``, so that files are completed or removed."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def add_thresholds(parser: argparse._ActionsContainer) -> None:

@@ -151,7 +151,8 @@ def test_the_server_is_lost_midway(repositories, many, tmp_path):
     out = tmp_path / "out"
     held = HeldImage(many / "04.jpg")
     with TritonServer(repositories("opencv"), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
-        process = started(many, "--output-dir", out, "--url", server.url, "--concurrency", 2, "--timeout", 5)
+        options = ["--concurrency", 2, "--timeout", 5, "--patience", 2]
+        process = started(many, "--output-dir", out, "--url", server.url, *options)
         wait_for_lines(out / "results.jsonl", 4, process)
     held.release()
     _, errors = process.communicate(timeout=PATIENCE)

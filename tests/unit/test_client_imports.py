@@ -20,7 +20,7 @@ MAY = {
     "timeline": {LIBRARY, "drawing", "timeline"},
     "sinks": {LIBRARY, "sinks", "batch"},
     "pipeline": {LIBRARY, "drawing", "video", "sinks", "pipeline"},
-    "infer": {LIBRARY, "drawing", "pipeline", "sinks", "infer"},
+    "infer": {LIBRARY, "drawing", "pipeline", "sinks", "timeline", "infer"},
     "batch": {LIBRARY, "batch"},
 }
 """Folder of the importing module -> those it may import from."""

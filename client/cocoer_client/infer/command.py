@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE
+from cocoer_client.command import (
+    DONE,
+    INTERRUPTED,
+    MODEL_CHANGED,
+    NO_READER,
+    NO_SERVER,
+    SOME_FAILED,
+    TERMINATED,
+    USAGE,
+    Terminated,
+    terminable,
+)
 from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
-from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable
+from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
+from cocoer_client.files import why_not_written
 from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
-from cocoer_client.pipeline import Journal, Outcome, Run, RunOptions, Totals
+from cocoer_client.pipeline import Journal, Outcome, Run, Totals
+from cocoer_client.pipeline.following import Following
 from cocoer_client.reading import warnings_of
 from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import Source, find_sources
+from cocoer_client.timeline.writers import writer_of
 
 JOURNAL = "results.jsonl"
 
@@ -38,13 +54,13 @@ def open_sinks(args: argparse.Namespace, several: bool, stack: contextlib.ExitSt
     return sinks
 
 
-def open_journal(args: argparse.Namespace, several: bool, options: RunOptions) -> Journal | None:
+def open_journal(args: argparse.Namespace, several: bool) -> Journal | None:
     """JSON Lines where they are wanted: said so, to resume, or because there is much to lose."""
     named = args.jsonl not in (None, "-")
     if not (named or args.resume or several):
         return None
     path = Path(args.jsonl) if named else args.output_dir / JOURNAL
-    return Journal(path, args.resume, options.thresholds, images=options.images)
+    return Journal(path, args.resume)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,28 +74,45 @@ def run(args: argparse.Namespace) -> int:
     totals, talk = Totals(options, failures=unusable), Talk(args, sources)
     if (options.boxes_given or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
+    if args.timeline and any(not source.is_video for source in sources):
+        raise InvalidInput("--timeline is for a video")
     tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(CocoerClient(args.url, args.timeout, tls=tls, headers=dict(args.header)))
+        # What is asked again is the run's to say.
+        connection = CocoerClient(args.url, args.timeout, retries=0, tls=tls, headers=dict(args.header))
+        client = stack.enter_context(connection)
         if sources:
             client.check_ready()
-        journal = open_journal(args, talk.several, options)
+        journal = open_journal(args, talk.several)
         if journal:
             stack.callback(journal.close)
-        sinks = open_sinks(args, talk.several or len(args.inputs) > 1, stack)
-        work = Run(client, options, journal, sinks, expect=talk.expect)
-        interrupted = False
+        work = Run(client, options, journal, expect=talk.expect)
+        stop: Exception | KeyboardInterrupt | None = None
+        try:
+            work.begin(sources)
+        except InvalidRequest as error:
+            complain(str(error))
+            return USAGE
+        # Not before: an earlier table stays until there is something to put in its place.
+        work.sinks = open_sinks(args, talk.several or len(args.inputs) > 1, stack)
+        if args.timeline:
+            timeline = writer_of(args.timeline)
+            stack.callback(timeline.write)  # whatever ends the run: what there is of it
+            work.step = Following(options, timeline)
+        talk.begin(journal)
         try:
             for outcome in work.outcomes(sources):
                 totals.count(outcome)
                 talk.tell(outcome, options.boxes_given)
                 if args.explain and outcome.error is None:
                     explain(args, outcome, options.boxes_given)
-        except KeyboardInterrupt:
-            interrupted = True
-        totals.lost = work.patience.lost
-        talk.close(totals, journal)
-    return status(totals, interrupted, journal)
+        except BrokenPipeError:
+            raise
+        except (KeyboardInterrupt, ModelChanged, OSError) as error:
+            stop = error
+        stop = stop or work.patience.lost
+        talk.close(totals, journal, work.notes)
+    return status(totals, stop, journal)
 
 
 def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
@@ -100,27 +133,47 @@ def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> No
             print(f"explanation: {args.explain}", file=sys.stderr)
 
 
-def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
-    """The exit status; says what to do where not all was done."""
-    if not (interrupted or totals.lost):
+def status(totals: Totals, stop: Exception | KeyboardInterrupt | None, journal: Journal | None) -> int:
+    """The exit status; where the run was stopped, says why, and what to do."""
+    if stop is None:
         return SOME_FAILED if totals.failures else DONE
+    rest, code = "does the rest", SOME_FAILED
+    if isinstance(stop, KeyboardInterrupt):
+        what, code = "interrupted", TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    elif isinstance(stop, ModelChanged):
+        what, rest, code = f"stopped, since {stop}", "does all anew, with the model that answers now", MODEL_CHANGED
+    elif isinstance(stop, OSError):
+        what = f"stopped: {why_not_written(stop)}"
+    elif is_gone(stop):
+        what, code = "stopped, since the server is gone", NO_SERVER
+    else:
+        what, code = "stopped, since the server has given no result for a while", NO_SERVER
     if journal:
-        what = "interrupted" if interrupted else "stopped, since the server is gone"
-        complain(f"{what}; what is done is kept: the same command with --resume does the rest")
-    return INTERRUPTED if interrupted else NO_SERVER
+        what += f"; what is done is kept: the same command with --resume {rest}"
+    complain(what)
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script."""
     args = parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of names that the terminal can't show
     try:
-        return run(args)
+        with terminable():
+            return run(args)
     except ServerUnavailable as error:
         complain(str(error))
         return NO_SERVER
+    except BrokenPipeError:
+        # Whoever read has seen enough, as head has; the interpreter would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
     except (CocoerError, OSError) as error:
-        complain(str(error))
+        complain(why_not_written(error) if isinstance(error, OSError) else str(error))
         return SOME_FAILED
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
 

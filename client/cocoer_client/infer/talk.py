@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import IO
 
 from tqdm import tqdm
 
 from cocoer_client.infer.report import counted, format_line, format_result
 from cocoer_client.pipeline import Journal, Outcome, Totals
+from cocoer_client.printable import printable
 from cocoer_client.reading import warnings_of
-from cocoer_client.records import Record
 from cocoer_client.sources import Source
 
 MAX_FAILURES = 20
@@ -20,16 +21,21 @@ MAX_FAILURES = 20
 
 def summary(totals: Totals) -> str:
     """What was done, on a line."""
-    if totals.skipped and not (totals.images or totals.failures):
-        return f"nothing left to do; {totals.skipped} done before"
+    before = f"{totals.failed_before} refused before (--retry-failed asks again)" if totals.failed_before else ""
+    failed = len(totals.failures) - totals.failed_before
+    if totals.skipped + totals.failed_before and not totals.images + failed:
+        done = f"{totals.skipped} done before" if totals.skipped else ""
+        return "; ".join(filter(None, ("nothing left to do", done, before)))
     seconds = totals.seconds
     parts = [f"{counted(totals.images, 'image')}, {counted(totals.persons, 'person')} in {seconds:.1f} s"]
     if totals.images:
         parts[0] += f" ({totals.images / seconds:.1f} images/s)"
     if totals.skipped:
         parts.append(f"{totals.skipped} done before")
-    if totals.failures:
-        parts.append(f"{len(totals.failures)} failed")
+    if failed:
+        parts.append(f"{failed} failed")
+    if before:
+        parts.append(before)
     return "; ".join(parts)
 
 
@@ -40,11 +46,11 @@ class Talk:
         self.args = args
         self.several = len(sources) > 1 or any(source.is_video for source in sources)
         self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv)
-        endless = any(source.kind == "camera" for source in sources)
+        endless = any(source.kind in ("camera", "stream") for source in sources)
         # Without a terminal (None), or anything to wait for, no bar.
         hidden = True if args.quiet or not self.several else None
         total = None if endless else len(sources)
-        self.warned = False
+        self.warned: set[str] = set()
         self.bar = tqdm(total=total, unit="image", disable=hidden, dynamic_ncols=True, smoothing=0.1)
 
     def expect(self, frames: int | None) -> None:
@@ -59,26 +65,38 @@ class Talk:
             return
         for record in outcome.records:
             if self.several and not self.args.verbose:
-                self._warn(record, boxes_given)
+                self._warn(warnings_of(record, boxes_given), sys.stdout)
                 text = format_line(record)
             else:
+                self.warned |= {warning.partition(":")[0] for warning in warnings_of(record, boxes_given)}
                 text = format_result(record["file"], record, boxes_given) + "\n"
                 if "picture" in record:
-                    text += f"\nimage: {record['picture']}"
+                    text += f"\nimage: {printable(record['picture'])}"
             tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
-    def _warn(self, record: Record, boxes_given: bool) -> None:
+    def _warn(self, warnings: Iterable[str], file: IO[str]) -> None:
         """What must not be overlooked, once for all images."""
-        if not self.warned:
-            for warning in warnings_of(record, boxes_given):
-                tqdm.write(f"!! {warning}", file=sys.stdout)
-        self.warned = True
+        for warning in warnings:
+            kind = warning.partition(":")[0]
+            if kind not in self.warned:
+                tqdm.write(f"!! {warning}", file=file)
+            self.warned.add(kind)
 
-    def close(self, totals: Totals, journal: Journal | None) -> None:
+    def begin(self, journal: Journal | None) -> None:
+        """Why results of an earlier run don't count."""
+        if journal and not self.args.quiet:
+            for note in journal.notes:
+                tqdm.write(note, file=sys.stderr)
+
+    def close(self, totals: Totals, journal: Journal | None, notes: Sequence[str] = ()) -> None:
+        """The summary: counts, warnings of what was shown again or not at all, failures."""
         self.bar.close()
-        if self.several and not self.args.quiet:
+        if (self.several or totals.skipped) and not self.args.quiet:
+            self._warn(totals.warnings.values(), sys.stderr)
             print(summary(totals) + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
+        for note in () if self.args.quiet else notes:
+            print(note, file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:
@@ -86,4 +104,5 @@ class Talk:
 
 
 def complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    """An error, on a line."""
+    print(f"error: {printable(message)}", file=sys.stderr)

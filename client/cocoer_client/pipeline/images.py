@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cocoer_client.drawing.images import draw, open_upright, save_png
+from cocoer_client.files import naming, why_not_written
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.video.file import VideoFile
@@ -33,7 +34,9 @@ def drawn(outcome: Outcome, options: RunOptions) -> Outcome:
             task.frame.pixels, record, options.style, options.boxes_given, fixed_size=True, numbers=numbers
         )
     elif outcome.error is None:
-        save_png(draw(outcome.data, outcome.records[0], options.style, options.boxes_given), Path(task.image))
+        image = draw(outcome.data, outcome.records[0], options.style, options.boxes_given)
+        with naming(Path(task.image)):
+            save_png(image, Path(task.image))
     return outcome
 
 
@@ -84,4 +87,4 @@ class Videos:
 
 def message_of(error: Exception) -> str:
     """Reading has errors of its own; what remains of the system's is about writing."""
-    return f"can't write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return why_not_written(error) if isinstance(error, OSError) else str(error)

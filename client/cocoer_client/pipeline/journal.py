@@ -1,93 +1,164 @@
-"""JSON Lines of all that was done: results survive a crash, and ``--resume`` knows what to skip."""
+"""JSON Lines of all that was done: results survive a crash, and a run that resumes knows what to skip."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
 
+from cocoer_client.files import is_special, naming, temporary_name
+from cocoer_client.pipeline.history import Entry, Judge
 from cocoer_client.records import Record
 from cocoer_client.sources import Source
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class Journal:
-    """Appends a line per record, at once.
+    """Appends a line for each record, at once.
 
     Args:
-        path: the file. Without ``resume`` an earlier one is kept beside it, as ``NAME.previous``.
-        resume: keep what is there, and tell what of it counts as done.
-        options: of this run's requests; results of others don't count.
-        images: annotated images are wanted; results without don't count.
+        path: the file; its directory is made.
+        resume: keep of an earlier one what counts, and tell it. Otherwise, and for the rest, an earlier file is kept
+            beside it, as ``NAME.previous``.
+
+    Raises:
+        OSError: it can't be written.
     """
 
-    def __init__(self, path: Path, resume: bool, options: Mapping[str, object], images: bool) -> None:
-        self.path, self.options, self.wants_images = path, dict(options), images
-        self.places: dict[str, list[int]] = {}
+    def __init__(self, path: str | Path, resume: bool = False) -> None:
+        self.path, self.resume = Path(path), resume
         self.images: dict[str, str] = {}
-        """File -> its annotated image."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if resume and path.exists():
-            self._read()
-        elif path.exists():
-            path.replace(path.with_name(path.name + ".previous"))
-        self.file = path.open("ab")
+        """File -> its annotated image in the earlier run, whether that counts or not."""
+        self.notes: list[str] = []
+        """What does not count, and why, in sentences."""
+        self._places: dict[str, list[int]] = {}
+        self._file: IO[bytes] | None = None
+        with naming(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
+                raise PermissionError(13, "Permission denied", str(self.path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
-        self.file.close()
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def begin(self, judge: Judge) -> None:
+        """Open it: read what there is, and keep what counts of it, one line for each image or frame."""
+        with naming(self.path):
+            if is_special(self.path):
+                pass  # a pipe, say: it has no past
+            elif self.path.exists() and self.resume:
+                self._keep(self._read(judge), judge)
+            elif self.path.exists():
+                self.path.replace(self._previous)
+            # Without a buffer: what can't be written is not written later.
+            self._file = self.path.open("ab", buffering=0)
+
+    @property
+    def _previous(self) -> Path:
+        return self.path.with_name(self.path.name + ".previous")
 
     def add(self, record: Record) -> None:
         """Write a record; it is the operating system's when this returns."""
-        self.file.write(json.dumps(record).encode() + b"\n")
-        self.file.flush()
+        if self._file is None:
+            raise ValueError("the journal has not begun")
+        left = memoryview(json.dumps(record).encode() + b"\n")
+        with naming(self.path):
+            while left:
+                left = left[self._file.write(left) :]
 
     def done(self, source: Source) -> list[Record] | None:
         """The results of an image, or of a video's frames, that need not be asked again; None: ask."""
-        places = self.places.get(source.name)
-        if not places:
+        places = self._places.get(source.name)
+        if places is None:
             return None
         with self.path.open("rb") as file:
-            records = [self._at(file, place) for place in places]
-        image = records[-1].get("picture")
-        current = source.fingerprint()
-        if current is None or any(record.get("source") != current or "error" in record for record in records):
-            return None
-        if self.wants_images and (image is None or not Path(image).exists()):
-            return None
-        return records
+            return [_record_at(file, place) for place in places]
 
-    @staticmethod
-    def _at(file: Any, place: int) -> Record:
-        file.seek(place)
-        record: Record = json.loads(file.readline())
-        return record
-
-    def _read(self) -> None:
-        """Find each file's last result; a line that a crash cut short is removed."""
-        whole = 0
-        unfinished: dict[str, list[int]] = {}
+    def _read(self, judge: Judge) -> dict[str, Entry]:
+        """Each file's last entry; a line that a crash cut short is none, nor is one of another program."""
+        entries: dict[str, Entry] = {}
+        place = 0
         with self.path.open("rb") as file:
             for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                place, whole = whole, whole + len(line)
-                try:
-                    record = json.loads(line)
-                    name = record["file"]
-                except (ValueError, KeyError, TypeError):
+                here, place = place, place + len(line)
+                record = _parsed(line)
+                if record is None:
                     continue
-                if record.get("options", {}) != self.options:
-                    continue
-                if record.get("picture"):
-                    self.images[name] = record["picture"]
-                if "frame" not in record:
-                    if "error" not in record:
-                        self.places[name] = [place]
-                    continue
-                if record["frame"] == 0:
-                    unfinished[name] = []
-                unfinished.setdefault(name, []).append(place)
-                if record["last"]:
-                    self.places[name] = unfinished.pop(name)
-        with self.path.open("r+b") as file:
-            file.truncate(whole)
+                name = record["file"]
+                if name not in entries or not entries[name].takes(here, record):
+                    entries[name] = Entry(here, record, judge)
+                if (picture := entries[name].picture) is not None:
+                    self.images[name] = picture
+        return entries
+
+    def _keep(self, entries: Mapping[str, Entry], judge: Judge) -> None:
+        """Write the file anew with what counts, and take notes of the rest."""
+        objections: Counter[str] = Counter()
+        kept: list[tuple[int, str]] = []
+        for name, entry in entries.items():
+            objection = entry.verdict()
+            if objection is None:
+                kept += [(place, name) for place in entry.places]
+            elif name in judge.sources:
+                objections[objection] += len(entry.places)
+        self.notes = [
+            f"{count} {'result is' if count == 1 else 'results are'} {objection}: done again"
+            for objection, count in objections.items()
+        ]
+        temporary = temporary_name(self.path)
+        try:
+            with self.path.open("rb") as before, temporary.open("wb") as after:
+                for place, name in sorted(kept):
+                    self._places.setdefault(name, []).append(after.tell())
+                    before.seek(place)
+                    after.write(before.readline())
+            if temporary.stat().st_size != self.path.stat().st_size:
+                _copy(self.path, self._previous)
+                temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _parsed(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("file"), str) else None
+
+
+def _record_at(file: IO[bytes], place: int) -> Record:
+    file.seek(place)
+    record: Record = json.loads(file.readline())
+    return record
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A second name for a file, in the place of what had it; a copy where the file system has no links."""
+    temporary: Any = temporary_name(target)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

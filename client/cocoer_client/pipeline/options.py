@@ -13,10 +13,11 @@ from typing import Any, Literal, cast, get_args
 from cocoer_client.connection import given_parameters
 from cocoer_client.inputs import BoxPair
 from cocoer_client.protocol import OnDamage, Thresholds
-from cocoer_client.sources import Source
 
 Style = Literal["panel", "release"]
 STYLES: tuple[Style, ...] = get_args(Style)
+OF_IMAGES = ("style",)
+"""What of ``RunOptions.asked`` decides annotated images alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +80,16 @@ class RunOptions:
         """Whether the detector does not matter."""
         return self.persons is not None
 
-    def asked(self, source: Source, drawn: bool) -> dict[str, Any]:
-        """What decides a source's results beside the model and the thresholds; what is a default is left out.
+    def asked(self, of_video: bool, drawn: bool) -> dict[str, Any]:
+        """What decides results beside the model and the thresholds; what is a default is left out.
 
         Args:
-            source: where they are from.
-            drawn: whether there is an annotated image, too.
+            of_video: they are a video's, or a camera's.
+            drawn: there is an annotated image, too.
         """
         boxes = None if self.persons is None else digest(self.persons)
         given: dict[str, Any] = {"boxes": boxes}
-        if source.is_video:
+        if of_video:
             given |= {"frame_step": None if self.frame_step == 1 else self.frame_step, "max_frames": self.max_frames}
             given["smooth"] = self.smooth
         if drawn:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cocoer_client.client import CocoerClient
-from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.errors import CocoerError, InvalidInput, ModelChanged
+from cocoer_client.inputs import BoxPair, ImageLike
+from cocoer_client.key import require_same_model
 from cocoer_client.optional import trackers
 from cocoer_client.pipeline.following import Following
+from cocoer_client.pipeline.history import Judge
 from cocoer_client.pipeline.images import WORKERS, Videos, drawn, message_of, undrawn
 from cocoer_client.pipeline.journal import Journal
 from cocoer_client.pipeline.names import Names
@@ -19,10 +22,15 @@ from cocoer_client.pipeline.patience import Patience
 from cocoer_client.pipeline.stages import in_two_stages
 from cocoer_client.pipeline.tasks import Outcome, Task
 from cocoer_client.pipeline.totals import Totals
+from cocoer_client.protocol import Options
 from cocoer_client.records import Record
+from cocoer_client.results import ModelInfo
 from cocoer_client.sinks import Sink
 from cocoer_client.sources import Source
 from cocoer_client.video.frames import Video
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 Step = Callable[[Outcome], Iterable[Outcome]]
@@ -31,6 +39,18 @@ Step = Callable[[Outcome], Iterable[Outcome]]
 Tracking, for instance: it may change the records of a video's frames, hold frames back, and give them once it knows
 more, at the latest with the frame that is the ``last`` or the outcome that ``breaks_off``.
 """
+
+
+class Client(Protocol):
+    """What a run needs of ``CocoerClient``; threads share it."""
+
+    def model_info(self, **options: Unpack[Options]) -> ModelInfo:
+        """The build that answers; checks the options."""
+
+    def infer_raw(
+        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
+    ) -> dict[str, Any]:
+        """RESULT of an image."""
 
 
 class Run:
@@ -47,7 +67,7 @@ class Run:
 
     def __init__(
         self,
-        client: CocoerClient,
+        client: Client,
         options: RunOptions,
         journal: Journal | None = None,
         sinks: Sequence[Sink] = (),
@@ -57,18 +77,43 @@ class Run:
         self.client, self.options, self.journal, self.sinks = client, options, journal, sinks
         self.step: Step = step or Following(options)
         self.expect = expect
+        self.model: Mapping[str, Any] = {}
+        """RESULT's ``model``: that of all of the run's results."""
+        self.begun = False
         self.stopped = threading.Event()
         self.patience = Patience(options.retries, options.patience, self.stopped)
         self.notes: list[str] = []
         """What is to be said at the end, that is no failure."""
         self.live: tuple[Source, Video] | None = None
 
+    def begin(self, sources: Sequence[Source]) -> None:
+        """Ask for the model, which checks the options too, and open the journal; ``outcomes`` does it if need be.
+
+        Raises:
+            InvalidRequest: an option that the server refuses.
+            ServerUnavailable, RequestTimeout, ServerError: no server answers.
+            OSError: the journal can't be written.
+        """
+        self.begun = True
+        if not sources:
+            return
+        info = self.patience.ask(lambda: self.client.model_info(**self.options.thresholds))
+        self.model = info.model_dump(mode="json")
+        if self.journal is not None:
+            self.journal.begin(Judge(self.model, self.options, sources))
+
     def finish(self, sources: Sequence[Source]) -> Totals:
-        """Do all of it, and count."""
+        """Do all of it, and count; see ``outcomes``.
+
+        Raises:
+            ServerUnavailable, RequestTimeout, ServerError: the server was lost; what was done is in the journal and
+                the sinks.
+        """
         totals = Totals(options=self.options)
         for outcome in self.outcomes(sources):
             totals.count(outcome)
-        totals.lost = self.patience.lost
+        if self.patience.lost is not None:
+            raise self.patience.lost
         return totals
 
     def outcomes(self, sources: Sequence[Source]) -> Generator[Outcome, None, None]:
@@ -77,20 +122,26 @@ class Run:
         Ends early where the server is lost (``patience.lost`` says so).
 
         Raises:
+            ModelChanged: the server answers with another model than before; what it said is not kept.
             OSError: the journal, a sink or a video can't be written.
+            CocoerError: see ``begin``.
         """
+        if not self.begun:
+            self.begin(sources)
         videos = Videos()
         inputs = [source.name for source in sources if source.kind in ("file", "video")]
         names = Names(self.options.output_dir, inputs, self.journal.images if self.journal else {})
         tasks = self._tasks(sources, names)
-        stages = in_two_stages(tasks, self._ask, self.step, self._draw, self.options.concurrency, WORKERS)
+        workers = self.options.concurrency, WORKERS
+        stages = in_two_stages(tasks, self._ask, self.step, self._draw, *workers, self.stopped)
         try:
             for outcome in stages:
+                if isinstance(outcome.error, ModelChanged):
+                    raise outcome.error
                 videos.add(outcome)
                 self._write(outcome)
                 yield outcome
         finally:
-            self.stopped.set()
             stages.close()
             self._note_dropped()
             videos.end()
@@ -159,6 +210,7 @@ class Run:
         image = data if task.frame is None else task.frame.pixels
         options = self.options
         raw = self.patience.ask(lambda: self.client.infer_raw(image, options.persons, **options.thresholds))
+        require_same_model(self.model, raw)
         return Outcome(task, [{**self._facts(task, drawn=task.image is not None), **raw}], data=data)
 
     def _draw(self, outcome: Outcome) -> Outcome:
@@ -175,7 +227,7 @@ class Run:
             logger.error("unexpected failure of %s", task.source.name, exc_info=error)
         failure = {"kind": type(error).__name__, "message": message_of(error)}
         facts = self._facts(task, drawn=task.image is not None and task.frame is not None)
-        return Outcome(task, [{**facts, "error": failure}], error)
+        return Outcome(task, [{**facts, "model": self.model, "error": failure}], error)
 
     def _facts(self, task: Task, drawn: bool) -> Record:
         """What a record says beside the result."""
@@ -188,4 +240,4 @@ class Run:
             facts["source"] = source
         if self.options.thresholds:
             facts["options"] = self.options.thresholds
-        return {**facts, "asked": self.options.asked(task.source, drawn)}
+        return {**facts, "asked": self.options.asked(task.source.is_video, drawn)}

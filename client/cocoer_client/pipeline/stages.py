@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,6 +22,7 @@ def in_two_stages(
     second: Callable[[Middle], Last],
     first_workers: int,
     second_workers: int,
+    stopped: threading.Event | None = None,
 ) -> Generator[Last, None, None]:
     """Each item through ``first``, ``between`` and ``second``.
 
@@ -34,6 +36,7 @@ def in_two_stages(
             fewer: what it has held back before, for instance.
         second: in a thread of its own; as ``first``.
         first_workers, second_workers: threads.
+        stopped: set when no more results are wanted, for those who wait in a thread.
 
     >>> list(in_two_stages([-3, 1, -2], abs, lambda x: [x], str, 2, 2))
     ['3', '1', '2']
@@ -60,6 +63,8 @@ def in_two_stages(
                 heads: list[Future[Any]] = [queue[0] for queue in (ending, waiting) if queue and not queue[0].done()]
                 wait(heads, return_when=FIRST_COMPLETED)
     finally:
+        if stopped is not None:
+            stopped.set()
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in pools:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cocoer_client.errors import CocoerError
 from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.reading import warnings_of
@@ -29,10 +28,10 @@ class Totals:
     persons: int = 0
     skipped: int = 0
     """Done before."""
+    failed_before: int = 0
+    """Of ``failures``, those of an earlier run that were not asked again."""
     warnings: dict[str, str] = field(default_factory=dict)
     """Kind -> the first such warning, of what was done before, too."""
-    lost: CocoerError | None = None
-    """Why the rest was not asked."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -46,6 +45,7 @@ class Totals:
         for record in outcome.records:
             if has_failed(record):
                 self.failures.append(f"{place_of(record)}: {record['error']['message']}")
+                self.failed_before += not outcome.is_new
             elif outcome.is_new:
                 self.images += 1
                 self.persons += len(record["persons"])

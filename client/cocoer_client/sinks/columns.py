@@ -1,29 +1,28 @@
-"""The table that ``--csv`` writes: a row for each person. Its boxes and lists are those of ``results.Person``."""
+"""The table that ``--csv`` writes: a row for each person. Its boxes and lists are those of ``results.Person``.
+
+A spreadsheet takes a cell that begins like a formula for one, and a file may have such a name. So these cells begin
+with an apostrophe, and control characters, which split rows or worse, are written as escapes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cocoer_client.printable import printable
 from cocoer_client.reading import warnings_of
 from cocoer_client.results import BOXES, LISTS, Box
+
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet computes; so do a tab and a carriage return, which are escaped anyway."""
 
 
 def column_names(labels: Sequence[str]) -> list[str]:
     """In their order; ``labels`` are RESULT's, each with a column of its final probability."""
     corners = [_corner(box, name) for box in BOXES for name in Box._fields]
-    return [
-        "file",
-        "frame",
-        "time_s",
-        "person",
-        "track",
-        *corners,
-        *LISTS,
-        *map(_probability, labels),
-        "warnings",
-        "error",
-    ]
+    # The last two came later; scripts may count columns.
+    last = ["warnings", "error", "time_s", "track"]
+    return ["file", "frame", "person", *corners, *LISTS, *map(_probability, labels), *last]
 
 
 def _corner(box: str, name: str) -> str:
@@ -36,6 +35,22 @@ def _probability(label: str) -> str:
 
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
+    return [{name: cell(value) for name, value in row.items()} for row in _rows(record)]
+
+
+def cell(value: Any) -> Any:
+    r"""What is written for a value: text that no program takes for anything else.
+
+    >>> cell("=1+1"), cell("b\rc.jpg"), cell(-0.5)
+    ("'=1+1", 'b\\x0dc.jpg', -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     common = {"file": record["file"], **{name: record.get(name, "") for name in ("frame", "time_s")}}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cocoer_client.files import temporary_name
+from cocoer_client.files import naming, temporary_name
 from cocoer_client.optional import needs
 from cocoer_client.records import Record, has_failed
 
@@ -31,9 +31,10 @@ class ParquetFile:
     def __init__(self, path: str | Path) -> None:
         needs("Parquet", "pyarrow", extra="batch")
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.temporary = temporary_name(self.path)
-        self.temporary.touch()
+        with naming(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary.touch()
         self.rows: list[dict[str, Any]] = []
         self.labels: list[str] = []
         self.writer: Any = None
@@ -66,8 +67,9 @@ class ParquetFile:
         try:
             if self.rows or self.writer is None:
                 self._write()
-            self.writer.close()
-            self.temporary.replace(self.path)
+            with naming(self.path):
+                self.writer.close()
+                self.temporary.replace(self.path)
         finally:
             self.temporary.unlink(missing_ok=True)
 
@@ -77,7 +79,8 @@ class ParquetFile:
         from cocoer_client.batch.rows import table_of
 
         table = table_of(self.rows, self.labels)
-        if self.writer is None:
-            self.writer = pq.ParquetWriter(self.temporary, table.schema)
-        self.writer.write_table(table)
+        with naming(self.path):
+            if self.writer is None:
+                self.writer = pq.ParquetWriter(self.temporary, table.schema)
+            self.writer.write_table(table)
         self.rows = []

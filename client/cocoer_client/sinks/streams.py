@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from cocoer_client.files import temporary_name
+from cocoer_client.files import NamedText, is_special, naming, temporary_name
 from cocoer_client.records import Record, has_failed
 from cocoer_client.sinks.columns import column_names, rows_of
 
@@ -30,12 +30,17 @@ class TextFile:
 
     def __init__(self, target: str | Path) -> None:
         self.path = None if str(target) == "-" else Path(target)
-        self.file: IO[str] = sys.stdout
-        if self.path is not None:
+        self.file: IO[str] | NamedText = sys.stdout
+        self.temporary: Path | None = None
+        if self.path is None:
+            return
+        with naming(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.temporary = temporary_name(self.path)
+            if not is_special(self.path):
+                self.temporary = temporary_name(self.path)
             # Names of files need not be UTF-8.
-            self.file = self.temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+            opened = (self.temporary or self.path).open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        self.file = NamedText(opened, self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -53,11 +58,15 @@ class TextFile:
             self.file.flush()
             return
         try:
-            with self.file:
+            try:
                 self.end()
-            self.temporary.replace(self.path)
+            finally:
+                self.file.close()
+            if self.temporary is not None:
+                self.temporary.replace(self.path)
         finally:
-            self.temporary.unlink(missing_ok=True)
+            if self.temporary is not None:
+                self.temporary.unlink(missing_ok=True)
 
     def add(self, record: Record) -> None:
         """Take a record."""

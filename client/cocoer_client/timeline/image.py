@@ -22,7 +22,7 @@ MIN_ROW, MAX_ROW = 150, 290
 MARGIN, LEFT, TEXT = 40, 480, 22
 OVERSAMPLING = 2
 GROUND, INK, MUTED, RULE = "#FFFFFF", "#1B1D21", "#5B626D", "#D5D9E0"
-COLOURS = ("#0072B2", "#D55E00", "#00805D", "#B0488A", "#946C00", "#6A51C7", "#3B8FC4", "#7A4A2B")
+COLOURS = ("#0072B2", "#D55E00", "#00805D", "#B0488A", "#946C00", "#6A51C7", "#6B7078", "#7A4A2B")
 """Of labels, as on the page in the light."""
 LEVEL_COLOURS: dict[Level, str] = {"head": "#0072B2", "body": "#D55E00", "context": "#009E73"}
 STRIP = 9

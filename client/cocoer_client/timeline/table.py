@@ -25,9 +25,11 @@ class TimelineTable:
         self.file = self.temporary.open("w", newline="", encoding="utf-8")
         self.writer: Any = csv.writer(self.file, lineterminator="\n")
         self.writer.writerow(COLUMNS)
+        self.frames = 0
 
     def add(self, record: Record, pixels: Pixels | None) -> None:
         """A frame's rows: ``time`` in seconds, ``person`` the track's number; smoothed scores where there are any."""
+        self.frames += 1
         if has_failed(record):
             return
         for person in record["persons"]:
@@ -38,6 +40,9 @@ class TimelineTable:
                     self.writer.writerow((record["time_s"], number, label, round(probability, 6), level))
 
     def write(self) -> None:
-        """It is complete."""
+        """It is complete; without a frame it is not there."""
         self.file.close()
-        self.temporary.replace(self.path)
+        if self.frames:
+            self.temporary.replace(self.path)
+        else:
+            self.temporary.unlink()

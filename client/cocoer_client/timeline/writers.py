@@ -23,7 +23,7 @@ class TimelineWriter(Protocol):
         """Take a frame's record; there are no pixels of what was done before."""
 
     def write(self) -> None:
-        """Write what there is; raises OSError where that can't be."""
+        """Write what there is, if there is any; raises OSError where that can't be."""
 
 
 class _Drawn:
@@ -36,6 +36,10 @@ class _Drawn:
         self.timeline.add(record, pixels)
 
     def write(self) -> None:
+        if self.timeline.frames:
+            self._write()
+
+    def _write(self) -> None:
         (write_page if self.path.suffix.lower() == ".html" else write_image)(self.timeline, self.path)
 
 
