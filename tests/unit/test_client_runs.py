@@ -346,6 +346,7 @@ class FakeVideo:
     """Three frames; breaks off before the third where ``broken``."""
 
     broken = False
+    is_live, path, origin = False, None, 0.0
 
     def __init__(self, source, step, maximum):
         self.rate, self.step = 10.0, step
@@ -408,10 +409,10 @@ class TestVideos:
         added: dict[str, list[int]] = {}
 
         class FakeFile:
-            def __init__(self, path, rate):
+            def __init__(self, path, frame_s, sound_of, origin):
                 self.name = path.name
 
-            def add(self, image):
+            def add(self, image, time_s):
                 added.setdefault(self.name, []).append(image.width)
 
             def finish(self):
@@ -428,12 +429,12 @@ class TestVideos:
         written = []
 
         class FakeFile:
-            def __init__(self, path, rate):
+            def __init__(self, path, frame_s, sound_of, origin):
                 self.path = path
                 if path.name == "film.mp4":
                     raise OSError(13, "Permission denied", str(path))
 
-            def add(self, image):
+            def add(self, image, time_s):
                 written.append(self.path.name)
 
             finish = abandon = lambda self: None

@@ -64,7 +64,7 @@ class TestCsv:
         boxes = [f"{part}_{corner}" for part in ("body", "head") for corner in ("x1", "y1", "x2", "y2")]
         lists = ["pred", "VI", "head", "body", "ctx", "emo_process"]
         probabilities = [f"p({label})" for label in answer["labels"]]
-        names = ["file", "frame", "person", *boxes, *lists, *probabilities, "warnings", "error"]
+        names = ["file", "frame", "person", *boxes, *lists, *probabilities, "warnings", "error", "time_s", "track"]
         assert column_names(answer["labels"]) == names
         (row,) = rows_of({"file": "a.jpg", **answer})
         assert set(row) == set(names) - {"error"}

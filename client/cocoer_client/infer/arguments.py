@@ -15,6 +15,7 @@ from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
 from cocoer_client.pipeline import RunOptions
 from cocoer_client.pipeline.options import STYLES
+from cocoer_client.timeline.writers import SUFFIXES
 
 EPILOG = """\
 examples:
@@ -23,6 +24,7 @@ examples:
   %(prog)s holiday/ --resume --csv holiday.csv      go on where it stopped; a table at the end
   %(prog)s - --json - --no-images < img.png       from a pipe to a pipe
   %(prog)s film.mp4 --frame-step 10                 every tenth frame; an annotated video in outputs/
+  %(prog)s film.mp4 --timeline film.html            each person's labels over time, as a page beside the film
   %(prog)s camera:0 --max-frames 100                a camera, until Ctrl-C or 100 frames
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
@@ -74,6 +76,12 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
     )
     group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
+    group.add_argument(
+        "--smooth",
+        type=_seconds,
+        metavar="S",
+        help="videos: each person's scores averaged over about S seconds, beside each frame's own (default: not)",
+    )
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
     group.add_argument(
         "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
@@ -119,6 +127,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
     )
     _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
+    _file(
+        group,
+        "--timeline",
+        "FILE",
+        "one video: write each person's labels over time, as a page (.html), an image (.png) or a table (.csv)",
+    )
     _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
     _file(
         group,
@@ -179,9 +193,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked; ends the program with status 2 and a message where it makes no sense."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    for option, several in (("persons", "the boxes"), ("explain", "the page")):
+    for option, several in (("persons", "the boxes"), ("explain", "the page"), ("timeline", "the persons")):
         if getattr(args, option) and len(args.inputs) > 1:
-            parser.error(f"--{option} gives {several} of one image; run it for each image")
+            what = "video" if option == "timeline" else "image"
+            parser.error(f"--{option} gives {several} of one {what}; run it for each {what}")
     if args.inputs.count("-") > 1:
         parser.error("standard input (-) can be read once")
     if [args.json, args.jsonl, args.csv, args.coco].count("-") > 1:
@@ -192,6 +207,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--resume can't tell whether standard input was done")
     if args.retry_failed and not args.resume:
         parser.error("--retry-failed goes with --resume")
+    if args.timeline and args.timeline.suffix.lower() not in SUFFIXES:
+        parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {args.timeline}")
     if bool(args.tls_cert) != bool(args.tls_key):
         parser.error("--tls-cert and --tls-key go together")
     return args
@@ -212,6 +229,7 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         patience=args.patience,
         frame_step=args.frame_step,
         max_frames=args.max_frames,
+        smooth=args.smooth,
         images=not args.no_images,
         style=args.style,
         image_format=args.format,

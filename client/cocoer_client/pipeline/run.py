@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cocoer_client.errors import CocoerError, InvalidInput, ModelChanged
 from cocoer_client.inputs import BoxPair, ImageLike
 from cocoer_client.key import require_same_model
+from cocoer_client.optional import trackers
+from cocoer_client.pipeline.following import Following
 from cocoer_client.pipeline.history import Judge
 from cocoer_client.pipeline.images import WORKERS, Videos, drawn, message_of, undrawn
 from cocoer_client.pipeline.journal import Journal
@@ -58,7 +61,7 @@ class Run:
         options: what is asked and made.
         journal: what was done before, and gets what is done now; None: neither.
         sinks: get each record, once it is in the journal.
-        step: between the answers and drawing; None: nothing is there.
+        step: between the answers and drawing; None: persons are followed through videos (``following``).
         expect: told how many frames a video will have, or None.
     """
 
@@ -72,13 +75,16 @@ class Run:
         expect: Callable[[int | None], object] = lambda frames: None,
     ) -> None:
         self.client, self.options, self.journal, self.sinks = client, options, journal, sinks
-        self.step: Step = step or (lambda outcome: (outcome,))
+        self.step: Step = step or Following(options)
         self.expect = expect
         self.model: Mapping[str, Any] = {}
         """RESULT's ``model``: that of all of the run's results."""
         self.begun = False
         self.stopped = threading.Event()
         self.patience = Patience(options.retries, options.patience, self.stopped)
+        self.notes: list[str] = []
+        """What is to be said at the end, that is no failure."""
+        self.live: tuple[Source, Video] | None = None
 
     def begin(self, sources: Sequence[Source]) -> None:
         """Ask for the model, which checks the options too, and open the journal; ``outcomes`` does it if need be.
@@ -138,7 +144,8 @@ class Run:
                 yield outcome
         finally:
             stages.close()
-            videos.abandon()
+            self._note_dropped()
+            videos.end()
 
     def _write(self, outcome: Outcome) -> None:
         for record in outcome.records:
@@ -163,14 +170,30 @@ class Run:
 
     def _frames(self, source: Source, image: str | None) -> Iterator[Task]:
         try:
+            trackers()  # missing, it is missing from the first frame on
             video = Video(source, self.options.frame_step, self.options.max_frames)
             self.expect(video.expected())
-            for frame in video.frames():
-                if self.patience.lost is not None:
-                    return
-                yield Task(source, image, frame, video.rate / video.step)
+            with self._counting_dropped(source, video):
+                for frame in video.frames():
+                    if self.patience.lost is not None:
+                        return
+                    yield Task(source, image, frame, video)
         except InvalidInput as error:
             yield Task(source, None, problem=error)
+
+    @contextlib.contextmanager
+    def _counting_dropped(self, source: Source, video: Video) -> Iterator[None]:
+        self.live = (source, video) if video.is_live else None
+        yield
+        self._note_dropped()
+
+    def _note_dropped(self) -> None:
+        """Say how many frames of a live source there was no time for."""
+        if self.live is not None and self.live[1].dropped:
+            source, video = self.live
+            what = "1 frame was" if video.dropped == 1 else f"{video.dropped} frames were"
+            self.notes.append(f"{source.name}: {what} left out, since they came faster than they were answered")
+        self.live = None
 
     def _ask(self, task: Task) -> Outcome:
         """One task's answer, in a thread of its own."""
