@@ -23,7 +23,7 @@ MAY = {
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
-OPTIONAL = {"optional.py": {"cv2"}, "batch": {"fsspec", "pyarrow", "ray"}}
+OPTIONAL = {"optional.py": {"cv2"}, "tables.py": {"pyarrow"}, "batch": {"fsspec", "pyarrow", "ray"}}
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_thresholds
+from cocoer_client.command import add_server, add_thresholds, check_server, whole
 
 EPILOG = """\
 examples:
@@ -61,10 +60,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         ' [{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}, ...] in pixels; without "head", it is looked for',
     )
     group.add_argument("--allow-url", action="store_true", help="fetch inputs that are http(s) URLs")
-    group.add_argument(
-        "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
-    )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
+    group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
+    group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
 
 
@@ -109,17 +106,9 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
-        "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
+        "--concurrency", type=whole, default=4, metavar="N", help="images on their way at once (default: 4)"
     )
-    group.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
-    )
-    group.add_argument(
-        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
-    )
-    _file(group, "--tls-ca", "PEM", "encrypt, and trust servers certified by this authority")
-    _file(group, "--tls-cert", "PEM", "this client's certificate, where the server wants one")
-    _file(group, "--tls-key", "PEM", "its key")
+    add_server(group, timeout=30.0, retries=4)
 
 
 def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
@@ -141,27 +130,5 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
-    if bool(args.tls_cert) != bool(args.tls_key):
-        parser.error("--tls-cert and --tls-key go together")
+    check_server(parser, args)
     return args
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0 or math.isinf(value):
-        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
-    return value
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, got {text}")
-    return name.strip(), value.strip()

@@ -9,8 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, thresholds_of
-from cocoer_client.connection import TLS
+from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, connection_of, thresholds_of
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
 from cocoer_client.infer.arguments import parse_args
@@ -60,9 +59,8 @@ def run(args: argparse.Namespace) -> int:
     totals, talk = Totals(failures=unusable), Talk(args, sources)
     if (persons is not None or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
-    tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(CocoerClient(args.url, args.timeout, tls=tls, headers=dict(args.header)))
+        client = stack.enter_context(CocoerClient(args.url, retries=args.retries, **connection_of(args).arguments()))
         if sources:
             client.check_ready()
         journal = open_journal(args, talk.several, options)
