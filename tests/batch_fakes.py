@@ -17,9 +17,9 @@ PERSON = {
     "head_box": [1, 1, 3, 3],
     **{name: ["peace"] for name in LISTS if name != "emo_process"},
     "emo_process": ["head-level", "context-level", "body-level"],
-    "scores": {name: SCORES for name in ("pred", "VI", "head", "body", "ctx")},
+    "scores": dict.fromkeys(("pred", "VI", "head", "body", "ctx"), SCORES),
     "losses": {"head": 1.0, "body": 0.5, "context": 0.25},
-    "refined": {name: SCORES for name in ("head", "body", "ctx")},
+    "refined": dict.fromkeys(("head", "body", "ctx"), SCORES),
     "coordination": {
         **{name: {"head": 0.25, "body": 0.25, "context": 0.5} for name in ("lambda_w1", "lambda_b1")},
         **{name: {"head": 0.5, "body": 0.5} for name in ("lambda_w2", "lambda_b2")},

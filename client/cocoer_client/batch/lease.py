@@ -24,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from cocoer_client.batch.storage import write
 from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.files import temporary_name
 
 BEAT = 10.0
 """Seconds after which the holder says again that it is there."""
@@ -82,6 +83,23 @@ def _place() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)
+
+
+def create_whole(path: Path, content: bytes) -> None:
+    """Make a file that is not there yet, with all that is in it; raises FileExistsError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        temporary.write_bytes(content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("xb") as file:
+                file.write(content)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Lease:
@@ -149,10 +167,7 @@ class Lease:
         content = self._content()
         try:
             if isinstance(self.fs, LocalFileSystem):
-                path = Path(self.path)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("xb") as file:
-                    file.write(content)
+                create_whole(Path(self.path), content)
             else:
                 self.fs.pipe_file(self.path, content, mode="create")
         except FileExistsError:
