@@ -239,7 +239,7 @@ def test_messages(capsys):
         InvalidInput, match=r"cocoer-batch needs nothing_like_it: pip install 'cocoer-client\[batch\]'$"
     ):
         needs("cocoer-batch", "json", "nothing_like_it", extra="batch")
-    assert batch.main(["nowhere", "--output", "out"]) == batch.USAGE
+    assert batch.main(["nowhere", "--output", "out"]) == 2
     assert "nowhere: no such file or folder" in capsys.readouterr().err
 
 

@@ -8,6 +8,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cocoer_client.batch import shards
 from cocoer_client.batch.job import Job, Work
@@ -296,7 +297,7 @@ def test_a_full_disk(tmp_path, folder, monkeypatch):
     assert "shard=00003/part.parquet can't be written: [Errno 28] No space left on device" in figures["told"]
 
 
-class FlakyBucket(fsspec.get_filesystem_class("memory")):
+class FlakyBucket(MemoryFileSystem):
     """Fails at what says so."""
 
     protocol = "flaky"
