@@ -37,6 +37,10 @@ class InvalidInput(CocoerError):
     """An image, array or file of the caller's that can't be sent; nothing was."""
 
 
+class SourceUnavailable(CocoerError):
+    """An image can't be read for now: the network, the bucket or the disk that it is on failed."""
+
+
 class ServerUnavailable(CocoerError):
     """No server at the address, or its model is not ready."""
 
@@ -67,11 +71,11 @@ def is_gone(error: Exception | None) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether the same image may have a result later: the server, not the image, was at fault.
+    """Whether the same image may have a result later: the server or what it is read from, not the image, was at fault.
 
     What may pass is asked again, and never counts as done; what may not is written down.
     """
-    return isinstance(error, (ServerUnavailable, RequestTimeout, ServerError))
+    return isinstance(error, (ServerUnavailable, RequestTimeout, ServerError, SourceUnavailable))
 
 
 def translate(error: InferenceServerException, url: str, timeout: float) -> CocoerError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,17 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+_thread = threading.local()
+
+
+def is_ending() -> bool:
+    """Whether nobody waits for what this thread of ``in_order``'s does: what can wait for ever looks now and then."""
+    ending: threading.Event | None = getattr(_thread, "ending", None)
+    return ending is not None and ending.is_set()
+
+
+def _enter(ending: threading.Event) -> None:
+    _thread.ending = ending
 
 
 def in_order(work: Callable[[Item], Outcome], items: Iterable[Item], workers: int, ahead: int = 2) -> Iterator[Outcome]:
@@ -23,7 +35,8 @@ def in_order(work: Callable[[Item], Outcome], items: Iterable[Item], workers: in
     >>> list(in_order(abs, [-3, 1, -2], workers=2))
     [3, 1, 2]
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="cocoer")
+    ending = threading.Event()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="cocoer", initializer=_enter, initargs=(ending,))
     waiting: deque[Future[Outcome]] = deque()
     try:
         for item in items:
@@ -33,4 +46,5 @@ def in_order(work: Callable[[Item], Outcome], items: Iterable[Item], workers: in
         while waiting:
             yield waiting.popleft().result()
     finally:
+        ending.set()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -55,8 +55,8 @@ def start(opencv_server, tmp_path, rays_own):
         command = [*BATCH, *map(str, inputs), "--output", str(tmp_path / "out"), "--url", opencv_server.url]
         command += ["--workers", str(WORKERS), "--shard-size", str(SHARD), "--concurrency", "2", "--json"]
         command += ["--header", f"authorization: {SECRET}"]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
         started.append(process)
         return process
 
@@ -110,8 +110,10 @@ def check_all_there(out, paths):
 
 def test_a_worker_is_killed(start, folder, opencv_server, tmp_path, rays_own):
     before = asked(opencv_server)
+    names = tmp_path / "names.parquet"
+    pq.write_table(pa.table({"path": [f"file://{path}" for path in sorted(folder.iterdir())]}), names)
     held = HeldImage(folder / HELD)
-    process = start(folder)
+    process = start(names)
     wait_for_shards(tmp_path / "out", 2, process)
     victims = ray_workers(process_family(process.pid))
     assert victims, "no worker found to kill"

@@ -12,9 +12,9 @@ from cocoer_client.batch import lease as leases
 from cocoer_client.batch.job import Job, Work
 from cocoer_client.batch.lease import Lease
 from cocoer_client.batch.shards import Output, encoded, list_images
-from cocoer_client.batch.storage import Storage, StorageError
+from cocoer_client.batch.storage import Storage
 from cocoer_client.batch.worker import Recogniser
-from cocoer_client.errors import InvalidInput, ServerError
+from cocoer_client.errors import InvalidInput, ServerError, SourceUnavailable
 from cocoer_client.key import ResultKey
 from cocoer_client.results import ModelInfo
 from tests.batch_fakes import LABELS, MODEL, RESULT, Fleet
@@ -59,7 +59,7 @@ def begin(storage, fleet, monkeypatch):
     """What a driver begins with: shards, what is done, and a worker."""
     monkeypatch.setattr("cocoer_client.batch.server_pool.CocoerClient", fleet.connect)
     output = Output("s3://results/one", storage)
-    shards = output.begin(list_images(["s3://images"], "path", storage), 4, JOB)
+    shards = output.begin(list_images(["s3://images"], "path", storage)[0], 4, JOB)
     work = Work(JOB, "s3://results/one", ("a",), ModelInfo.model_validate(MODEL), storage=storage)
     return output, shards, Recogniser(work)
 
@@ -121,7 +121,7 @@ def test_what_cant_be_read(storage, fs, endpoint, monkeypatch):
         storage.read("s3://images/none.jpg")
     nowhere = Storage({"endpoint_url": "http://127.0.0.1:1", "config_kwargs": {"retries": {"max_attempts": 1}}})
     nowhere.open("s3://images")[0].retries = 1
-    with pytest.raises(StorageError, match="can't be read for now"):
+    with pytest.raises(SourceUnavailable, match="can't be read: "):
         nowhere.read("s3://images/0.jpg")
 
 

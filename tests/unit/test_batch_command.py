@@ -5,6 +5,8 @@ import json
 
 import fsspec
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cocoer_client.batch import agreement, ray_data, server, server_pool
@@ -45,10 +47,17 @@ def start(tmp_path, monkeypatch, capsys):
     for index in range(10):
         (tmp_path / "in" / f"{index}.jpg").write_bytes(b"%d" % index)
 
-    def run(fleet, *options, output=None):
+    def run(fleet, *options, output=None, also=()):
         for module in (agreement, server_pool):
             monkeypatch.setattr(module, "CocoerClient", fleet.connect)
-        given = [str(tmp_path / "in"), "--output", output or str(tmp_path / "out"), "--url", ",".join(fleet.behaviour)]
+        given = [
+            str(tmp_path / "in"),
+            *map(str, also),
+            "--output",
+            output or str(tmp_path / "out"),
+            "--url",
+            ",".join(fleet.behaviour),
+        ]
         status = batch.main([*given, "--shard-size", "4", "--json", *options])
         told = capsys.readouterr()
         return status, json.loads(told.out or "null"), told.err
@@ -203,6 +212,17 @@ def test_persons_in_rows(start, tmp_path):
     assert start(Fleet(a=lambda *_: RESULT))[2].endswith(
         "(layout was persons and is images); choose another directory\n"
     )
+
+
+def test_what_is_left_out_is_told(start, tmp_path):
+    """And that a row of a table has no name, which ended a job at the same row each time."""
+    (tmp_path / "in" / "a.heic").write_bytes(b"x")
+    names = tmp_path / "names.parquet"
+    pq.write_table(pa.table({"path": [f"file://{tmp_path}/in/1.jpg", None, f"file://{tmp_path}/in/none.jpg"]}), names)
+    status, told, err = start(Fleet(a=lambda *_: RESULT), also=[names])
+    assert (status, told["pictures"], told["failed"], told["left_out"]) == (1, 11, 1, {"HEIC": 1})
+    assert told["problems"][0] in err
+    assert "1 of 3 rows has no name in column 'path' (row 1, counted from 0)" in err
 
 
 def test_any_reader_finds_results_alone(start, tmp_path):

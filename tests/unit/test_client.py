@@ -17,6 +17,7 @@ from PIL import Image
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
 from cocoer_client.drawing.images import save_png
+from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
 from cocoer_client.infer.columns import column_names, rows_of
@@ -188,7 +189,7 @@ class TestSources:
             find_sources([url], False, Path("outputs"))
         (source,) = find_sources([url], True, Path("outputs"))
         assert (source.kind, str(source.target)) == ("url", "picture")
-        with pytest.raises(InvalidInput, match="download failed"):
+        with pytest.raises(SourceUnavailable, match="download failed"):
             source.read(timeout=1)
 
     @pytest.mark.parametrize(

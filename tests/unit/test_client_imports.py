@@ -15,15 +15,21 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LIBRARY = "cocoer_client"
 MAY = {
     LIBRARY: {LIBRARY},
+    "sources": {LIBRARY, "sources"},
     "drawing": {LIBRARY, "drawing"},
-    "video": {LIBRARY, "video"},
-    "infer": {LIBRARY, "drawing", "video", "infer"},
-    "batch": {LIBRARY, "batch"},
+    "video": {LIBRARY, "sources", "video"},
+    "infer": {LIBRARY, "sources", "drawing", "video", "infer"},
+    "batch": {LIBRARY, "sources", "batch"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
-OPTIONAL = {"optional.py": {"cv2"}, "tables.py": {"pyarrow"}, "batch": {"fsspec", "pyarrow", "ray"}}
+OPTIONAL = {
+    "optional.py": {"cv2"},
+    "tables.py": {"pyarrow"},
+    "sources": {"fsspec", "pyarrow"},
+    "batch": {"fsspec", "pyarrow", "ray"},
+}
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
 

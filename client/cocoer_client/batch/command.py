@@ -26,6 +26,7 @@ from cocoer_client.command import (
 )
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerError
 from cocoer_client.optional import needs
+from cocoer_client.terminal import printable
 
 if TYPE_CHECKING:
     from cocoer_client.batch.job import Work
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     storage = Storage(dict(args.storage_option))
     output = Output(args.output, storage)
-    paths = list_images(args.inputs, args.column, storage)
+    paths, found = list_images(args.inputs, args.column, storage)
     lease = output.lease()
     with lease.held():
         work = agreed(args, storage)
@@ -49,10 +50,13 @@ def run(args: argparse.Namespace) -> int:
         statistics, left = plan(args, output, shards)
         if left:
             recognise(args, work, left, statistics, lease)
+        statistics.found(found)
         for shard in output.files().left:
             statistics.remains(output.left(shard))
     print(statistics.as_json() if args.json else statistics.describe())
-    return SOME_FAILED if statistics.failed or statistics.left else DONE
+    for problem in found.problems:
+        complain(f"error: {problem}")
+    return SOME_FAILED if statistics.failed or statistics.left or found.problems else DONE
 
 
 def agreed(args: argparse.Namespace, storage: Storage) -> Work:
@@ -128,7 +132,7 @@ def recognise(
 
 
 def complain(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,11 +17,10 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -31,7 +30,7 @@ from cocoer_client.batch.job import Job
 from cocoer_client.batch.lease import Lease
 from cocoer_client.batch.storage import PLAIN, Storage, write
 from cocoer_client.errors import InvalidInput
-from cocoer_client.sources import IMAGE_SUFFIXES
+from cocoer_client.sources import Found, find
 from cocoer_client.tables import table_of
 
 OWN = "_cocoer"
@@ -47,84 +46,52 @@ class Shard:
 
     Args:
         number: from 0.
-        paths: of its images; a column of names may have held a null.
+        paths: of its images.
     """
 
     number: int
-    paths: tuple[str | None, ...]
+    paths: tuple[str, ...]
 
 
-def list_images(inputs: Sequence[str], column: str, storage: Storage = PLAIN) -> list[str]:
-    """Images in a fixed order, each once.
+def list_images(inputs: Sequence[str], column: str, storage: Storage = PLAIN) -> tuple[list[str], Found]:
+    """Images in a fixed order, each once, by names that do not depend on the current folder; and all that was found.
 
     Args:
-        inputs: folders (searched with all below them), files and globs, here or in a bucket (any URL that fsspec opens:
-            ``s3://...``, ``gs://...``), and Parquet files with a column of such names.
+        inputs: folders, files and globs, here, in a bucket or on the web, and Parquet files with a column of names.
         column: its name.
-        storage: opens them.
+        storage: opens buckets.
 
     Raises:
-        InvalidInput: nothing is there; names the input.
+        InvalidInput: an input names nothing.
     """
-    found: dict[str, None] = {}
-    for given in inputs:
-        names = dict.fromkeys(_images_of(given, column, storage))
-        if not names:
-            raise InvalidInput(f"{given}: no images ({', '.join(IMAGE_SUFFIXES)})")
-        found |= names
-    return list(found)
+    with storage.configured(inputs):
+        found = find(inputs, allow_url=True, column=column, images_only=True, must_exist=True)
+    if found.unusable:
+        raise InvalidInput(found.unusable[0])
+    return [source.url for source in found.sources], found
 
 
-def _images_of(given: str, column: str, storage: Storage) -> Iterator[str]:
-    fs, path = storage.open(given)
-    try:
-        if path.endswith(".parquet"):
-            yield from _column(fs, path, given, column)
-        elif any(sign in path for sign in "*?["):
-            yield from (fs.unstrip_protocol(name) for name in sorted(fs.glob(path)) if _is_image(name))
-        elif fs.isdir(path):
-            yield from (fs.unstrip_protocol(name) for name in sorted(fs.find(path)) if _is_image(name))
-        elif fs.isfile(path):
-            yield fs.unstrip_protocol(path)
-        else:
-            raise InvalidInput(f"{given}: no such file or folder")
-    except OSError as error:
-        raise InvalidInput(f"{given}: {error}") from error
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _column(fs: fsspec.AbstractFileSystem, path: str, given: str, column: str) -> list[str]:
-    try:
-        names: list[str] = pq.read_table(path, filesystem=fs, columns=[column])[column].to_pylist()
-        return names
-    except (KeyError, pa.ArrowException) as error:
-        raise InvalidInput(f"{given} has no column {column!r} of names; --column says which ({error})") from error
-
-
-def encoded(path: str | None) -> bytes | None:
+def encoded(path: str) -> bytes:
     """A path as bytes; names of files need not be text.
 
     >>> decoded(encoded("a\\udcff.jpg")) == "a\\udcff.jpg"
     True
     """
-    return None if path is None else path.encode("utf-8", "surrogateescape")
+    return path.encode("utf-8", "surrogateescape")
 
 
-def decoded(path: bytes | None) -> str | None:
+def decoded(path: bytes) -> str:
     """A path again."""
-    return None if path is None else path.decode("utf-8", "surrogateescape")
+    return path.decode("utf-8", "surrogateescape")
 
 
-def shown(path: str | None) -> str | None:
+def shown(path: str) -> str:
     """A path as tables have it, which hold text alone.
 
     >>> shown("a\\udcff.jpg")
     'a\\\\udcff.jpg'
     """
-    return None if path is None else path.encode("utf-8", "backslashreplace").decode()
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -180,7 +147,7 @@ class Output:
 
     def shards(self) -> list[Shard]:
         """All that runs so far were given."""
-        groups: dict[int, list[str | None]] = {}
+        groups: dict[int, list[str]] = {}
         for first in sorted(self.files().images):
             table = feather.read_table(io.BytesIO(self.fs.cat_file(self._images_path(first))))
             for shard, path in zip(table["shard"].to_pylist(), table["path"].to_pylist()):
@@ -190,7 +157,7 @@ class Output:
     def _images_path(self, first: int) -> str:
         return f"{self.root}/{OWN}/images-{first:05d}.arrow"
 
-    def begin(self, paths: Sequence[str | None], size: int, job: Job) -> list[Shard]:
+    def begin(self, paths: Sequence[str], size: int, job: Job) -> list[Shard]:
         """Take note of what is to be done; images of earlier runs keep their shards.
 
         Args:
@@ -229,9 +196,9 @@ class Output:
         else:
             job.require_same(earlier, self.root)
 
-    def rows(self, shard: int) -> dict[str | None, list[dict[str, Any]]]:
+    def rows(self, shard: int) -> dict[str, list[dict[str, Any]]]:
         """Path -> rows, of what an earlier run has done of a shard."""
-        rows: dict[str | None, list[dict[str, Any]]] = {}
+        rows: dict[str, list[dict[str, Any]]] = {}
         try:
             table = self._read(shard)
         except FileNotFoundError:
@@ -254,7 +221,7 @@ class Output:
         told = json.loads(self.fs.cat_file(self.left_path_of(shard)))
         return {entry["path"]: entry["error"] for entry in told}
 
-    def finish(self, shard: int, rows: Sequence[Mapping[str, Any]], left: Mapping[str | None, str], job: Job) -> None:
+    def finish(self, shard: int, rows: Sequence[Mapping[str, Any]], left: Mapping[str, str], job: Job) -> None:
         """Write a shard.
 
         Args:

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from cocoer_client.sources import Found, LeftOut
+from cocoer_client.terminal import printable
+
 COUNTS = ("pictures", "failed", "persons", "refused", "unreachable", "tried_again")
 """Of a worker's figures."""
 EXAMPLES = 3
@@ -29,6 +32,8 @@ class Statistics:
         persons: in the images that this run has done.
         refused, unreachable, tried_again: what happened beside.
         why_left: why images are left -> how many.
+        left_out: files that were come across and are no images: which kind -> how many.
+        problems: what could not be looked at.
     """
 
     output: str
@@ -42,12 +47,18 @@ class Statistics:
     unreachable: int = 0
     tried_again: int = 0
     why_left: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def add(self, figures: Mapping[str, Any]) -> None:
         """A shard's, from a worker."""
         for name in COUNTS:
             setattr(self, name, getattr(self, name) + int(figures[name]))
+
+    def found(self, found: Found) -> None:
+        """What looking for images has left out."""
+        self.left_out, self.problems = dict(found.left_out.counts), found.problems
 
     def remains(self, left: Mapping[str, str]) -> None:
         """What is left of a shard: path -> why."""
@@ -77,6 +88,8 @@ class Statistics:
         ]
         if self.failed:
             lines.append("Column error says why an image has no result.")
+        if left_out := LeftOut(Counter(self.left_out)).line():
+            lines.append(f"{left_out[0].upper()}{left_out[1:]}.")
         if self.left:
             lines.append(f"{self.left} are left, which servers have failed at; the same command asks again:")
             lines += [f"  {count} times: {why}" for why, count in self.why_left.most_common(EXAMPLES)]
@@ -86,4 +99,4 @@ class Statistics:
                 f"Servers were full {self.refused} times, out of reach {self.unreachable} times, and failed "
                 f"{self.tried_again} times; what they had refused was asked again."
             )
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,13 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.errors import InvalidInput, SourceUnavailable
 from cocoer_client.files import replace_bytes
+from cocoer_client.sources.buckets import reason_of
+from cocoer_client.sources.reading import kind_of, read_named
 
-OF_THE_DISK = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.EHOSTDOWN}
-"""What a local file can't be read for now for; anything else is the file's own."""
-
-
-class StorageError(CocoerError):
-    """Storage can't be reached, or fails: what it holds may be there later."""
+NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)
+"""What a bucket says for good; that it refuses may be of credentials that have expired."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +46,42 @@ class Storage:
             raise InvalidInput(f"{url}: {error}") from error
         return fs, path
 
-    def read(self, url: str) -> bytes:
-        """The bytes of a file.
+    @contextlib.contextmanager
+    def configured(self, urls: Sequence[str]) -> Iterator[None]:
+        """Meanwhile fsspec opens what these URLs are in with the options, whoever asks it to."""
+        protocols = {url.partition("://")[0] for url in urls if kind_of(url) == "bucket"}
+        before = {protocol: fsspec.config.conf.get(protocol, {}) for protocol in protocols}
+        fsspec.config.conf.update({protocol: {**before[protocol], **self.options} for protocol in protocols})
+        try:
+            yield
+        finally:
+            fsspec.config.conf.update(before)
+
+    def read(self, url: str, timeout: float = 60.0) -> bytes:
+        """The bytes of an image.
+
+        Args:
+            url: a path or a URL, as ``Source.url``.
+            timeout: seconds, for the web.
 
         Raises:
             InvalidInput: there is none, or it can't be read.
-            StorageError: it may be read later.
+            SourceUnavailable: it may be read later.
         """
+        if kind_of(url) != "bucket":
+            return read_named(url, timeout)
         fs, path = self.open(url)
         try:
             content: bytes = fs.cat_file(path)
-            return content
-        except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            if _is_final(error, isinstance(fs, LocalFileSystem)):
-                raise InvalidInput(f"can't be read: {reason}") from error
-            raise StorageError(f"can't be read for now: {reason}") from error
+        except NOT_THERE as error:
+            raise InvalidInput(f"can't be read: {reason_of(error)}") from error
+        except Exception as error:  # each protocol's package has its own
+            raise SourceUnavailable(f"can't be read: {reason_of(error)}") from error
+        return content
 
 
 PLAIN = Storage()
 """Without options."""
-
-
-def _is_final(error: Exception, local: bool) -> bool:
-    """Whether a file will not be readable later either. A bucket's refusal may be of credentials that have expired."""
-    if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)):
-        return True
-    return local and isinstance(error, OSError) and error.errno not in OF_THE_DISK
 
 
 def write(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 from cocoer_client.batch.job import Work
 from cocoer_client.batch.server_pool import NoServer, ServerPool
 from cocoer_client.batch.shards import Output, decoded, shown
-from cocoer_client.batch.storage import StorageError
-from cocoer_client.errors import CocoerError, InvalidInput, ModelChanged, may_pass
+from cocoer_client.errors import CocoerError, ModelChanged, may_pass
 from cocoer_client.ordered import in_order
 from cocoer_client.tables import failed_row, rows_of
 
@@ -29,7 +28,7 @@ class CantWrite(CocoerError):
 class Outcome:
     """What became of an image: rows, or why it is left for a later run."""
 
-    path: str | None
+    path: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     left: str = ""
 
@@ -75,7 +74,7 @@ class Recogniser:
                 }
             raise
 
-    def _do(self, number: int, paths: list[str | None]) -> dict[str, Any]:
+    def _do(self, number: int, paths: list[str]) -> dict[str, Any]:
         before = vars(self.pool.statistics).copy()
         known = self.output.rows(number)
         if self.work.retry_failed:
@@ -104,18 +103,18 @@ class Recogniser:
             return int("person" in row)
         return len(row.get("persons", ()))
 
-    def outcome(self, path: str | None) -> Outcome:
+    def outcome(self, path: str) -> Outcome:
         """An image's rows; any error of its own is its row, and what may pass leaves it for later."""
         place = {"path": shown(path)}
         try:
-            if path is None:
-                raise InvalidInput("its name is null")
-            result = self.pool.infer_raw(self.work.storage.read(path), **self.work.options)
+            result = self.pool.infer_raw(
+                self.work.storage.read(path, self.work.connection.timeout), **self.work.options
+            )
             return Outcome(path, rows_of(self.work.job.layout, place, result))
         except ENDS:
             raise
         except Exception as error:
-            if may_pass(error) or isinstance(error, StorageError):
+            if may_pass(error):
                 return Outcome(path, left=f"{type(error).__name__}: {error}")
             logger.debug("%s has no result", path, exc_info=True)
             message = shown(str(error)) or "no more is known"

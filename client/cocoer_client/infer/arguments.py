@@ -49,7 +49,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="INPUT",
         help="an image (JPEG, PNG, WebP, BMP), a folder with all below it, a quoted glob, - (standard input), "
-        "a video, camera:N, or a URL",
+        "a video, camera:N, a URL of an image or a stream (rtsp://...), of a bucket (s3://...), or a .parquet file of "
+        "names",
     )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
     _file(
@@ -59,7 +60,10 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "boxes of the one image's persons, so that none are detected:"
         ' [{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}, ...] in pixels; without "head", it is looked for',
     )
-    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are http(s) URLs")
+    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images or streams")
+    group.add_argument(
+        "--column", default="path", metavar="NAME", help="column of names in .parquet inputs (default: path)"
+    )
     group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
     group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")

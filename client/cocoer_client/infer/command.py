@@ -12,6 +12,7 @@ from cocoer_client.client import CocoerClient
 from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, connection_of, thresholds_of
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable, is_gone
+from cocoer_client.files import cant_write
 from cocoer_client.infer.arguments import parse_args
 from cocoer_client.infer.journal import Journal
 from cocoer_client.infer.names import Names
@@ -22,7 +23,8 @@ from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import read_persons
 from cocoer_client.protocol import Thresholds
 from cocoer_client.reading import warnings_of
-from cocoer_client.sources import Source, find_sources
+from cocoer_client.sources import find
+from cocoer_client.terminal import printable
 
 JOURNAL = "results.jsonl"
 
@@ -50,13 +52,14 @@ def open_journal(args: argparse.Namespace, several: bool, options: Thresholds) -
 def run(args: argparse.Namespace) -> int:
     persons = read_persons(args.persons) if args.persons else None
     options = thresholds_of(args)
-    sources, unusable = usable_sources(args)
+    found = find(args.inputs, allow_url=args.allow_url, output_dir=args.output_dir, column=args.column)
+    sources = found.sources
     try:
         check_targets(args, sources)
     except InvalidInput as error:
         complain(str(error))
         return USAGE
-    totals, talk = Totals(failures=unusable), Talk(args, sources)
+    totals, talk = Totals(failures=found.problems, left_out=found.left_out), Talk(args, sources)
     if (persons is not None or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
     with contextlib.ExitStack() as stack:
@@ -86,17 +89,6 @@ def run(args: argparse.Namespace) -> int:
     return status(totals, interrupted, journal)
 
 
-def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
-    """Sources, and messages about inputs that are none."""
-    sources, problems = [], []
-    for given in args.inputs:
-        try:
-            sources += find_sources([given], args.allow_url, args.output_dir)
-        except InvalidInput as error:
-            problems.append(str(error))
-    return list(dict.fromkeys(sources)), problems
-
-
 def until_lost(outcomes: Generator[Outcome, None, None], totals: Totals) -> Iterator[Outcome]:
     """Outcomes, until one tells that the server is gone: the rest would fail the same way."""
     with contextlib.closing(outcomes) as open_outcomes:
@@ -111,7 +103,7 @@ def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> No
     if outcome.data:
         write_page(args.explain, outcome.data, outcome.records[0], warnings_of(outcome.records[0], boxes_given))
         if not args.quiet:
-            print(f"explanation: {args.explain}", file=sys.stderr)
+            print(f"explanation: {printable(str(args.explain))}", file=sys.stderr)
 
 
 def status(totals: Totals, interrupted: bool, journal: Journal | None) -> int:
@@ -132,8 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServerUnavailable as error:
         complain(str(error))
         return NO_SERVER
-    except (CocoerError, OSError) as error:
+    except CocoerError as error:
         complain(str(error))
+        return SOME_FAILED
+    except OSError as error:
+        complain(cant_write(error))
         return SOME_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

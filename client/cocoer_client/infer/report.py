@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cocoer_client.reading import ranked, warnings_of
+from cocoer_client.terminal import printable
 
 ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
 WIDTH = 100
@@ -22,8 +23,8 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
         boxes_given: the boxes came with the request, so that the detector does not matter.
     """
     image, persons = result["image"], result["persons"]
-    lines = [f"{file}  {image['width']}x{image['height']}  {counted(len(persons), 'person')}"]
-    lines += [f"  !! {warning}" for warning in warnings_of(result, boxes_given)]
+    lines = [f"{printable(file)}  {image['width']}x{image['height']}  {counted(len(persons), 'person')}"]
+    lines += [f"  !! {printable(warning)}" for warning in warnings_of(result, boxes_given)]
     for person in persons:
         lines += ["", *_format_person(person, result["labels"])]
     return "\n".join(lines)
@@ -40,7 +41,9 @@ def counted(number: int, noun: str) -> str:
 
 def format_line(record: Mapping[str, Any]) -> str:
     """One image of many, on a line."""
-    name = record["file"] if "frame" not in record else f"{record['file']} {record['time_s']:.2f} s"
+    name = printable(record["file"])
+    if "frame" in record:
+        name += f" {record['time_s']:.2f} s"
     persons = [f"#{person['id']} {_top(person, record['labels'])}" for person in record["persons"]]
     return f"{name}  {'; '.join(persons) or 'nobody found'}"
 

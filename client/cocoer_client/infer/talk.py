@@ -15,7 +15,8 @@ from cocoer_client.infer.outputs import Record
 from cocoer_client.infer.report import counted, format_line, format_result
 from cocoer_client.infer.run import Outcome
 from cocoer_client.reading import warnings_of
-from cocoer_client.sources import Source
+from cocoer_client.sources import LeftOut, Source
+from cocoer_client.terminal import printable
 
 MAX_FAILURES = 20
 """Listed at the end."""
@@ -29,6 +30,7 @@ class Totals:
     persons: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     lost: bool = False
     """The server is gone; the rest was not asked."""
     started: float = field(default_factory=time.monotonic)
@@ -93,7 +95,7 @@ class Talk:
             else:
                 text = format_result(record["file"], record, boxes_given) + "\n"
                 if "picture" in record:
-                    text += f"\nimage: {record['picture']}"
+                    text += f"\nimage: {printable(record['picture'])}"
             tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
@@ -101,13 +103,15 @@ class Talk:
         """What must not be overlooked, once for all images."""
         if not self.warned:
             for warning in warnings_of(record, boxes_given):
-                tqdm.write(f"!! {warning}", file=sys.stdout)
+                tqdm.write(f"!! {printable(warning)}", file=sys.stdout)
         self.warned = True
 
     def close(self, totals: Totals, journal: Journal | None) -> None:
         self.bar.close()
         if self.several and not self.args.quiet:
-            print(totals.summary() + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
+            print(totals.summary() + (f"; results: {printable(str(journal.path))}" if journal else ""), file=sys.stderr)
+        if totals.left_out and not self.args.quiet:
+            print(totals.left_out.line(), file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:
@@ -115,4 +119,5 @@ class Talk:
 
 
 def complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    """Say what is wrong, on one line."""
+    print(f"error: {printable(message)}", file=sys.stderr)
