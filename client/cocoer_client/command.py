@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +19,8 @@ from cocoer_client.protocol import THRESHOLDS, Thresholds
 
 DONE, SOME_FAILED, USAGE, NO_SERVER, MODEL_CHANGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit statuses."""
+NO_READER, TERMINATED = 141, 143
+"""What a shell says of a program that a signal has ended."""
 
 
 OPTIONS = (*THRESHOLDS, "on_damage")
@@ -25,6 +30,27 @@ THRESHOLD_HELP = {
     "level_threshold": "labels of a level and of V-I above this probability",
     "min_score": "detections above this score",
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """Another program, not the keyboard, wants an end of it."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Around a run: a request to terminate is raised as ``Terminated``, so that files are completed or removed."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def add_thresholds(parser: argparse._ActionsContainer) -> None:

@@ -23,6 +23,8 @@ LEFT_OUT = frozenset({"refined", "coordination"})
 SCALARS = {bool: pa.bool_(), int: pa.int32(), float: pa.float32(), str: pa.string()}
 PATH = (pa.field("path", pa.string()),)
 """The columns that say which image it is, of an image."""
+FRAME = (pa.field("frame", pa.int32()), pa.field("time_s", pa.float64()))
+"""Those beside it of a video's frame; null of an image."""
 TEXTS = pa.list_(pa.string())
 
 
@@ -50,16 +52,18 @@ def arrow_type(annotation: Any) -> pa.DataType:
 
 def struct_of(part: type[BaseModel], labels: Sequence[str], left_out: Set[str] = frozenset()) -> pa.StructType:
     """The Arrow type of a part of RESULT, field by field; lists of probabilities are structs of the labels."""
-
-    def kind(annotation: Any) -> pa.DataType:
-        if issubclass(part, ByLabel):
-            return pa.struct([(label, pa.float32()) for label in labels])
+    kinds = {name: field.annotation for name, field in part.model_fields.items() if name not in left_out}
+    if issubclass(part, ByLabel):
+        return pa.struct([(name, pa.struct([(label, pa.float32()) for label in labels])) for name in kinds])
+    fields = []
+    for name, annotation in kinds.items():
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            return struct_of(annotation, labels)
-        return arrow_type(annotation)
-
-    fields = part.model_fields.items()
-    return pa.struct([(name, kind(field.annotation)) for name, field in fields if name not in left_out])
+            # Where no server has answered, nobody knows the labels, and Parquet has no structs of nothing.
+            if labels or not issubclass(annotation, ByLabel):
+                fields.append((name, struct_of(annotation, labels)))
+        else:
+            fields.append((name, arrow_type(annotation)))
+    return pa.struct(fields)
 
 
 def schema_of(layout: Layout, labels: Sequence[str], place: Sequence[pa.Field] = PATH) -> pa.Schema:
@@ -67,7 +71,7 @@ def schema_of(layout: Layout, labels: Sequence[str], place: Sequence[pa.Field] =
 
     Args:
         layout: a row for each image, or for each person.
-        labels: RESULT's.
+        labels: RESULT's; empty where there is no result.
         place: columns that say which image, or which frame, a row is of.
 
     Returns:

@@ -18,7 +18,9 @@ MAY = {
     "sources": {LIBRARY, "sources"},
     "drawing": {LIBRARY, "drawing"},
     "video": {LIBRARY, "sources", "video"},
-    "infer": {LIBRARY, "sources", "drawing", "video", "infer"},
+    "sinks": {LIBRARY, "sinks"},
+    "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
+    "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "infer"},
     "batch": {LIBRARY, "sources", "batch"},
 }
 """Folder of the importing module -> those it may import from."""
@@ -29,6 +31,7 @@ OPTIONAL = {
     "tables.py": {"pyarrow"},
     "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},
+    "sinks": {"pyarrow"},
 }
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}

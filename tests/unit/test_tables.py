@@ -99,3 +99,17 @@ def test_pyarrow(written, layout):
         rows = data.to_table(columns=["path", "persons"]).to_pylist()
         peace = [person["scores"]["pred"]["peace"] for row in rows for person in row["persons"] or []]
         assert peace == [0.75, 0.75]
+
+
+def test_frames():
+    place = {"path": "film.mp4", "frame": 7, "time_s": 0.28}
+    schema = tables.schema_of("persons", LABELS, (*tables.PATH, *tables.FRAME))
+    (row,) = tables.table_of(tables.rows_of("persons", place, RESULT), schema).to_pylist()
+    assert (row["path"], row["frame"], row["time_s"], row["person"]) == ("film.mp4", 7, 0.28, 1)
+
+
+def test_without_an_answer_nobody_knows_the_labels(layout, tmp_path):
+    """And the table can be written all the same."""
+    row = tables.failed_row({"path": "bad.jpg"}, "ServerError", "failed")
+    pq.write_table(tables.table_of([row], tables.schema_of(layout, ())), tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet")["error"].to_pylist() == ["ServerError: failed"]

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_server, add_thresholds, check_server, whole
+from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
+from cocoer_client.inputs import read_persons
+from cocoer_client.pipeline import RunOptions
+from cocoer_client.pipeline.options import STYLES
 
 EPILOG = """\
 examples:
@@ -21,7 +24,7 @@ examples:
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
 exit status: 0 all done; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or it was lost;
-130 interrupted.
+4 the server's model has changed meanwhile; 130 interrupted.
 Several inputs leave their results in outputs/results.jsonl as well; --resume reads it.
 
 tab completion: eval "$(cocoer-infer --print-completion bash)"   (or zsh; for the installed command)
@@ -67,6 +70,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
     group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
+    group.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +90,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-pictures", dest="no_images", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
         "--style",
-        choices=("panel", "release"),
+        choices=STYLES,
         default="panel",
         help="how images look; release: as CocoER's own script",
     )
@@ -98,6 +104,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         str,
     )
     _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
 
@@ -112,7 +119,14 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--concurrency", type=whole, default=4, metavar="N", help="images on their way at once (default: 4)"
     )
-    add_server(group, timeout=30.0, retries=4)
+    group.add_argument(
+        "--patience",
+        type=seconds,
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
+    )
+    add_server(group, timeout=30.0, retries=3)
 
 
 def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
@@ -134,5 +148,29 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
+    if args.retry_failed and not args.resume:
+        parser.error("--retry-failed goes with --resume")
     check_server(parser, args)
     return args
+
+
+def options_of(args: argparse.Namespace) -> RunOptions:
+    """What the run asks and makes.
+
+    Raises:
+        InvalidInput: the file of boxes is none.
+    """
+    return RunOptions(
+        **thresholds_of(args),
+        persons=read_persons(args.persons) if args.persons else None,
+        concurrency=args.concurrency,
+        timeout=args.timeout,
+        retries=args.retries,
+        patience=args.patience,
+        frame_step=args.frame_step,
+        max_frames=args.max_frames,
+        images=not args.no_images,
+        style=args.style,
+        output_dir=args.output_dir,
+        retry_failed=args.retry_failed,
+    )
