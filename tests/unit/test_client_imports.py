@@ -19,7 +19,7 @@ MAY = {
     "drawing": {LIBRARY, "drawing"},
     "video": {LIBRARY, "sources", "video"},
     "timeline": {LIBRARY, "drawing", "timeline"},
-    "sinks": {LIBRARY, "sinks", "batch"},
+    "sinks": {LIBRARY, "sinks"},
     "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
     "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "timeline", "infer"},
     "batch": {LIBRARY, "sources", "batch"},
@@ -30,6 +30,7 @@ NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 OPTIONAL = {
     "exports.py": {"pandas", "supervision"},
     "results.py": {"pandas", "supervision"},  # for types
+    "tables.py": {"pyarrow"},
     "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},
     "sinks": {"pyarrow"},

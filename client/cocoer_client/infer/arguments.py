@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_thresholds, thresholds_of
+from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
 from cocoer_client.drawing.figures import BOXES
 from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
@@ -72,13 +71,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--column", default="path", metavar="NAME", help="column of names in .parquet inputs (default: path)"
     )
-    group.add_argument(
-        "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
-    )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
+    group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
+    group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument(
         "--smooth",
-        type=_seconds,
+        type=seconds,
         metavar="S",
         help="videos: each person's scores averaged over about S seconds, beside each frame's own (default: not)",
     )
@@ -158,31 +155,16 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
-        "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
-    )
-    group.add_argument(
-        "--retries",
-        type=_count,
-        default=3,
-        metavar="N",
-        help="times to ask again after a time-out or a failure of the server (default: 3)",
+        "--concurrency", type=whole, default=4, metavar="N", help="images on their way at once (default: 4)"
     )
     group.add_argument(
         "--patience",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="S",
         help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
-    group.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
-    )
-    group.add_argument(
-        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
-    )
-    _file(group, "--tls-ca", "PEM", "encrypt, and trust servers certified by this authority")
-    _file(group, "--tls-cert", "PEM", "this client's certificate, where the server wants one")
-    _file(group, "--tls-key", "PEM", "its key")
+    add_server(group, timeout=30.0, retries=3)
 
 
 def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
@@ -209,8 +191,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--retry-failed goes with --resume")
     if args.timeline and args.timeline.suffix.lower() not in SUFFIXES:
         parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {args.timeline}")
-    if bool(args.tls_cert) != bool(args.tls_key):
-        parser.error("--tls-cert and --tls-key go together")
+    check_server(parser, args)
     return args
 
 
@@ -247,29 +228,8 @@ def _count(text: str) -> int:
     return value
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
-    return value
-
-
 def _quality(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f"must be from 1 to 100, got {text}")
     return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0 or math.isinf(value):
-        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
-    return value
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, got {text}")
-    return name.strip(), value.strip()

@@ -21,9 +21,9 @@ from cocoer_client.command import (
     TERMINATED,
     USAGE,
     Terminated,
+    connection_of,
     terminable,
 )
-from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
 from cocoer_client.files import cant_write, naming
@@ -80,10 +80,9 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInput("--persons and --explain are for one image")
     if args.timeline and any(not source.is_video for source in sources):
         raise InvalidInput("--timeline is for a video")
-    tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
     with contextlib.ExitStack() as stack:
         # What is asked again is the run's to say.
-        connection = CocoerClient(args.url, args.timeout, retries=0, tls=tls, headers=dict(args.header))
+        connection = CocoerClient(args.url, retries=0, **connection_of(args).arguments())
         client = stack.enter_context(connection)
         if sources:
             client.check_ready()

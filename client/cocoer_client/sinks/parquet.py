@@ -49,15 +49,14 @@ class ParquetFile:
 
     def add(self, record: Record) -> None:
         """Take a record."""
-        from cocoer_client.batch.rows import row_of
+        from cocoer_client.tables import failed_row, rows_of
 
+        place = {"path": record["file"], "frame": record.get("frame"), "time_s": record.get("time_s")}
         if has_failed(record):
-            self.rows.append(
-                {"path": record["file"], "error": f"{record['error']['kind']}: {record['error']['message']}"}
-            )
+            self.rows.append(failed_row(place, record["error"]["kind"], record["error"]["message"]))
         else:
             self.labels = self.labels or list(record["labels"])
-            self.rows.append(row_of(record["file"], record))
+            self.rows += rows_of("images", place, record)
         # The labels are the server's; wait for its first answer.
         if len(self.rows) >= GROUP and self.labels:
             self._write()
@@ -76,9 +75,9 @@ class ParquetFile:
     def _write(self) -> None:
         import pyarrow.parquet as pq
 
-        from cocoer_client.batch.rows import table_of
+        from cocoer_client.tables import FRAME, PATH, schema_of, table_of
 
-        table = table_of(self.rows, self.labels)
+        table = table_of(self.rows, schema_of("images", self.labels, (*PATH, *FRAME)))
         with naming(self.path):
             if self.writer is None:
                 self.writer = pq.ParquetWriter(self.temporary, table.schema)
