@@ -1,5 +1,6 @@
 """The run of ``cocoer-infer``, as a library and as the command, with a client made up: what is asked, when it ends."""
 
+import itertools
 import json
 import os
 import signal
@@ -340,6 +341,35 @@ class TestModelChanges:
         assert again.notes == [
             "1 result is of another model (weights was sha256:11111111... and is sha256:22222222...): done again"
         ]
+
+
+class TestOrdeal:
+    def test_a_thousand_images_end_answered_once_by_one_model(self, tmp_path):
+        """A server that is overloaded, fails, dies and comes back with another model; a run that is begun again."""
+        many = [Source(f"{number:04}.png", "file", f"{number:04}") for number in range(1000)]
+        for source in many:
+            (tmp_path / source.name).write_bytes(source.name.encode())
+        many = [Source(str(tmp_path / source.name), "file", source.target) for source in many]
+        client, calls, lock = FakeClient(weights="first"), itertools.count(), threading.Lock()
+
+        def fault(image):
+            with lock:
+                call = next(calls)
+            if call == 500:
+                client.model["weights"] = "second"
+            if call % 7 == 0:
+                raise [ServerBusy("full"), ServerUnavailable("gone"), ServerError("500")][call % 3]
+
+        client.fault = fault
+        options = RunOptions(images=False, concurrency=8, retries=20)
+        with Journal(tmp_path / "j") as journal, pytest.raises(ModelChanged):
+            Run(client, options, journal).finish(many)
+        with Journal(tmp_path / "j", resume=True) as journal:
+            totals = Run(client, options, journal).finish(many)
+        assert (totals.images, totals.failures) == (1000, [])
+        records = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
+        assert [record["file"] for record in records] == [source.name for source in many]
+        assert {record["model"]["weights"] for record in records} == {"second"}
 
 
 class FakeVideo:
