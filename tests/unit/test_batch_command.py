@@ -183,6 +183,18 @@ def test_a_server_that_is_away(start, tmp_path):
     ]
 
 
+def test_servers_that_fail_from_the_beginning(start):
+    """One of two does not matter; all of them, or a missing key, is told at once."""
+
+    def failing(*_):
+        raise ServerError("the server at b refuses this call without its key")
+
+    assert start(Fleet(a=lambda *_: RESULT, b=failing))[0] == 0
+    status, _, err = start(Fleet(b=failing))
+    assert status == 3
+    assert err == "error: the server at b refuses this call without its key. The same command goes on from here\n"
+
+
 def test_a_server_that_comes(start):
     answers = [ServerUnavailable("no server at a"), ServerUnavailable("no server at a")]
 
