@@ -172,7 +172,19 @@ class Lease:
                 self.fs.pipe_file(self.path, content, mode="create")
         except FileExistsError:
             return False
+        except (NotImplementedError, ValueError, OSError):
+            if isinstance(self.fs, LocalFileSystem):
+                raise
+            return self._create_unconditionally()
         return True
+
+    def _create_unconditionally(self) -> bool:
+        """The same on a store without conditional writes, as far as it goes."""
+        if self.holder() is not None:
+            return False
+        self._write()
+        time.sleep(SETTLE)
+        return self._is_own()
 
     def _may_be_taken_over(self, holder: Holder) -> bool:
         if holder.is_gone():
