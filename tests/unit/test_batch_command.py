@@ -12,7 +12,8 @@ import pytest
 from cocoer_client.batch import agreement, ray_data, server, server_pool
 from cocoer_client.batch import command as batch
 from cocoer_client.batch.arguments import parse_args
-from cocoer_client.batch.shards import Output, encoded
+from cocoer_client.batch.paths import encoded
+from cocoer_client.batch.shards import Output
 from cocoer_client.batch.statistics import Statistics
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.errors import InvalidInput, InvalidRequest, ServerError, ServerUnavailable

@@ -12,7 +12,7 @@ import pytest
 
 from cocoer_client.batch import command as batch
 from cocoer_client.batch import ray_data, server
-from cocoer_client.batch.shards import encoded
+from cocoer_client.batch.paths import encoded
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.command import MODEL_CHANGED, SOME_FAILED
 from cocoer_client.inputs import NOTHING
