@@ -98,8 +98,9 @@ def check_all_there(out, paths):
 
 def test_a_worker_is_killed(start, folder, opencv_server, tmp_path):
     before = asked(opencv_server)
+    images = sorted(folder.iterdir())  # by their names: a pipe in a folder is no image
     held = HeldImage(folder / HELD)
-    process = start(folder)
+    process = start(*images)
     wait_for_shards(tmp_path / "out", 2, process)
     victims = ray_workers(process_family(process.pid))
     assert victims, "no worker found to kill"

@@ -114,14 +114,14 @@ class _Search:
             if not self.allow_url:
                 raise InvalidInput(f"{given}: {ALLOW_URL}")
             yield Source(given, "url", PurePosixPath(url.path).stem or url.hostname or "url")
+        elif kind == "file" and globs.has_magic(path) and not os.path.lexists(path):
+            yield from self._of_glob(given, path)
         elif suffix_of(given) == tables.SUFFIX:
             yield from self._of_table(given, path)
         elif kind == "bucket":
             yield from self._of_bucket(given)
         elif os.path.isdir(path):
             yield from self._of_folder(given, path)
-        elif globs.has_magic(path) and not os.path.lexists(path):
-            yield from self._of_glob(given, path)
         else:
             yield self._named(given, path)
 
