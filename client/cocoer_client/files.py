@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from cocoer_client.leftovers import clean, own_mark
 
@@ -117,3 +118,53 @@ class RealPaths:
         if (real := self._folders.get(folder)) is None:
             real = self._folders[folder] = os.path.realpath(folder)
         return os.path.join(real, name)
+
+
+class NamedText:
+    """A text file whose errors name ``path``.
+
+    Args:
+        file: takes the text.
+        path: the file that it becomes.
+    """
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self.file, self.path = file, path
+
+    def write(self, text: str) -> int:
+        """As the file's."""
+        with naming(self.path):
+            return self.file.write(text)
+
+    def flush(self) -> None:
+        """As the file's."""
+        with naming(self.path):
+            self.file.flush()
+
+    def close(self) -> None:
+        """As the file's; it is closed where that fails, too."""
+        with naming(self.path):
+            self.file.close()
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a pipe or a device, which is written to, and never replaced."""
+    return path.exists() and not path.is_file()
+
+
+def locked(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; False where another process has.
+
+    Where the file system, or this system, has no locks, there is none, and nobody else has one.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,8 +1,8 @@
 """RESULT, the server's answer for one image: the one definition of it.
 
 ``Result`` and ``Failure`` are RESULT on the wire, field by field. What else speaks of RESULT is made from them: the
-JSON Schema (``schema.py``), the table of ``cocoer-batch`` (``batch/rows.py``) and that of ``cocoer-infer --csv``
-(``infer/columns.py``). A new field is added here, and named there only where it should not become a column.
+JSON Schema (``schema.py``), tables in Parquet (``tables.py``) and that of ``cocoer-infer --csv``
+(``sinks/columns.py``). A new field is added here, and named there only where it should not become a column.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from tests.waiting import PATIENCE, until
 
 INFER = PROJECT / "client" / "infer.py"
 IMAGES_ASKED = key("cocoer_images_total")
+JOURNALS = ("results.jsonl", "results.jsonl.previous")
+FOR_THE_MODEL = 1
+"""An image of one pixel, at each run's beginning, whose answer says which model there is."""
 
 
 @pytest.fixture
@@ -88,10 +92,23 @@ def test_a_folder_and_then_again(infer, folder, opencv_server, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "2 images, 1 person" in run.stderr
     assert "3 done before" in run.stderr
-    assert asked(opencv_server) - before == 2
+    assert asked(opencv_server) - before == 2 + FOR_THE_MODEL
     assert (out / "b.png").exists()
     files = [os.path.basename(result["file"]) for result in json.loads((tmp_path / "all.json").read_text())]
     assert files == ["a.png", "b.jpg", "bad.jpg", "nobody.bmp", "a.webp"]
+
+
+@pytest.mark.needs("tiny_build")
+def test_another_model_does_it_anew(infer, folder, server, tmp_path):
+    """Resumed with another build, here with other detectors: no result of the first stays, and it is said why."""
+    arguments = [folder / "a.png", folder / "nobody.bmp", "--no-images", "--output-dir", tmp_path / "out"]
+    assert infer(*arguments).returncode == 0
+    run = run_python(INFER, *arguments, "--resume", "--url", server.url, "--timeout", str(PATIENCE))
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^2 results are of another model \(.*detector was opencv", run.stderr, re.MULTILINE)
+    first, second = ({line["model"]["detector"] for line in lines_of(tmp_path / "out" / name)} for name in JOURNALS)
+    assert len(first) == len(second) == 1
+    assert first != second
 
 
 def started(*arguments, **options):
@@ -140,7 +157,7 @@ def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
     run = infer(*arguments, "--resume", "--json", tmp_path / "all.json")
     assert run.returncode == 0, run.stderr
     assert "8 done before" in run.stderr
-    assert asked(opencv_server) - before == 30 - 8
+    assert asked(opencv_server) - before == 30 - 8 + FOR_THE_MODEL
     results = json.loads((tmp_path / "all.json").read_text())
     assert [result["file"] for result in results] == [str(many / f"{index:02}.jpg") for index in range(30)]
     assert all((out / f"{index:02}.png").exists() for index in range(30))
@@ -152,7 +169,8 @@ def test_the_server_is_lost_midway(repositories, many, tmp_path):
     out, images = tmp_path / "out", sorted(many.iterdir())
     held = HeldImage(many / "04.jpg")
     with TritonServer(repositories("opencv"), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
-        process = started(*images, "--output-dir", out, "--url", server.url, "--concurrency", 2, "--timeout", 5)
+        options = ["--concurrency", 2, "--timeout", 5, "--patience", 2]
+        process = started(*images, "--output-dir", out, "--url", server.url, *options)
         wait_for_lines(out / "results.jsonl", 4, process)
     held.release()
     _, errors = process.communicate(timeout=PATIENCE)
@@ -254,7 +272,7 @@ def test_a_video(infer, film, opencv_server, tmp_path):
     again = infer(film, "--frame-step", 4, "--output-dir", out, "--resume")
     assert again.returncode == 0
     assert "nothing left to do; 5 done before" in again.stderr
-    assert asked(opencv_server) == before
+    assert asked(opencv_server) - before == FOR_THE_MODEL
 
 
 def test_a_video_that_is_none(infer, tmp_path):

@@ -1,6 +1,5 @@
 """The client without a server: what it sends, what it makes of results, files, text, usage."""
 
-import csv
 import doctest
 import importlib
 import io
@@ -20,16 +19,11 @@ from cocoer_client.drawing.images import save_png
 from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
-from cocoer_client.infer.columns import column_names, rows_of
-from cocoer_client.infer.journal import Journal
-from cocoer_client.infer.names import Names
-from cocoer_client.infer.outputs import CsvFile, JsonFile
 from cocoer_client.infer.report import format_line, format_result
-from cocoer_client.infer.run import Run
-from cocoer_client.infer.talk import Totals
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import encode_image, persons_rows, read_persons
 from cocoer_client.ordered import in_order
+from cocoer_client.pipeline.names import Names
 from cocoer_client.protocol import MAX_BATCH
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import Source, find_sources
@@ -219,47 +213,6 @@ class TestSources:
         assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]
 
 
-class BrokenClient:
-    """Answers; but has a fault that shows with one image."""
-
-    def infer_raw(self, image, persons, **options):
-        if image == b"fatal":
-            raise ZeroDivisionError("a fault of ours")
-        return make_result((9, 9), [])
-
-
-def test_a_fault_of_ours_is_one_images(tmp_path, caplog):
-    for name, content in (("a.png", b"x"), ("b.png", b"fatal"), ("c.png", b"x")):
-        (tmp_path / name).write_bytes(content)
-    args = parse_args([str(tmp_path), "--no-images", "--concurrency", "2"])
-    sources = find_sources(args.inputs, False, args.output_dir)
-    outcomes = list(Run(BrokenClient(), args, None, {}, None, Names(tmp_path, [], {})).outcomes(sources))
-    assert ["error" in record for outcome in outcomes for record in outcome.records] == [False, True, False]
-    assert outcomes[1].records[0]["error"] == {"kind": "ZeroDivisionError", "message": "a fault of ours"}
-    assert "unexpected failure" in caplog.text
-
-
-def test_a_result_outlives_its_image(tmp_path):
-    """What can't be opened here, or written, costs its annotated image alone, and is told."""
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(b"no image, for Pillow")
-    save_png(Image.new("RGB", (9, 9)), tmp_path / "c.png")
-    (tmp_path / "outputs" / "c.png").mkdir(parents=True)  # in the annotated image's way
-    args = parse_args([str(tmp_path), "--output-dir", str(tmp_path / "outputs")])
-    sources = find_sources(args.inputs, False, args.output_dir)
-    names, totals = Names(args.output_dir, [], {}), Totals()
-    for outcome in Run(BrokenClient(), args, None, {}, None, names).outcomes(sources):
-        totals.count(outcome)
-        (record,) = outcome.records
-        assert "error" not in record
-        assert "picture" not in record
-        assert record["persons"] == []
-    assert totals.images == 3
-    assert [failure.partition(": ")[0] for failure in totals.failures] == [source.name for source in sources]
-    assert "there is a result, but no annotated image: the server can read this image, this" in totals.failures[0]
-    assert "no annotated image: can't write" in totals.failures[2]
-
-
 IMAGES = ("a.jpg", "b.JPG", "c.webp")
 
 
@@ -305,66 +258,6 @@ def test_what_may_be_written(tmp_path, monkeypatch):
         check_targets(args, find_sources(args.inputs, False, args.output_dir))
 
 
-def record_of(source, **more):
-    return {"file": source.name, "source": source.fingerprint(), **more, **make_result((9, 9), [])}
-
-
-class TestJournal:
-    @pytest.fixture
-    def source(self, tmp_path):
-        (tmp_path / "a.png").write_bytes(b"x")
-        return find_sources([str(tmp_path / "a.png")], False, tmp_path)[0]
-
-    def reopened(self, path, resume=True, options=(), images=False):
-        journal = Journal(path, resume, dict(options), images)
-        journal.close()
-        return journal
-
-    def written(self, path, *records):
-        journal = Journal(path, False, {}, False)
-        for record in records:
-            journal.add(record)
-        journal.close()
-
-    def test_done_is_told_again(self, source, tmp_path):
-        record = record_of(source)
-        self.written(tmp_path / "j", {"file": source.name, "error": {"message": "busy"}}, record)
-        assert self.reopened(tmp_path / "j").done(source) == [record]
-        assert self.reopened(tmp_path / "j", resume=False).done(source) is None
-        assert (tmp_path / "j.previous").exists()
-
-    def test_failures_are_tried_again(self, source, tmp_path):
-        self.written(tmp_path / "j", {"file": source.name, "error": {"message": "busy"}})
-        assert self.reopened(tmp_path / "j").done(source) is None
-
-    @pytest.mark.parametrize("change", ["content", "options", "picture"])
-    def test_what_has_changed_is_asked_again(self, change, source, tmp_path):
-        self.written(tmp_path / "j", record_of(source, picture=str(tmp_path / "gone.png")))
-        if change == "content":
-            (tmp_path / "a.png").write_bytes(b"other")
-        options = {"final_threshold": 0.5} if change == "options" else {}
-        journal = self.reopened(tmp_path / "j", options=options.items(), images=change == "picture")
-        assert journal.done(source) is None
-
-    def test_a_line_cut_short_by_a_crash(self, source, tmp_path):
-        self.written(tmp_path / "j", record_of(source))
-        whole = (tmp_path / "j").read_bytes()
-        (tmp_path / "j").write_bytes(whole + b'{"file": "b.png", "ima')
-        assert self.reopened(tmp_path / "j").done(source) is not None
-        assert (tmp_path / "j").read_bytes() == whole
-
-    def test_videos_count_when_their_last_frame_is_there(self, tmp_path):
-        (tmp_path / "v.mp4").write_bytes(b"x")
-        source = Source(str(tmp_path / "v.mp4"), "video", tmp_path)
-        frames = [record_of(source, frame=index, last=index == 2) for index in range(3)]
-        self.written(tmp_path / "j", *frames[:2])
-        assert self.reopened(tmp_path / "j").done(source) is None
-        self.written(tmp_path / "j", *frames[:2], *frames)
-        assert self.reopened(tmp_path / "j").done(source) == frames
-        self.written(tmp_path / "j", frames[0], {**frames[1], "error": {"message": "busy"}}, frames[2])
-        assert self.reopened(tmp_path / "j").done(source) is None
-
-
 class FakeCamera:
     """Stands for OpenCV's: a camera that gives a grey frame whenever asked, and never ends."""
 
@@ -404,51 +297,22 @@ def test_a_camera(monkeypatch):
     assert FakeCamera.opened is None
 
 
-class TestFiles:
-    def test_json(self, tmp_path):
-        for several, expected in ((True, [{"file": "a"}, {"file": "b"}]), (False, {"file": "a"})):
-            with JsonFile(str(tmp_path / "x.json"), several) as file:
-                file.add({"file": "a"})
-                file.add({"file": "z", "error": {"message": "no"}})
-                if several:
-                    file.add({"file": "b"})
-                assert not (tmp_path / "x.json").exists() or several is False
-            assert json.loads((tmp_path / "x.json").read_text()) == expected
-        assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
-
-    def test_csv(self, tmp_path):
-        persons = [make_person(1, BODY, HEAD, ("peace", "pain")), make_person(2, BODY, HEAD, ())]
-        with CsvFile(str(tmp_path / "x.csv")) as file:
-            file.add({"file": "bad, name.jpg", "error": {"message": "not an image"}})
-            file.add({"file": "a.jpg", **make_result((9, 9), persons)})
-            file.add({"file": "empty.jpg", **make_result((9, 9), [])})
-        with (tmp_path / "x.csv").open(newline="") as written:
-            rows = list(csv.DictReader(written))
-        assert [(row["file"], row["person"], row["pred"]) for row in rows] == [
-            ("bad, name.jpg", "", ""),
-            ("a.jpg", "1", "pain;peace"),
-            ("a.jpg", "2", ""),
-            ("empty.jpg", "", ""),
-        ]
-        assert rows[0]["error"] == "not an image"
-        assert rows[1]["p(peace)"] == "0.95"
-        assert rows[1]["head_x2"] == "30"
-
-    def test_columns(self):
-        """Their names and order are what users' scripts read."""
-        result = make_result((9, 9), [make_person(1, BODY, HEAD, ())])
-        boxes = [f"{part}_{corner}" for part in ("body", "head") for corner in ("x1", "y1", "x2", "y2")]
-        lists = ["pred", "VI", "head", "body", "ctx", "emo_process"]
-        probabilities = [f"p({label})" for label in result["labels"]]
-        names = ["file", "frame", "person", *boxes, *lists, *probabilities, "warnings", "error"]
-        assert column_names(result["labels"]) == names
-        (row,) = rows_of({"file": "a.jpg", **result})
-        assert set(row) == set(names) - {"error"}
-        assert set(rows_of({"file": "a.jpg", "error": {"message": "no"}})[0]) <= set(names)
-
-
 class TestText:
-    @pytest.mark.parametrize("module", ["connection", "files", "infer.report", "ordered", "reading"])
+    @pytest.mark.parametrize(
+        "module",
+        [
+            "connection",
+            "files",
+            "infer.report",
+            "key",
+            "ordered",
+            "pipeline.options",
+            "pipeline.stages",
+            "reading",
+            "records",
+            "sinks.columns",
+        ],
+    )
     def test_docstrings(self, module):
         tried = doctest.testmod(importlib.import_module(f"cocoer_client.{module}"))
         assert tried.failed == 0

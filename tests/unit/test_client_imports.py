@@ -18,13 +18,21 @@ MAY = {
     "sources": {LIBRARY, "sources"},
     "drawing": {LIBRARY, "drawing"},
     "video": {LIBRARY, "sources", "video"},
-    "infer": {LIBRARY, "sources", "drawing", "video", "infer"},
+    "sinks": {LIBRARY, "sinks"},
+    "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
+    "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "infer"},
     "batch": {LIBRARY, "sources", "batch"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
-OPTIONAL = {"optional.py": {"cv2"}, "sources": {"fsspec", "pyarrow"}, "batch": {"fsspec", "pyarrow", "ray"}}
+OPTIONAL = {
+    "optional.py": {"cv2"},
+    "tables.py": {"pyarrow"},
+    "sources": {"fsspec", "pyarrow"},
+    "batch": {"fsspec", "pyarrow", "ray"},
+    "sinks": {"pyarrow"},
+}
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
 

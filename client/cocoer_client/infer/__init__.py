@@ -1,8 +1,7 @@
 """``cocoer-infer``: images and videos to text, annotated images, JSON, CSV.
 
-``command`` runs it: ``arguments`` (the command line), ``run`` (sources to records), ``talk`` and ``report`` (what it
-says), ``outputs`` and ``columns`` (what it writes), ``journal`` (what ``--resume`` reads), ``names`` (of its images).
-Nothing else imports from here; the library (``cocoer_client``) knows nothing of it.
+``command`` runs it: ``arguments`` (the command line), ``targets`` (what it may write), ``talk`` and ``report`` (what it
+says). All else is the library's: ``pipeline`` and ``sinks``. Nothing imports from here.
 """
 
 from cocoer_client.silence import silence_grpc

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_thresholds
+from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
+from cocoer_client.inputs import read_persons
+from cocoer_client.pipeline import RunOptions
+from cocoer_client.pipeline.options import STYLES
 
 EPILOG = """\
 examples:
@@ -22,7 +24,7 @@ examples:
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
 exit status: 0 all done; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or it was lost;
-130 interrupted.
+4 the server's model has changed meanwhile; 130 interrupted.
 Several inputs leave their results in outputs/results.jsonl as well; --resume reads it.
 
 tab completion: eval "$(cocoer-infer --print-completion bash)"   (or zsh; for the installed command)
@@ -65,11 +67,12 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--column", default="path", metavar="NAME", help="column of names in .parquet inputs (default: path)"
     )
-    group.add_argument(
-        "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
-    )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
+    group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
+    group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
+    group.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +90,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-pictures", dest="no_images", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
         "--style",
-        choices=("panel", "release"),
+        choices=STYLES,
         default="panel",
         help="how images look; release: as CocoER's own script",
     )
@@ -101,6 +104,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         str,
     )
     _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
 
@@ -113,17 +117,16 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
-        "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
+        "--concurrency", type=whole, default=4, metavar="N", help="images on their way at once (default: 4)"
     )
     group.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
+        "--patience",
+        type=seconds,
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
-    group.add_argument(
-        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
-    )
-    _file(group, "--tls-ca", "PEM", "encrypt, and trust servers certified by this authority")
-    _file(group, "--tls-cert", "PEM", "this client's certificate, where the server wants one")
-    _file(group, "--tls-key", "PEM", "its key")
+    add_server(group, timeout=30.0, retries=3)
 
 
 def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
@@ -145,27 +148,29 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
-    if bool(args.tls_cert) != bool(args.tls_key):
-        parser.error("--tls-cert and --tls-key go together")
+    if args.retry_failed and not args.resume:
+        parser.error("--retry-failed goes with --resume")
+    check_server(parser, args)
     return args
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
-    return value
+def options_of(args: argparse.Namespace) -> RunOptions:
+    """What the run asks and makes.
 
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0 or math.isinf(value):
-        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
-    return value
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, got {text}")
-    return name.strip(), value.strip()
+    Raises:
+        InvalidInput: the file of boxes is none.
+    """
+    return RunOptions(
+        **thresholds_of(args),
+        persons=read_persons(args.persons) if args.persons else None,
+        concurrency=args.concurrency,
+        timeout=args.timeout,
+        retries=args.retries,
+        patience=args.patience,
+        frame_step=args.frame_step,
+        max_frames=args.max_frames,
+        images=not args.no_images,
+        style=args.style,
+        output_dir=args.output_dir,
+        retry_failed=args.retry_failed,
+    )

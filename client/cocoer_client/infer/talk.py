@@ -1,67 +1,42 @@
-"""What ``cocoer-infer`` says while it works, and its totals."""
+"""What ``cocoer-infer`` says while it works, and at the end."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from typing import IO
 
 from tqdm import tqdm
 
-from cocoer_client.infer.journal import Journal
-from cocoer_client.infer.outputs import Record
 from cocoer_client.infer.report import counted, format_line, format_result
-from cocoer_client.infer.run import Outcome
+from cocoer_client.pipeline import Journal, Outcome, Totals
 from cocoer_client.reading import warnings_of
-from cocoer_client.sources import LeftOut, Source
+from cocoer_client.sources import Source
 from cocoer_client.terminal import printable
 
 MAX_FAILURES = 20
 """Listed at the end."""
 
 
-@dataclass
-class Totals:
-    """What has become of it so far."""
-
-    images: int = 0
-    persons: int = 0
-    skipped: int = 0
-    failures: list[str] = field(default_factory=list)
-    left_out: LeftOut = field(default_factory=LeftOut)
-    lost: bool = False
-    """The server is gone; the rest was not asked."""
-    started: float = field(default_factory=time.monotonic)
-
-    def count(self, outcome: Outcome) -> None:
-        if not outcome.is_new:
-            self.skipped += len(outcome.records)
-            return
-        for record in outcome.records:
-            if "error" in record:
-                place = f" frame {record['frame']}" if "frame" in record else ""
-                self.failures.append(f"{record['file']}{place}: {record['error']['message']}")
-            else:
-                self.images += 1
-                self.persons += len(record["persons"])
-        if outcome.not_drawn:
-            name = outcome.task.source.name
-            self.failures.append(f"{name}: there is a result, but no annotated image: {outcome.not_drawn}")
-
-    def summary(self) -> str:
-        seconds = time.monotonic() - self.started
-        if self.skipped and not (self.images or self.failures):
-            return f"nothing left to do; {self.skipped} done before"
-        parts = [f"{counted(self.images, 'image')}, {counted(self.persons, 'person')} in {seconds:.1f} s"]
-        if self.images:
-            parts[0] += f" ({self.images / seconds:.1f} images/s)"
-        if self.skipped:
-            parts.append(f"{self.skipped} done before")
-        if self.failures:
-            parts.append(f"{len(self.failures)} failed")
-        return "; ".join(parts)
+def summary(totals: Totals) -> str:
+    """What was done, on a line."""
+    before = f"{totals.failed_before} refused before (--retry-failed asks again)" if totals.failed_before else ""
+    failed = len(totals.failures) - totals.failed_before
+    if totals.skipped + totals.failed_before and not totals.images + failed:
+        done = f"{totals.skipped} done before" if totals.skipped else ""
+        return "; ".join(filter(None, ("nothing left to do", done, before)))
+    seconds = totals.seconds
+    parts = [f"{counted(totals.images, 'image')}, {counted(totals.persons, 'person')} in {seconds:.1f} s"]
+    if totals.images:
+        parts[0] += f" ({totals.images / seconds:.1f} images/s)"
+    if totals.skipped:
+        parts.append(f"{totals.skipped} done before")
+    if failed:
+        parts.append(f"{failed} failed")
+    if before:
+        parts.append(before)
+    return "; ".join(parts)
 
 
 class Talk:
@@ -75,7 +50,7 @@ class Talk:
         # Without a terminal (None), or anything to wait for, no bar.
         hidden = True if args.quiet or not self.several else None
         total = None if endless else len(sources)
-        self.warned = False
+        self.warned: set[str] = set()
         self.bar = tqdm(total=total, unit="image", disable=hidden, dynamic_ncols=True, smoothing=0.1)
 
     def expect(self, frames: int | None) -> None:
@@ -90,26 +65,36 @@ class Talk:
             return
         for record in outcome.records:
             if self.several and not self.args.verbose:
-                self._warn(record, boxes_given)
+                self._warn(warnings_of(record, boxes_given), sys.stdout)
                 text = format_line(record)
             else:
+                self.warned |= {warning.partition(":")[0] for warning in warnings_of(record, boxes_given)}
                 text = format_result(record["file"], record, boxes_given) + "\n"
                 if "picture" in record:
                     text += f"\nimage: {printable(record['picture'])}"
             tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
-    def _warn(self, record: Record, boxes_given: bool) -> None:
+    def _warn(self, warnings: Iterable[str], file: IO[str]) -> None:
         """What must not be overlooked, once for all images."""
-        if not self.warned:
-            for warning in warnings_of(record, boxes_given):
-                tqdm.write(f"!! {printable(warning)}", file=sys.stdout)
-        self.warned = True
+        for warning in warnings:
+            kind = warning.partition(":")[0]
+            if kind not in self.warned:
+                tqdm.write(f"!! {printable(warning)}", file=file)
+            self.warned.add(kind)
+
+    def begin(self, journal: Journal | None) -> None:
+        """Why results of an earlier run don't count."""
+        if journal and not self.args.quiet:
+            for note in journal.notes:
+                tqdm.write(note, file=sys.stderr)
 
     def close(self, totals: Totals, journal: Journal | None) -> None:
+        """The summary: counts, warnings of what was shown again or not at all, failures."""
         self.bar.close()
-        if self.several and not self.args.quiet:
-            print(totals.summary() + (f"; results: {printable(str(journal.path))}" if journal else ""), file=sys.stderr)
+        if (self.several or totals.skipped) and not self.args.quiet:
+            self._warn(totals.warnings.values(), sys.stderr)
+            print(summary(totals) + (f"; results: {printable(str(journal.path))}" if journal else ""), file=sys.stderr)
         if totals.left_out and not self.args.quiet:
             print(totals.left_out.line(), file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:

@@ -12,7 +12,7 @@ from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from cocoer_client.sources.folders import Identity, identity
 from cocoer_client.sources.reading import local_path
 
-OPTIONS = ("json", "jsonl", "csv", "explain")
+OPTIONS = ("json", "jsonl", "csv", "parquet", "explain")
 
 
 def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
@@ -24,7 +24,8 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
 
     Raises:
         InvalidInput: a file that is an input, or is named like an image or a video (of ``--csv *.jpg`` the shell makes
-            a list of images); one file for two things; a directory; a folder of inputs that is the output's.
+            a list of images); one file for two things; a directory, or where nothing can be written; a folder of
+            inputs that is the output's.
     """
     targets = [(f"--{name}", Path(value)) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
     inputs = [source.name for source in sources if source.is_file]
@@ -35,6 +36,7 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
     for option, path in targets:
         if path.is_dir():
             raise InvalidInput(f"{option} {path} is a directory; name a file in it")
+        _check_writable(option, path)
         if identity(str(path)) in read:
             raise InvalidInput(f"{option} {path} is an input, and would be overwritten; name another file")
         if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
@@ -59,3 +61,11 @@ def _check_folders(inputs: Iterable[str], output_dir: Path) -> None:
                 f"annotated images would go into {given}, where the next run takes them for inputs; give another "
                 "--output-dir, or --no-images"
             )
+
+
+def _check_writable(option: str, path: Path) -> None:
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if existing != path.absolute() and not existing.is_dir():
+        raise InvalidInput(f"{option} {path}: {existing} is no directory; name a file in one")
+    if not os.access(existing, os.W_OK) or (path.is_file() and not os.access(existing.parent, os.W_OK)):
+        raise InvalidInput(f"{option} {path} can't be written there; name a file in a directory of yours")

@@ -30,9 +30,9 @@ class Names:
 
     def of(self, source: Source) -> Path:
         """The same as in the earlier run, if that had one."""
-        if source.name in self.given:
-            return Path(self.given[source.name])
         suffix = ".mp4" if source.is_video else ".png"
+        if (given := Path(self.given.get(source.name, ""))).suffix == suffix:
+            return given
         stem = self.directory / source.target
         name = shortened(stem.name, NAME_MAX - ROOM)
         path = first = stem.with_name(name + suffix)

@@ -1,4 +1,8 @@
-"""The table that ``--csv`` writes: a row for each person. Its boxes and lists are those of ``results.Person``."""
+"""The table that ``--csv`` writes: a row for each person. Its boxes and lists are those of ``results.Person``.
+
+A spreadsheet takes a cell that begins like a formula for one, and a file may have such a name. So these cells begin
+with an apostrophe, and control characters, which split rows or worse, are written as escapes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,10 @@ from typing import Any
 
 from cocoer_client.reading import warnings_of
 from cocoer_client.results import BOXES, LISTS, Box
+from cocoer_client.terminal import printable
+
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet computes; so do a tab and a carriage return, which are escaped anyway."""
 
 
 def column_names(labels: Sequence[str]) -> list[str]:
@@ -25,6 +33,22 @@ def _probability(label: str) -> str:
 
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
+    return [{name: cell(value) for name, value in row.items()} for row in _rows(record)]
+
+
+def cell(value: Any) -> Any:
+    r"""What is written for a value: text that no program takes for anything else.
+
+    >>> cell("=1+1"), cell("b\rc.jpg"), cell(-0.5)
+    ("'=1+1", 'b\\x0dc.jpg', -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     common = {"file": record["file"], "frame": record.get("frame", "")}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]
