@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -395,7 +396,7 @@ class TestPipes:
         """Where a run ends early, so does reading."""
         make("a.jpg")
         os.mkfifo("p")
-        outcomes = in_order(lambda name: read("file", name, 1), ["a.jpg", "p"], workers=2)
+        outcomes: Any = in_order(lambda name: read("file", name, 1), ["a.jpg", "p"], workers=2)
         assert next(outcomes) == b"a.jpg"
         outcomes.close()
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("cocoer_")]
