@@ -8,10 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cocoer_client import leftovers
 from cocoer_client.files import RealPaths, cant_write, replace_bytes, replace_file, temporary_name
+from cocoer_client.infer import command as infer
 from cocoer_client.infer.report import format_line, format_result
 from cocoer_client.infer.talk import complain
 from cocoer_client.leftovers import own_mark
@@ -127,3 +130,14 @@ def test_names_do_not_reach_the_terminal_as_they_are(capsys):
         assert line.isprintable()
         assert line.encode()
     assert r"\xff\x1b]0;owned\x07\x1b[2J\x0d\x0a.jpg" in told[0]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--parquet", "--jsonl"])
+def test_the_users_table_of_names_is_not_overwritten(option, tmp_path, monkeypatch, capsys):
+    """Said before anything is asked: there is no server here."""
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"path": ["a.jpg"]}), "names.parquet")
+    before = Path("names.parquet").read_bytes()
+    assert infer.main(["names.parquet", option, "./names.parquet"]) == 2
+    assert f"{option} names.parquet is an input, and would be overwritten" in capsys.readouterr().err
+    assert Path("names.parquet").read_bytes() == before
