@@ -271,6 +271,7 @@ class TestTables:
             f"file://{here}/a b.jpg",
             f"file://localhost{here}/a%20b.jpg",
             "http://h/1.jpg",
+            "rtsp://h/1",
             "film.mp4",
             "nul\0.jpg",
         ]
@@ -278,9 +279,11 @@ class TestTables:
         found = find(["t.parquet"], column="image")
         assert [source.kind for source in found.sources] == ["file", "video", "file"]  # one file by two names
         assert found.sources[0].read(1) == b"a b.jpg"
-        assert found.problems == ["t.parquet: 1 of its names are URLs; pass --allow-url to have URLs fetched"]
+        assert found.problems == ["t.parquet: 2 of its names are URLs; pass --allow-url to have URLs fetched"]
         with pytest.raises(InvalidInput, match="no name of a file: embedded null byte"):
             found.sources[-1].read(1)
+        kinds = [source.kind for source in find(["t.parquet"], column="image", allow_url=True).sources]
+        assert kinds == ["file", "url", "stream", "video", "file"]
 
     def test_folders_and_globs_of_tables(self, here):
         Path("set.parquet").mkdir()
@@ -363,7 +366,11 @@ class TestBuckets:
         """A bucket out of reach says nothing about its images."""
         (source,) = find([f"{bucket}/a.jpg"]).sources
         memory = fsspec.filesystem("memory")
-        for error, passing in ((ConnectionError("reset"), True), (PermissionError("denied"), False)):
+        for error, passing in (
+            (ConnectionError("reset"), True),
+            (PermissionError("expired"), True),
+            (FileNotFoundError("a"), False),
+        ):
             monkeypatch.setattr(type(memory), "cat_file", lambda *_, error=error: (_ for _ in ()).throw(error))
             with pytest.raises((InvalidInput, SourceUnavailable), match="can't be read: ") as raised:
                 source.read(1)

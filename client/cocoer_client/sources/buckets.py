@@ -10,7 +10,8 @@ from cocoer_client.errors import InvalidInput, SourceUnavailable
 from cocoer_client.optional import needs
 from cocoer_client.sources.globs import has_magic, split
 
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
+PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)
+"""What a bucket says for good; that it refuses may be of credentials that have expired."""
 
 
 def open_bucket(url: str) -> tuple[Any, str]:
@@ -74,7 +75,7 @@ def read_from_bucket(url: str) -> bytes:
     """The bytes of an object.
 
     Raises:
-        InvalidInput: there is none, or it may not be read; the message does not repeat the name.
+        InvalidInput: there is none; the message does not repeat the name.
         SourceUnavailable: can't be read for now.
     """
     fs, path = open_bucket(url)
@@ -93,7 +94,6 @@ def reason_of(error: BaseException) -> str:
     >>> reason_of(FileNotFoundError("/bucket/1.jpg"))
     'no such file'
     """
-    strerror = getattr(error, "strerror", None)
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    return strerror or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
