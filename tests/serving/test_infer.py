@@ -140,7 +140,8 @@ def many(tmp_path, rng):
 def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
     """Nothing is lost, and what was done is not asked again. It is stopped at the ninth image, which lets it wait."""
     out = tmp_path / "out"
-    arguments = [many, "--output-dir", out, "--concurrency", 2]
+    # By their names: a pipe in a folder is no image.
+    arguments = [*sorted(many.iterdir()), "--output-dir", out, "--concurrency", 2]
     held = HeldImage(many / "08.jpg")
     process = started(*arguments, "--url", opencv_server.url)
     wait_for_lines(out / "results.jsonl", 8, process)
@@ -184,11 +185,11 @@ def test_the_server_is_killed_midway(repositories, many, tmp_path):
 
 def test_the_server_is_lost_midway(repositories, many, tmp_path):
     """It is gone while the fifth image lets the command wait."""
-    out = tmp_path / "out"
+    out, images = tmp_path / "out", sorted(many.iterdir())
     held = HeldImage(many / "04.jpg")
     with TritonServer(repositories("opencv"), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
         options = ["--concurrency", 2, "--timeout", 5, "--patience", 2]
-        process = started(many, "--output-dir", out, "--url", server.url, *options)
+        process = started(*images, "--output-dir", out, "--url", server.url, *options)
         wait_for_lines(out / "results.jsonl", 4, process)
     held.release()
     _, errors = process.communicate(timeout=PATIENCE)

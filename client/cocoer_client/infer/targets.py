@@ -28,7 +28,8 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
             inputs that is the output's.
     """
     targets = [(f"--{name}", Path(value)) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
-    inputs = [source.name for source in sources if source.is_file]
+    # With the user's tables of names, which are no sources themselves.
+    inputs = [*(source.name for source in sources if source.is_file), *map(local_path, args.inputs)]
     if args.persons:
         inputs.append(str(args.persons))
     read = _files_of(inputs) if any(path.exists() for _, path in targets) else set()
