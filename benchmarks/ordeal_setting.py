@@ -99,7 +99,7 @@ class Server:
         return server.__enter__()
 
     def exchange(self, repository: Path) -> None:
-        """Serve another repository. The server is killed before it is stopped, or it would first answer all there is."""
+        """Serve another repository. The server is killed before it is stopped, else it would answer all there is."""
         os.kill(self._pid_of(""), signal.SIGKILL)
         self.running.stop()
         self.running = self._start(repository, self.running)
