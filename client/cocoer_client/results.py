@@ -1,7 +1,7 @@
 """RESULT, the server's answer for one image: the one definition of it.
 
 ``Result`` and ``Failure`` are RESULT on the wire, field by field. What else speaks of RESULT is made from them: the
-JSON Schema (``schema.py``), the table of ``cocoer-batch`` (``batch/rows.py``), that of ``cocoer-infer --csv`` and of
+JSON Schema (``schema.py``), tables in Parquet (``tables.py``), that of ``cocoer-infer --csv`` and of
 pandas (``columns.py``), COCO's annotations (``coco.py``). A new field is added here, and named there only where it
 should not become a column.
 """

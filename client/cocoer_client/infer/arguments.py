@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_thresholds, thresholds_of
+from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
+from cocoer_client.drawing.figures import BOXES
+from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
 from cocoer_client.pipeline import RunOptions
 from cocoer_client.pipeline.options import STYLES
+from cocoer_client.timeline.writers import SUFFIXES
 
 EPILOG = """\
 examples:
@@ -21,6 +23,7 @@ examples:
   %(prog)s holiday/ --resume --csv holiday.csv      go on where it stopped; a table at the end
   %(prog)s - --json - --no-images < img.png       from a pipe to a pipe
   %(prog)s film.mp4 --frame-step 10                 every tenth frame; an annotated video in outputs/
+  %(prog)s film.mp4 --timeline film.html            each person's labels over time, as a page beside the film
   %(prog)s camera:0 --max-frames 100                a camera, until Ctrl-C or 100 frames
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
@@ -68,10 +71,14 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--column", default="path", metavar="NAME", help="column of names in .parquet inputs (default: path)"
     )
+    group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
+    group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument(
-        "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
+        "--smooth",
+        type=seconds,
+        metavar="S",
+        help="videos: each person's scores averaged over about S seconds, beside each frame's own (default: not)",
     )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
     group.add_argument(
         "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
@@ -97,7 +104,32 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         default="panel",
         help="how images look; release: as CocoER's own script",
     )
+    group.add_argument(
+        "--boxes",
+        choices=BOXES,
+        default="both",
+        help="which boxes to draw; heads: without those of bodies, which hide each other in crowds (default: both)",
+    )
+    group.add_argument(
+        "--format",
+        choices=IMAGE_FORMATS,
+        default="auto",
+        help="of annotated images; auto: the input's, PNG for BMP (default: auto)",
+    )
+    group.add_argument(
+        "--quality",
+        type=_quality,
+        default=QUALITY,
+        metavar="N",
+        help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
+    )
     _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
+    _file(
+        group,
+        "--timeline",
+        "FILE",
+        "one video: write each person's labels over time, as a page (.html), an image (.png) or a table (.csv)",
+    )
     _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
     _file(
         group,
@@ -123,31 +155,16 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
-        "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
-    )
-    group.add_argument(
-        "--retries",
-        type=_count,
-        default=3,
-        metavar="N",
-        help="times to ask again after a time-out or a failure of the server (default: 3)",
+        "--concurrency", type=whole, default=4, metavar="N", help="images on their way at once (default: 4)"
     )
     group.add_argument(
         "--patience",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="S",
         help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
-    group.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
-    )
-    group.add_argument(
-        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
-    )
-    _file(group, "--tls-ca", "PEM", "encrypt, and trust servers certified by this authority")
-    _file(group, "--tls-cert", "PEM", "this client's certificate, where the server wants one")
-    _file(group, "--tls-key", "PEM", "its key")
+    add_server(group, timeout=30.0, retries=3)
 
 
 def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
@@ -158,9 +175,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked; ends the program with status 2 and a message where it makes no sense."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    for option, several in (("persons", "the boxes"), ("explain", "the page")):
+    for option, several in (("persons", "the boxes"), ("explain", "the page"), ("timeline", "the persons")):
         if getattr(args, option) and len(args.inputs) > 1:
-            parser.error(f"--{option} gives {several} of one image; run it for each image")
+            what = "video" if option == "timeline" else "image"
+            parser.error(f"--{option} gives {several} of one {what}; run it for each {what}")
     if args.inputs.count("-") > 1:
         parser.error("standard input (-) can be read once")
     if [args.json, args.jsonl, args.csv, args.coco].count("-") > 1:
@@ -171,8 +189,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--resume can't tell whether standard input was done")
     if args.retry_failed and not args.resume:
         parser.error("--retry-failed goes with --resume")
-    if bool(args.tls_cert) != bool(args.tls_key):
-        parser.error("--tls-cert and --tls-key go together")
+    if args.timeline and args.timeline.suffix.lower() not in SUFFIXES:
+        parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {args.timeline}")
+    check_server(parser, args)
     return args
 
 
@@ -191,8 +210,12 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         patience=args.patience,
         frame_step=args.frame_step,
         max_frames=args.max_frames,
+        smooth=args.smooth,
         images=not args.no_images,
         style=args.style,
+        image_format=args.format,
+        quality=args.quality,
+        drawn_boxes=args.boxes,
         output_dir=args.output_dir,
         retry_failed=args.retry_failed,
     )
@@ -205,22 +228,8 @@ def _count(text: str) -> int:
     return value
 
 
-def _whole(text: str) -> int:
+def _quality(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 100, got {text}")
     return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0 or math.isinf(value):
-        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
-    return value
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, got {text}")
-    return name.strip(), value.strip()

@@ -21,9 +21,9 @@ from cocoer_client.command import (
     TERMINATED,
     USAGE,
     Terminated,
+    connection_of,
     terminable,
 )
-from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
 from cocoer_client.files import cant_write, naming
@@ -31,10 +31,12 @@ from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
+from cocoer_client.pipeline.following import Following
 from cocoer_client.reading import warnings_of
 from cocoer_client.sinks import CocoFile, CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import find
 from cocoer_client.terminal import printable
+from cocoer_client.timeline.writers import writer_of
 
 JOURNAL = "results.jsonl"
 
@@ -76,10 +78,11 @@ def run(args: argparse.Namespace) -> int:
     totals, talk = Totals(options, found.problems, found.left_out), Talk(args, sources)
     if (options.boxes_given or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
-    tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
+    if args.timeline and any(not source.is_video for source in sources):
+        raise InvalidInput("--timeline is for a video")
     with contextlib.ExitStack() as stack:
         # What is asked again is the run's to say.
-        connection = CocoerClient(args.url, args.timeout, retries=0, tls=tls, headers=dict(args.header))
+        connection = CocoerClient(args.url, retries=0, **connection_of(args).arguments())
         client = stack.enter_context(connection)
         if sources:
             client.check_ready()
@@ -95,6 +98,10 @@ def run(args: argparse.Namespace) -> int:
             return USAGE
         # Not before: an earlier table stays until there is something to put in its place.
         work.sinks = open_sinks(args, talk.several or len(args.inputs) > 1, stack)
+        if args.timeline:
+            timeline = writer_of(args.timeline)
+            stack.callback(timeline.write)  # whatever ends the run: what there is of it
+            work.step = Following(options, timeline)
         talk.begin(journal)
         try:
             for outcome in work.outcomes(sources):
@@ -107,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         except (KeyboardInterrupt, ModelChanged, OSError) as error:
             stop = error
         stop = stop or work.patience.lost
-        talk.close(totals, journal)
+        talk.close(totals, journal, work.notes)
     return status(totals, stop, journal)
 
 

@@ -1,4 +1,4 @@
-"""Where records go: ``streams`` (JSON, JSON Lines, CSV, written as results come), ``parquet``; ``columns`` of tables.
+"""Where records go: ``streams`` (JSON, JSON Lines, CSV, written as results come), ``coco``, ``parquet``.
 
 A ``Sink`` gets records one by one, and is closed. What a file's name stands for is complete: until it is closed, a file
 has another name. Knows nothing of servers and command lines; ``pipeline`` and ``infer`` import it.
