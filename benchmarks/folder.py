@@ -53,7 +53,7 @@ class Folder:
     count: int
 
 
-FOLDERS = (Folder("12 megapixels", 4000, 3000, 32), Folder("1 megapixel", 1152, 864, 64))
+FOLDERS = (Folder("12 megapixels", 4000, 3000, 18), Folder("1 megapixel", 1152, 864, 42))
 WAYS: dict[str, tuple[str, ...]] = {
     "none": ("--no-images",),
     "JPEG, as the input": (),
@@ -228,10 +228,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure what annotated images cost on this machine.")
     parser.add_argument("--quick", action="store_true", help="a third of the images, once: a look, not a report")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
+    parser.add_argument(
+        "--repository", type=Path, help="a model repository that is built (default: synthetic weights, built once)"
+    )
     args = parser.parse_args()
     folders = [Folder(f.name, f.width, f.height, f.count // 3) for f in FOLDERS] if args.quick else list(FOLDERS)
     repeats = 1 if args.quick else 3
-    _, repository = prepare()
+    repository = args.repository or prepare()[1]
     cpu, cores = machine.processor()
     described = machine.Machine(cpu, cores, 0.0)
     with tempfile.TemporaryDirectory() as photos:
