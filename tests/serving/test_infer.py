@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -22,10 +23,14 @@ from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
 from tests.held import HeldImage
 from tests.metrics import key, scrape, settled
+from tests.serving.test_lifecycle import pid_of
 from tests.waiting import PATIENCE, until
 
 INFER = PROJECT / "client" / "infer.py"
 IMAGES_ASKED = key("cocoer_images_total")
+JOURNALS = ("results.jsonl", "results.jsonl.previous")
+FOR_THE_MODEL = 1
+"""An image of one pixel, at each run's beginning, whose answer says which model there is."""
 
 
 @pytest.fixture
@@ -88,10 +93,23 @@ def test_a_folder_and_then_again(infer, folder, opencv_server, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "2 images, 1 person" in run.stderr
     assert "3 done before" in run.stderr
-    assert asked(opencv_server) - before == 2
+    assert asked(opencv_server) - before == 2 + FOR_THE_MODEL
     assert (out / "b.jpg").exists()
     files = [os.path.basename(result["file"]) for result in json.loads((tmp_path / "all.json").read_text())]
     assert files == ["a.png", "b.jpg", "bad.jpg", "nobody.bmp", "a.webp"]
+
+
+@pytest.mark.needs("tiny_build")
+def test_another_model_does_it_anew(infer, folder, server, tmp_path):
+    """Resumed with another build, here with other detectors: no result of the first stays, and it is said why."""
+    arguments = [folder / "a.png", folder / "nobody.bmp", "--no-images", "--output-dir", tmp_path / "out"]
+    assert infer(*arguments).returncode == 0
+    run = run_python(INFER, *arguments, "--resume", "--url", server.url, "--timeout", str(PATIENCE))
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^2 results are of another model \(.*detector was opencv", run.stderr, re.MULTILINE)
+    first, second = ({line["model"]["detector"] for line in lines_of(tmp_path / "out" / name)} for name in JOURNALS)
+    assert len(first) == len(second) == 1
+    assert first != second
 
 
 def started(*arguments, **options):
@@ -139,11 +157,29 @@ def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
     run = infer(*arguments, "--resume", "--json", tmp_path / "all.json")
     assert run.returncode == 0, run.stderr
     assert "8 done before" in run.stderr
-    assert asked(opencv_server) - before == 30 - 8
+    assert asked(opencv_server) - before == 30 - 8 + FOR_THE_MODEL
     results = json.loads((tmp_path / "all.json").read_text())
     assert [result["file"] for result in results] == [str(many / f"{index:02}.jpg") for index in range(30)]
     assert all((out / f"{index:02}.jpg").exists() for index in range(30))
     assert [path for path in out.iterdir() if ".part" in path.name] == [] or how == signal.SIGKILL
+
+
+def test_the_server_is_killed_midway(repositories, many, tmp_path):
+    """The run waits while it is started anew: each image is answered, and once."""
+    out = tmp_path / "out"
+    held = HeldImage(many / "08.jpg")
+    with TritonServer(repositories("opencv"), tmp_path / "log") as server:
+        options = ["--no-images", "--concurrency", 2, "--timeout", PATIENCE, "--patience", PATIENCE]
+        process = started(many, "--output-dir", out, "--url", server.url, *options)
+        wait_for_lines(out / "results.jsonl", 8, process)
+        os.kill(pid_of(server, ""), signal.SIGKILL)
+        held.release()
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    records = lines_of(out / "results.jsonl")
+    assert [record["file"] for record in records] == [str(many / f"{index:02}.jpg") for index in range(30)]
+    assert not any("error" in record for record in records)
+    assert "starting the server anew" in (tmp_path / "log").read_text()
 
 
 def test_the_server_is_lost_midway(repositories, many, tmp_path):
@@ -151,7 +187,8 @@ def test_the_server_is_lost_midway(repositories, many, tmp_path):
     out = tmp_path / "out"
     held = HeldImage(many / "04.jpg")
     with TritonServer(repositories("opencv"), tmp_path / "log", arguments=["--exit-timeout-secs=3"]) as server:
-        process = started(many, "--output-dir", out, "--url", server.url, "--concurrency", 2, "--timeout", 5)
+        options = ["--concurrency", 2, "--timeout", 5, "--patience", 2]
+        process = started(many, "--output-dir", out, "--url", server.url, *options)
         wait_for_lines(out / "results.jsonl", 4, process)
     held.release()
     _, errors = process.communicate(timeout=PATIENCE)
@@ -253,7 +290,7 @@ def test_a_video(infer, film, opencv_server, tmp_path):
     again = infer(film, "--frame-step", 4, "--output-dir", out, "--resume")
     assert again.returncode == 0
     assert "nothing left to do; 5 done before" in again.stderr
-    assert asked(opencv_server) == before
+    assert asked(opencv_server) - before == FOR_THE_MODEL
 
 
 def test_a_video_that_is_none(infer, tmp_path):

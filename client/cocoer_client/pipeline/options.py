@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class RunOptions:
         patience: seconds without any answer, from a server that is away or busy, after which the run ends.
         frame_step: of videos, every N-th frame.
         max_frames: of a video, N frames at most; None: all.
+        smooth: of a video, seconds over which each person's scores are averaged as well; None: they are not.
         images: whether annotated images are made.
         style: how they look.
         image_format: of their files; ``auto``: the input's.
@@ -54,6 +56,7 @@ class RunOptions:
     patience: float = 60.0
     frame_step: int = 1
     max_frames: int | None = None
+    smooth: float | None = None
     images: bool = True
     style: Style = "panel"
     image_format: ImageFormat = "auto"
@@ -69,6 +72,8 @@ class RunOptions:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
         if self.retries < 0 or self.patience < 0 or not self.timeout > 0:
             raise ValueError("retries and patience can't be negative, and timeout must be more than 0 seconds")
+        if self.smooth is not None and not 0 < self.smooth < math.inf:
+            raise ValueError(f"smooth must be more than 0 seconds, got {self.smooth}")
         choices = {"style": STYLES, "image_format": IMAGE_FORMATS, "drawn_boxes": BOXES}
         for name, allowed in choices.items():
             if (chosen := getattr(self, name)) not in allowed:
@@ -98,6 +103,7 @@ class RunOptions:
         given: dict[str, Any] = {"boxes": boxes}
         if of_video:
             given |= {"frame_step": None if self.frame_step == 1 else self.frame_step, "max_frames": self.max_frames}
+            given["smooth"] = self.smooth
         if drawn:
             given["style"] = self.style
             for name, default in (("image_format", "auto"), ("quality", QUALITY), ("drawn_boxes", "both")):

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cocoer_client.errors import CocoerError, ServerUnavailable, may_pass
+from cocoer_client.errors import CocoerError, InvalidRequest, ServerUnavailable, SourceUnavailable, may_pass
 
 Answer = TypeVar("Answer")
-FIRST_PAUSE, MAX_PAUSE = 0.5, 4.0
+FIRST_PAUSE, MAX_PAUSE = 0.2, 4.0
 """Seconds before the first and, doubled each time, before later tries."""
+IN_A_ROW = 3
+"""Images without a result, and none with one between them, after which it is not the images' fault."""
 
 
 class Patience:
@@ -20,7 +22,7 @@ class Patience:
 
     A server that is away, restarting or busy is waited for: until it answers anybody, or has answered nobody for so
     long that the run had better end. A time-out and a failure may be one image's own fault, so each image has a number
-    of tries.
+    of tries; where several in a row have used them up, the run ends, too.
 
     Args:
         retries: times an image is asked again after a time-out or a failure of the server.
@@ -30,10 +32,11 @@ class Patience:
 
     def __init__(self, retries: int, seconds: float, stopped: threading.Event) -> None:
         self.retries, self.seconds, self.stopped = retries, seconds, stopped
-        self.lost: ServerUnavailable | None = None
+        self.lost: CocoerError | None = None
         """Why it is over."""
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._given_up = 0
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
         """The answer of ``call``, which is called again while that makes sense; raises its last failure."""
@@ -45,33 +48,44 @@ class Patience:
                 answer = call()
             except CocoerError as error:
                 if not may_pass(error):
-                    self._answered()
+                    if isinstance(error, InvalidRequest):
+                        self._answered()
                     raise
-                if isinstance(error, ServerUnavailable):
-                    self._without_answer(error)
-                else:
-                    failures += 1
-                    if failures > self.retries:
-                        raise
+                failures += not isinstance(error, ServerUnavailable)
+                self._without_answer(error, is_last=failures > self.retries)
             else:
                 self._answered()
                 return answer
-            # Scattered, so that those who were refused together don't come back together.
-            if self.stopped.wait(min(FIRST_PAUSE * 2**tries, MAX_PAUSE) * random.uniform(0.5, 1.0)):
-                raise InterruptedError("the run has ended")
+            self._pause(tries)
             tries += 1
+
+    def read(self, call: Callable[[], Answer]) -> Answer:
+        """As ``ask``, of an image that is read from the web, a bucket or a disk: the server has no part in it."""
+        for tries in range(self.retries):
+            try:
+                return call()
+            except SourceUnavailable:
+                self._pause(tries)
+        return call()
+
+    def _pause(self, tries: int) -> None:
+        # Scattered, so that those who were refused together don't come back together.
+        if self.stopped.wait(min(FIRST_PAUSE * 2**tries, MAX_PAUSE) * random.uniform(0.5, 1.0)):
+            raise InterruptedError("the run has ended")
 
     def _answered(self) -> None:
         with self._lock:
-            self._since = None
+            self._since, self._given_up = None, 0
 
-    def _without_answer(self, error: ServerUnavailable) -> None:
-        """Note it; raises it where patience is over."""
+    def _without_answer(self, error: CocoerError, is_last: bool) -> None:
+        """Note it; raises it where it was the image's last try, or patience is over."""
         with self._lock:
             now = time.monotonic()
             if self._since is None:
                 self._since = now
-            if now - self._since >= self.seconds:
+            self._given_up += is_last
+            at_fault = isinstance(error, ServerUnavailable) or self._given_up >= IN_A_ROW
+            if at_fault and now - self._since >= self.seconds:
                 self.lost = error
-        if self.lost is not None:
-            raise self.lost
+        if is_last or self.lost is not None:
+            raise error
