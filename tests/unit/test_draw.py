@@ -229,7 +229,7 @@ def test_shapes_have_soft_edges():
 )
 @pytest.mark.parametrize("opacity", [1.0, 0.45])
 def test_an_outline_in_pieces_is_the_one_in_one(box, opacity):
-    """Painted by its edges, a box looks as if painted through a mask of all of it; partly outside and small ones too."""
+    """Painted by its edges, a box looks as if painted through a mask of all of it, outside and small ones too."""
     pieces, whole = (Image.effect_noise((200, 100), 60).convert("RGB") for _ in range(2))
     whole.paste(pieces)
     shapes.outline(pieces, box, 9, 3, "#E69F00", opacity)
