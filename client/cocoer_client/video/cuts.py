@@ -11,11 +11,11 @@ from PIL import Image
 from cocoer_client.inputs import Pixels
 
 Array = npt.NDArray[np.float64]
-SIDE = (32, 18)
+SIDE = (48, 27)
 """Width and height, pixels, of the copies that are compared."""
-BINS = 8
+BINS = 5
 """Of each colour channel."""
-MIN_DISTANCE = 0.35
+MIN_DISTANCE = 0.4
 """Between the colours of two frames with a cut between them: 0 to 1."""
 MAX_LIKENESS = 0.5
 """Between what is where in them: correlation, -1 to 1."""
@@ -28,9 +28,9 @@ class Look:
     """What is compared of a frame."""
 
     colours: Array
-    """FP64 [3 * BINS]: share of the pixels in each bin, channel by channel; sums to 1."""
+    """FP64 [BINS ** 3]: share of the pixels of each colour; sums to 1."""
     light: Array
-    """FP64 [18, 32], normalised to mean 0 and length 1; zero for a frame of one colour."""
+    """FP64 [27, 48], normalised to mean 0 and length 1; zero for a frame of one colour."""
 
     @classmethod
     def of(cls, pixels: Pixels) -> Look:
@@ -40,8 +40,8 @@ class Look:
             pixels: UINT8 [H, W, 3], RGB.
         """
         small = np.asarray(Image.fromarray(pixels).resize(SIDE, Image.Resampling.BOX, reducing_gap=2.0))
-        edges = np.linspace(0, 256, BINS + 1)
-        colours = np.concatenate([np.histogram(small[..., channel], edges)[0] for channel in range(3)])
+        bins = small.reshape(-1, 3).astype(np.int64) * BINS // 256
+        colours = np.bincount(bins @ (BINS**2, BINS, 1), minlength=BINS**3).astype(np.float64)
         light = small.mean(axis=2) - small.mean()
         length = float(np.linalg.norm(light))
         return cls(colours / colours.sum(), light / length if length > 1 else np.zeros_like(light))
