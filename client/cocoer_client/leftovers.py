@@ -54,7 +54,7 @@ def is_left(name: str, modified: float) -> bool:
     if (match := PATTERN.match(name)) is None:
         return False
     where, process, nonce = match.groups()
-    if where != place():
+    if where != place() or os.name == "nt":  # where asking for a process would end it
         return time.time() - modified > OLD
     if int(process) == os.getpid():
         return nonce != _nonce(os.getpid())

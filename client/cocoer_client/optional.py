@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,12 +10,36 @@ from cocoer_client.errors import InvalidInput
 
 
 def opencv(wanted_by: str) -> Any:
-    """The module ``cv2``; raises ``InvalidInput`` where it is not installed."""
+    """The module ``cv2``; raises ``InvalidInput`` where it is not installed, or can't be loaded."""
+    return _module("cv2", wanted_by, "OpenCV")
+
+
+def pyav(wanted_by: str) -> Any:
+    """The module ``av``; raises ``InvalidInput`` where it is not installed, or can't be loaded."""
+    return _module("av", wanted_by, "PyAV")
+
+
+def trackers() -> Any:
+    """The module ``trackers``, which needs OpenCV; raises ``InvalidInput`` where one of them can't be had."""
+    opencv("following persons through a video")
+    return _module("trackers", "following persons through a video", "trackers")
+
+
+def supervision() -> Any:
+    """The module ``supervision``, which comes with ``trackers``."""
+    return _module("supervision", "following persons through a video", "supervision")
+
+
+def _module(name: str, wanted_by: str, called: str) -> Any:
     try:
-        import cv2
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"{wanted_by} needs {called}: pip install 'cocoer-client[video]'") from error
     except ImportError as error:
-        raise InvalidInput(f"{wanted_by} needs OpenCV: pip install 'cocoer-client[video]'") from error
-    return cv2
+        # It is there, and a library of the system is not.
+        hint = "apt-get install libgl1 libglib2.0-0, or pip install opencv-python-headless instead of opencv-python"
+        remedy = f"; {hint}" if name == "cv2" else ""
+        raise InvalidInput(f"{wanted_by} needs {called}, which can't be loaded: {error}{remedy}") from error
 
 
 def needs(wanted_by: str, *modules: str, extra: str) -> None:

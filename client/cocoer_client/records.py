@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 Record = dict[str, Any]
-"""A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``; ``picture`` (the annotated image or video),
-``source``, ``options`` where there are any, ``asked``; then RESULT's keys, or ``error`` with ``kind`` and ``message``
-(and ``model``, which was asked)."""
+"""A result: ``file``; of a frame, ``frame``, ``time_s``, ``last``, ``shot``; ``picture`` (the annotated image or
+video), ``source``, ``options`` where there are any, ``asked``; then RESULT's keys, or ``error`` with ``kind`` and
+``message`` (and ``model``, which was asked). Persons of a frame have ``track``, and ``smoothed`` if that was asked for.
+"""
 
 
 def has_failed(record: Record) -> bool:

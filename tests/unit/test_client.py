@@ -8,14 +8,13 @@ import subprocess
 import threading
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
-from cocoer_client.drawing.images import save_png
+from cocoer_client.drawing.formats import save
 from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
@@ -26,8 +25,7 @@ from cocoer_client.ordered import in_order
 from cocoer_client.pipeline.names import Names
 from cocoer_client.protocol import MAX_BATCH
 from cocoer_client.reading import warnings_of
-from cocoer_client.sources import Source, find_sources
-from cocoer_client.video.frames import Video
+from cocoer_client.sources import find_sources
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
@@ -207,7 +205,7 @@ class TestSources:
         """Two images of one name, written to where one of them lies: both get a name, neither is overwritten."""
         inputs = [tmp_path / part / "x.png" for part in "ab"]
         for path in inputs:
-            save_png(Image.new("RGB", (50, 50)), path)
+            save(Image.new("RGB", (50, 50)), path)
         names = Names(tmp_path / "a", map(str, inputs), {})
         sources = find_sources([str(path) for path in inputs], False, tmp_path / "a")
         assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]
@@ -258,49 +256,11 @@ def test_what_may_be_written(tmp_path, monkeypatch):
         check_targets(args, find_sources(args.inputs, False, args.output_dir))
 
 
-class FakeCamera:
-    """Stands for OpenCV's: a camera that gives a grey frame whenever asked, and never ends."""
-
-    opened = None
-
-    def __init__(self, index):
-        FakeCamera.opened, self.frame = index, 0
-
-    def isOpened(self):
-        return True
-
-    def get(self, what):
-        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}[what]
-
-    def grab(self):
-        self.frame += 1
-        return True
-
-    def retrieve(self):
-        return True, np.full((4, 6, 3), (0, 0, self.frame), dtype=np.uint8)
-
-    def release(self):
-        FakeCamera.opened = None
-
-
-def test_a_camera(monkeypatch):
-    """Every third frame, five of them, as RGB; released afterwards. There is no camera where this is tested."""
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    video = Video(Source("camera:2", "camera", Path("camera-2")), step=3, maximum=5)
-    assert FakeCamera.opened == 2
-    assert video.expected() == 5
-    frames = list(video.frames())
-    assert [frame.index for frame in frames] == [0, 3, 6, 9, 12]
-    assert [frame.time_s for frame in frames] == [0, 0.1, 0.2, 0.3, 0.4]
-    assert [frame.last for frame in frames] == [False] * 4 + [True]
-    assert frames[1].pixels[0, 0].tolist() == [4, 0, 0]
-    assert FakeCamera.opened is None
-
-
 class TestText:
     @pytest.mark.parametrize(
         "module",
         [
+            "coco",
             "connection",
             "files",
             "infer.report",
@@ -310,7 +270,7 @@ class TestText:
             "pipeline.stages",
             "reading",
             "records",
-            "sinks.columns",
+            "columns",
         ],
     )
     def test_docstrings(self, module):
@@ -360,7 +320,7 @@ class TestUsage:
             (["a.png", "--timeout", "0"], "must be more than 0 seconds"),
             (["a.png", "--concurrency", "0"], "must be 1 or more"),
             (["a.png", "--header", "authorization"], "must be NAME:VALUE"),
-            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl and --csv"),
+            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl, --csv and --coco"),
             (["-", "-"], "standard input"),
             (["-", "--resume"], "--resume can't tell"),
             (["a.png", "--resume", "--explain", "x.html"], "--explain needs a new answer"),

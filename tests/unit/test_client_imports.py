@@ -18,16 +18,18 @@ MAY = {
     "sources": {LIBRARY, "sources"},
     "drawing": {LIBRARY, "drawing"},
     "video": {LIBRARY, "sources", "video"},
+    "timeline": {LIBRARY, "drawing", "timeline"},
     "sinks": {LIBRARY, "sinks"},
     "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
-    "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "infer"},
+    "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "timeline", "infer"},
     "batch": {LIBRARY, "sources", "batch"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
 OPTIONAL = {
-    "optional.py": {"cv2"},
+    "exports.py": {"pandas", "supervision"},
+    "results.py": {"pandas", "supervision"},  # for types
     "tables.py": {"pyarrow"},
     "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},

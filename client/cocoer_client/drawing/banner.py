@@ -19,8 +19,8 @@ def with_banner(canvas: Image.Image, warnings: Sequence[str]) -> Image.Image:
     font = font_of(size)
     step = round(text_height(font) * 1.35)
     height = step * len(warnings) + size // 2
-    whole = Image.new("RGB", (canvas.width, canvas.height + height), WARNING_COLOUR)
-    whole.paste(canvas, (0, height))
+    whole = canvas.crop((0, -height, *canvas.size))
+    whole.paste(WARNING_COLOUR, (0, 0, canvas.width, height))
     for index, text in enumerate(warnings):
         place_of_it = (6, size / 4 + (index + 0.5) * step)
         write(whole, place_of_it, shorten(text, font, canvas.width - 12), font, "white")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from PIL import Image
 
-from cocoer_client.drawing.shapes import fill, font_of, ink_on, rounded, shorten, text_height, write
+from cocoer_client.drawing.badge import badge_size, draw_badge
+from cocoer_client.drawing.figures import Figure
+from cocoer_client.drawing.shapes import fill, font_of, rounded, shorten, text_height, text_width, write
 from cocoer_client.reading import ranked
 
 GROUND, TRACK, MUTED = "#14161A", "#4A4F59", "#AEB4BE"
@@ -17,19 +18,17 @@ class Panel:
     """Measured when made, drawn when its place is known.
 
     Args:
-        person: an entry of RESULT's ``persons``.
+        figure: the person, with the number shown.
         labels: RESULT's ``labels``.
-        colour: the person's, ``#RRGGBB``.
         maximum: labels shown; of more, "+n more" tells.
         text: size of the text, pixels.
         width: the panel is no wider.
     """
 
-    def __init__(
-        self, person: Mapping[str, Any], labels: Sequence[str], colour: str, maximum: int, text: int, width: int
-    ) -> None:
-        self.number, self.colour = str(person["id"]), colour
-        self.text, self.font, self.small = text, font_of(text), font_of(max(9, round(text * 0.82)))
+    def __init__(self, figure: Figure, labels: Sequence[str], maximum: int, text: int, width: int) -> None:
+        person, self.number, self.colour = figure.person, str(figure.number), figure.colour
+        self.text, self.small_text = text, max(9, round(text * 0.82))
+        self.font, self.small = font_of(text), font_of(self.small_text)
         self.pad = max(4, round(text * 0.5))
         self.row = round(text_height(self.font) * 1.45)
         self.badge = badge_size(self.number, text)[0]
@@ -40,9 +39,9 @@ class Panel:
         self.order = [name.removesuffix("-level") for name in person["emo_process"]]
 
         self.bar = 4 * text
-        self.value_width = round(self.font.getlength("0.00"))
+        self.value_width = round(text_width("0.00", text))
         names = [label for label, _ in self.rows] + ([self.remark] if self.remark else [])
-        name_width = max(round(self.font.getlength(name)) for name in names)
+        name_width = max(round(text_width(name, text)) for name in names)
         fixed = self.badge + 2 * self.pad + round(0.5 * text)
         behind = self.bar + self.value_width + text
         if fixed + name_width + behind > width:
@@ -62,7 +61,7 @@ class Panel:
         """Left, right and text of each chip, within the panel's padding; none where they don't fit."""
         chips, x = [], 0
         for name in self.order:
-            right = x + round(self.small.getlength(name)) + round(0.9 * self.text)
+            right = x + round(text_width(name, self.small_text)) + round(0.9 * self.text)
             chips.append((x, right, name))
             x = right + round(0.5 * self.text)
         return chips if chips[-1][1] + 2 * self.pad <= width else []
@@ -109,17 +108,3 @@ class Panel:
                 strike = (size[0] - round(0.5 * self.text), max(1, self.text // 10))
                 corner = (place[0] + round(0.25 * self.text), round(top + height / 2 - strike[1] / 2))
                 fill(canvas, corner, rounded(strike, 1), "#FF7A66")
-
-
-def badge_size(number: str, text: int) -> tuple[int, int]:
-    """Width and height of a badge: a circle, wider where the number needs it."""
-    side = round(1.5 * text)
-    return max(side, round(font_of(text).getlength(number)) + round(0.7 * text)), side
-
-
-def draw_badge(canvas: Image.Image, corner: tuple[int, int], number: str, colour: str, text: int) -> None:
-    """A person's number on their colour."""
-    width, height = badge_size(number, text)
-    fill(canvas, corner, rounded((width, height), height // 2), colour)
-    place = (corner[0] + width / 2, corner[1] + height / 2)
-    write(canvas, place, number, font_of(text), ink_on(colour), anchor="mm")

@@ -19,6 +19,12 @@ def font_of(size: int) -> Font:
     return ImageFont.load_default(size=size)
 
 
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: int) -> float:
+    """Of a text in ``font_of(size)``, pixels; measuring it takes longer than anything else in a layout."""
+    return font_of(size).getlength(text)
+
+
 def text_height(font: Font) -> int:
     """Pixels from the top of capitals to the bottom of descenders."""
     top, bottom = font.getbbox("Ag")[1::2]
@@ -47,12 +53,7 @@ def rounded(size: Size, radius: int, line: int = 0) -> Image.Image:
         mask.paste(0, (line, line, width - line, height - line))
     if radius:
         corner = _corner(radius, line)
-        for x, y, turn in (
-            (0, 0, None),
-            (width - radius, 0, Image.Transpose.FLIP_LEFT_RIGHT),
-            (0, height - radius, Image.Transpose.FLIP_TOP_BOTTOM),
-            (width - radius, height - radius, Image.Transpose.ROTATE_180),
-        ):
+        for x, y, turn in _turns(0, 0, width - radius, height - radius):
             mask.paste(corner if turn is None else corner.transpose(turn), (x, y))
     return mask
 
@@ -71,22 +72,84 @@ def _corner(radius: int, line: int) -> Image.Image:
     return large.resize((radius, radius), Image.Resampling.BOX)
 
 
-def dash(mask: Image.Image, line: int, length: int) -> None:
-    """Turn an outline of width ``line`` into dashes, ``length`` pixels long and as far apart."""
-    width, height = mask.size
-    for start in range(2 * length, width - 2 * length, 2 * length):
-        for y in (0, height - line):
-            mask.paste(0, (start, y, start + length, y + line))
-    for start in range(2 * length, height - 2 * length, 2 * length):
-        for x in (0, width - line):
-            mask.paste(0, (x, start, x + line, start + length))
+def outline(
+    canvas: Image.Image,
+    box: tuple[int, int, int, int],
+    radius: int,
+    line: int,
+    colour: str,
+    opacity: float = 1.0,
+    dash: int = 0,
+) -> None:
+    """Draw a rectangle's outline with round corners, touching no pixel inside.
+
+    Args:
+        canvas: RGB; parts outside it are dropped.
+        box: outer edges, pixels.
+        radius: of the corners.
+        line: width, inwards.
+        colour: of the line.
+        opacity: of the line.
+        dash: length of its dashes, pixels, which lie as far apart; 0: a whole line.
+    """
+    x1, y1, x2, y2 = box
+    width, height = x2 - x1, y2 - y1
+    side = max(line, min(radius, width // 2, height // 2))
+    if width <= 2 * side or height <= 2 * side:
+        # Too small to be taken apart.
+        fill(canvas, (x1, y1), rounded((width, height), radius, line), colour, opacity)
+        return
+    corner = _corner(side, line)
+    for x, y, turn in _turns(x1, y1, x2 - side, y2 - side):
+        fill(canvas, (x, y), corner if turn is None else corner.transpose(turn), colour, opacity)
+    for start, end in _dashes(x1 + side, x2 - side, dash):
+        for y in (y1, y2 - line):
+            fill_rect(canvas, (start, y, end, y + line), colour, opacity)
+    for start, end in _dashes(y1 + side, y2 - side, dash):
+        for x in (x1, x2 - line):
+            fill_rect(canvas, (x, start, x + line, end), colour, opacity)
+
+
+def _turns(left: int, top: int, right: int, bottom: int) -> list[tuple[int, int, Image.Transpose | None]]:
+    """Where the four corners lie, and how the upper left one is turned for them."""
+    turn = Image.Transpose
+    return [
+        (left, top, None),
+        (right, top, turn.FLIP_LEFT_RIGHT),
+        (left, bottom, turn.FLIP_TOP_BOTTOM),
+        (right, bottom, turn.ROTATE_180),
+    ]
+
+
+def _dashes(start: int, end: int, length: int) -> list[tuple[int, int]]:
+    """A line's dashes; it begins and ends with one.
+
+    >>> _dashes(0, 50, 10)
+    [(0, 10), (20, 30), (40, 50)]
+    >>> _dashes(0, 50, 0)
+    [(0, 50)]
+    """
+    count = max(1, round((end - start) / (2 * length) + 0.5)) if length else 1
+    step = (end - start) / (2 * count - 1)
+    return [(round(start + 2 * i * step), round(start + (2 * i + 1) * step)) for i in range(count)]
 
 
 def fill(canvas: Image.Image, corner: Corner, mask: Image.Image, colour: str, opacity: float = 1.0) -> None:
     """Paint ``colour`` through a mask whose upper left lies at ``corner``; parts outside the canvas are dropped."""
     if opacity < 1:
-        mask = mask.point(lambda value: round(value * opacity))
+        mask = mask.point([round(value * opacity) for value in range(256)])
     canvas.paste(colour, corner, mask)
+
+
+def fill_rect(canvas: Image.Image, box: tuple[int, int, int, int], colour: str, opacity: float = 1.0) -> None:
+    """Paint a rectangle; parts outside the canvas are dropped."""
+    x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(canvas.width, box[2]), min(canvas.height, box[3])
+    if x1 >= x2 or y1 >= y2:
+        return
+    if opacity < 1:
+        canvas.paste(colour, (x1, y1, x2, y2), Image.new("L", (x2 - x1, y2 - y1), round(255 * opacity)))
+    else:
+        canvas.paste(colour, (x1, y1, x2, y2))
 
 
 def write(

@@ -9,9 +9,12 @@ from pathlib import Path
 import shtab
 
 from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
+from cocoer_client.drawing.figures import BOXES
+from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
 from cocoer_client.pipeline import RunOptions
 from cocoer_client.pipeline.options import STYLES
+from cocoer_client.timeline.writers import SUFFIXES
 
 EPILOG = """\
 examples:
@@ -20,6 +23,7 @@ examples:
   %(prog)s holiday/ --resume --csv holiday.csv      go on where it stopped; a table at the end
   %(prog)s - --json - --no-images < img.png       from a pipe to a pipe
   %(prog)s film.mp4 --frame-step 10                 every tenth frame; an annotated video in outputs/
+  %(prog)s film.mp4 --timeline film.html            each person's labels over time, as a page beside the film
   %(prog)s camera:0 --max-frames 100                a camera, until Ctrl-C or 100 frames
   %(prog)s img.png --explain why.html               how the labels came about, as one HTML page
 
@@ -69,6 +73,12 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
     group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
+    group.add_argument(
+        "--smooth",
+        type=seconds,
+        metavar="S",
+        help="videos: each person's scores averaged over about S seconds, beside each frame's own (default: not)",
+    )
     group.add_argument("--resume", action="store_true", help="skip what an earlier run of the same command has done")
     group.add_argument(
         "--retry-failed", action="store_true", help="with --resume: ask again about images that the server had refused"
@@ -94,7 +104,32 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         default="panel",
         help="how images look; release: as CocoER's own script",
     )
+    group.add_argument(
+        "--boxes",
+        choices=BOXES,
+        default="both",
+        help="which boxes to draw; heads: without those of bodies, which hide each other in crowds (default: both)",
+    )
+    group.add_argument(
+        "--format",
+        choices=IMAGE_FORMATS,
+        default="auto",
+        help="of annotated images; auto: the input's, PNG for BMP (default: auto)",
+    )
+    group.add_argument(
+        "--quality",
+        type=_quality,
+        default=QUALITY,
+        metavar="N",
+        help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
+    )
     _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
+    _file(
+        group,
+        "--timeline",
+        "FILE",
+        "one video: write each person's labels over time, as a page (.html), an image (.png) or a table (.csv)",
+    )
     _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
     _file(
         group,
@@ -104,6 +139,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         str,
     )
     _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    _file(
+        group, "--coco", "FILE", "persons as COCO's annotations, labels and scores as their attributes; - likewise", str
+    )
     _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
@@ -137,19 +175,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked; ends the program with status 2 and a message where it makes no sense."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    for option, several in (("persons", "the boxes"), ("explain", "the page")):
+    for option, several in (("persons", "the boxes"), ("explain", "the page"), ("timeline", "the persons")):
         if getattr(args, option) and len(args.inputs) > 1:
-            parser.error(f"--{option} gives {several} of one image; run it for each image")
+            what = "video" if option == "timeline" else "image"
+            parser.error(f"--{option} gives {several} of one {what}; run it for each {what}")
     if args.inputs.count("-") > 1:
         parser.error("standard input (-) can be read once")
-    if [args.json, args.jsonl, args.csv].count("-") > 1:
-        parser.error("only one of --json, --jsonl and --csv can go to standard output")
+    if [args.json, args.jsonl, args.csv, args.coco].count("-") > 1:
+        parser.error("only one of --json, --jsonl, --csv and --coco can go to standard output")
     if args.resume and args.explain:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
         parser.error("--resume can't tell whether standard input was done")
     if args.retry_failed and not args.resume:
         parser.error("--retry-failed goes with --resume")
+    if args.timeline and args.timeline.suffix.lower() not in SUFFIXES:
+        parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {args.timeline}")
     check_server(parser, args)
     return args
 
@@ -169,8 +210,26 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         patience=args.patience,
         frame_step=args.frame_step,
         max_frames=args.max_frames,
+        smooth=args.smooth,
         images=not args.no_images,
         style=args.style,
+        image_format=args.format,
+        quality=args.quality,
+        drawn_boxes=args.boxes,
         output_dir=args.output_dir,
         retry_failed=args.retry_failed,
     )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return value
+
+
+def _quality(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 100, got {text}")
+    return value

@@ -31,10 +31,12 @@ from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
+from cocoer_client.pipeline.following import Following
 from cocoer_client.reading import warnings_of
-from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
+from cocoer_client.sinks import CocoFile, CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import find
 from cocoer_client.terminal import printable
+from cocoer_client.timeline.writers import writer_of
 
 JOURNAL = "results.jsonl"
 
@@ -46,6 +48,8 @@ def open_sinks(args: argparse.Namespace, several: bool, stack: contextlib.ExitSt
         sinks.append(stack.enter_context(JsonFile(args.json, several)))
     if args.csv:
         sinks.append(stack.enter_context(CsvFile(args.csv)))
+    if args.coco:
+        sinks.append(stack.enter_context(CocoFile(args.coco)))
     if args.parquet:
         sinks.append(stack.enter_context(ParquetFile(args.parquet)))
     if args.jsonl == "-":
@@ -74,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     totals, talk = Totals(options, found.problems, found.left_out), Talk(args, sources)
     if (options.boxes_given or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
+    if args.timeline and any(not source.is_video for source in sources):
+        raise InvalidInput("--timeline is for a video")
     with contextlib.ExitStack() as stack:
         # What is asked again is the run's to say.
         connection = CocoerClient(args.url, retries=0, **connection_of(args).arguments())
@@ -92,6 +98,10 @@ def run(args: argparse.Namespace) -> int:
             return USAGE
         # Not before: an earlier table stays until there is something to put in its place.
         work.sinks = open_sinks(args, talk.several or len(args.inputs) > 1, stack)
+        if args.timeline:
+            timeline = writer_of(args.timeline)
+            stack.callback(timeline.write)  # whatever ends the run: what there is of it
+            work.step = Following(options, timeline)
         talk.begin(journal)
         try:
             for outcome in work.outcomes(sources):
@@ -104,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         except (KeyboardInterrupt, ModelChanged, OSError) as error:
             stop = error
         stop = stop or work.patience.lost
-        talk.close(totals, journal)
+        talk.close(totals, journal, work.notes)
     return status(totals, stop, journal)
 
 

@@ -45,8 +45,8 @@ class Talk:
     def __init__(self, args: argparse.Namespace, sources: Sequence[Source]) -> None:
         self.args = args
         self.several = len(sources) > 1 or any(source.is_video for source in sources)
-        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv)
-        endless = any(source.kind == "camera" for source in sources)
+        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv, args.coco)
+        endless = any(source.kind in ("camera", "stream") for source in sources)
         # Without a terminal (None), or anything to wait for, no bar.
         hidden = True if args.quiet or not self.several else None
         total = None if endless else len(sources)
@@ -89,7 +89,7 @@ class Talk:
             for note in journal.notes:
                 tqdm.write(note, file=sys.stderr)
 
-    def close(self, totals: Totals, journal: Journal | None) -> None:
+    def close(self, totals: Totals, journal: Journal | None, notes: Sequence[str] = ()) -> None:
         """The summary: counts, warnings of what was shown again or not at all, failures."""
         self.bar.close()
         if (self.several or totals.skipped) and not self.args.quiet:
@@ -97,6 +97,8 @@ class Talk:
             print(summary(totals) + (f"; results: {printable(str(journal.path))}" if journal else ""), file=sys.stderr)
         if totals.left_out and not self.args.quiet:
             print(totals.left_out.line(), file=sys.stderr)
+        for note in () if self.args.quiet else notes:
+            print(printable(note), file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:

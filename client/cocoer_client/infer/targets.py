@@ -12,7 +12,7 @@ from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from cocoer_client.sources.folders import Identity, identity
 from cocoer_client.sources.reading import local_path
 
-OPTIONS = ("json", "jsonl", "csv", "parquet", "explain")
+OPTIONS = ("json", "jsonl", "csv", "coco", "parquet", "explain", "timeline")
 
 
 def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
@@ -28,7 +28,8 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
             inputs that is the output's.
     """
     targets = [(f"--{name}", Path(value)) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
-    inputs = [source.name for source in sources if source.is_file]
+    # With the user's tables of names, which are no sources themselves.
+    inputs = [*(source.name for source in sources if source.is_file), *map(local_path, args.inputs)]
     if args.persons:
         inputs.append(str(args.persons))
     read = _files_of(inputs) if any(path.exists() for _, path in targets) else set()
@@ -39,7 +40,8 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
         _check_writable(option, path)
         if identity(str(path)) in read:
             raise InvalidInput(f"{option} {path} is an input, and would be overwritten; name another file")
-        if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        is_picture = path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
+        if is_picture and (option, path.suffix.lower()) != ("--timeline", ".png"):
             raise InvalidInput(f"{option} {path} is named like an image or a video; give the results another name")
         if other := taken.get(os.path.realpath(path)):
             raise InvalidInput(f"{other} and {option} both name {path}; give each its own file")

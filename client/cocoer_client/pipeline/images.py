@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cocoer_client.drawing.images import draw, open_upright, save_png
+from cocoer_client.drawing.formats import save
+from cocoer_client.drawing.images import draw, open_upright
 from cocoer_client.errors import CocoerError
 from cocoer_client.files import cant_write, naming
 from cocoer_client.pipeline.options import RunOptions
-from cocoer_client.pipeline.tasks import Outcome
+from cocoer_client.pipeline.tasks import Outcome, Task
 from cocoer_client.video.file import VideoFile
+from cocoer_client.video.through_time import as_shown, track_numbers
 
 WORKERS = 2
 """Threads that draw; Pillow lets others work while it scales, encodes and writes."""
@@ -25,15 +27,29 @@ def drawn(outcome: Outcome, options: RunOptions) -> Outcome:
     task = outcome.task
     if task.image is None or not outcome.is_new:
         return outcome
-    if task.frame is not None and outcome.error is not None:
-        outcome.frame_image = open_upright(task.frame.pixels)
-    elif task.frame is not None:
-        pixels, record = task.frame.pixels, outcome.records[0]
-        outcome.frame_image = draw(pixels, record, options.style, options.boxes_given, fixed_size=True)
-    elif outcome.error is None:
-        image = draw(outcome.data, outcome.records[0], options.style, options.boxes_given)
+    if outcome.error is not None:
+        if task.frame is not None:
+            outcome.frame_image = open_upright(task.frame.pixels)
+        return outcome
+    image = outcome.data if task.frame is None else task.frame.pixels
+    record, numbers = outcome.records[0], None
+    if task.frame is not None:
+        record = as_shown(record)
+        numbers = track_numbers(record["persons"])
+    picture = draw(
+        image,
+        record,
+        options.style,
+        options.boxes_given,
+        fixed_size=task.frame is not None,
+        numbers=numbers,
+        boxes=options.drawn_boxes,
+    )
+    if task.frame is None:
         with naming(Path(task.image)):
-            save_png(image, Path(task.image))
+            save(picture, Path(task.image), options.quality)
+    else:
+        outcome.frame_image = picture
     return outcome
 
 
@@ -55,6 +71,7 @@ class Videos:
 
     def __init__(self) -> None:
         self.open: VideoFile | None = None
+        self.is_live = False
         self._failed: str | None = None
         """The file that can't be written, while its frames come."""
 
@@ -68,15 +85,22 @@ class Videos:
                 self.finish()
             elif outcome.frame_image is not None and task.image is not None and self._failed is None:
                 if self.open is None:
-                    self.open = VideoFile(Path(task.image), task.rate)
-                self.open.add(outcome.frame_image)
+                    self._begin(task)
+                if self.open is not None:
+                    self.open.add(outcome.frame_image, task.frame.time_s)
                 if task.frame.last:
                     self.finish()
         except (CocoerError, OSError) as error:
-            self.abandon()
+            self._abandon()
             self._failed, outcome.not_drawn = task.image, message_of(error)
         if self._failed is not None:
             outcome.records[0].pop("picture", None)
+
+    def _begin(self, task: Task) -> None:
+        video = task.video
+        if video is not None and task.image is not None:
+            self.is_live = video.is_live
+            self.open = VideoFile(Path(task.image), video.step / video.rate, video.path, video.origin or 0.0)
 
     def finish(self) -> None:
         """The open one is complete, as far as its frames go."""
@@ -84,8 +108,13 @@ class Videos:
             self.open.finish()
         self.open = None
 
-    def abandon(self) -> None:
-        """The open one won't be."""
+    def end(self) -> None:
+        """The run is over. A film that it has not reached the end of is begun again by the next; a camera's is kept."""
+        if self.is_live:
+            self.finish()
+        self._abandon()
+
+    def _abandon(self) -> None:
         if self.open is not None:
             self.open.abandon()
         self.open = None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from cocoer_client.connection import given_parameters
+from cocoer_client.drawing.figures import BOXES, Boxes
+from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY, ImageFormat
 from cocoer_client.inputs import BoxPair
 from cocoer_client.protocol import OnDamage, Thresholds
 
 Style = Literal["panel", "release"]
 STYLES: tuple[Style, ...] = get_args(Style)
-OF_IMAGES = ("style",)
+OF_IMAGES = ("style", "image_format", "quality", "drawn_boxes")
 """What of ``RunOptions.asked`` decides annotated images alone."""
 
 
@@ -32,8 +35,12 @@ class RunOptions:
         patience: seconds without any answer, from a server that is away or busy, after which the run ends.
         frame_step: of videos, every N-th frame.
         max_frames: of a video, N frames at most; None: all.
+        smooth: of a video, seconds over which each person's scores are averaged as well; None: they are not.
         images: whether annotated images are made.
         style: how they look.
+        image_format: of their files; ``auto``: the input's.
+        quality: of JPEG and WebP files, 1 to 100.
+        drawn_boxes: which boxes are drawn: of body and head, of the head alone, of neither.
         output_dir: where they go.
         retry_failed: with a journal that is resumed, ask again what the server had refused.
     """
@@ -49,8 +56,12 @@ class RunOptions:
     patience: float = 60.0
     frame_step: int = 1
     max_frames: int | None = None
+    smooth: float | None = None
     images: bool = True
     style: Style = "panel"
+    image_format: ImageFormat = "auto"
+    quality: int = QUALITY
+    drawn_boxes: Boxes = "both"
     output_dir: Path = Path("outputs")
     retry_failed: bool = False
 
@@ -61,8 +72,14 @@ class RunOptions:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
         if self.retries < 0 or self.patience < 0 or not self.timeout > 0:
             raise ValueError("retries and patience can't be negative, and timeout must be more than 0 seconds")
-        if self.style not in STYLES:
-            raise ValueError(f"style is one of {', '.join(STYLES)}, not {self.style}")
+        if self.smooth is not None and not 0 < self.smooth < math.inf:
+            raise ValueError(f"smooth must be more than 0 seconds, got {self.smooth}")
+        choices = {"style": STYLES, "image_format": IMAGE_FORMATS, "drawn_boxes": BOXES}
+        for name, allowed in choices.items():
+            if (chosen := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {chosen}")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality is from 1 to 100, got {self.quality}")
 
     @property
     def thresholds(self) -> Thresholds:
@@ -86,8 +103,11 @@ class RunOptions:
         given: dict[str, Any] = {"boxes": boxes}
         if of_video:
             given |= {"frame_step": None if self.frame_step == 1 else self.frame_step, "max_frames": self.max_frames}
+            given["smooth"] = self.smooth
         if drawn:
             given["style"] = self.style
+            for name, default in (("image_format", "auto"), ("quality", QUALITY), ("drawn_boxes", "both")):
+                given[name] = None if getattr(self, name) == default else getattr(self, name)
         return {name: value for name, value in given.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cocoer_client.errors import CocoerError, InvalidInput, ModelChanged
 from cocoer_client.inputs import BoxPair, ImageLike
 from cocoer_client.key import require_same_model
+from cocoer_client.optional import trackers
+from cocoer_client.pipeline.following import Following
 from cocoer_client.pipeline.history import Judge
 from cocoer_client.pipeline.images import WORKERS, Videos, drawn, message_of, undrawn
 from cocoer_client.pipeline.journal import Journal
@@ -58,7 +61,7 @@ class Run:
         options: what is asked and made.
         journal: what was done before, and gets what is done now; None: neither.
         sinks: get each record, once it is in the journal.
-        step: between the answers and drawing; None: nothing is there.
+        step: between the answers and drawing; None: persons are followed through videos (``following``).
         expect: told how many frames a video will have, or None.
     """
 
@@ -72,13 +75,16 @@ class Run:
         expect: Callable[[int | None], object] = lambda frames: None,
     ) -> None:
         self.client, self.options, self.journal, self.sinks = client, options, journal, sinks
-        self.step: Step = step or (lambda outcome: (outcome,))
+        self.step: Step = step or Following(options)
         self.expect = expect
         self.model: Mapping[str, Any] = {}
         """RESULT's ``model``: that of all of the run's results."""
         self.begun = False
         self.stopped = threading.Event()
         self.patience = Patience(options.retries, options.patience, self.stopped)
+        self.notes: list[str] = []
+        """What is to be said at the end, that is no failure."""
+        self.live: tuple[Source, Video] | None = None
 
     def begin(self, sources: Sequence[Source]) -> None:
         """Ask for the model, which checks the options too, and open the journal; ``outcomes`` does it if need be.
@@ -124,7 +130,8 @@ class Run:
             self.begin(sources)
         videos = Videos()
         inputs = [source.name for source in sources if source.is_file]
-        names = Names(self.options.output_dir, inputs, self.journal.images if self.journal else {})
+        given = self.journal.images if self.journal else {}
+        names = Names(self.options.output_dir, inputs, given, self.options.image_format)
         tasks = self._tasks(sources, names)
         workers = self.options.concurrency, WORKERS
         stages = in_two_stages(tasks, self._ask, self.step, self._draw, *workers, self.stopped)
@@ -137,7 +144,8 @@ class Run:
                 yield outcome
         finally:
             stages.close()
-            videos.abandon()
+            self._note_dropped()
+            videos.end()
 
     def _write(self, outcome: Outcome) -> None:
         for record in outcome.records:
@@ -162,14 +170,30 @@ class Run:
 
     def _frames(self, source: Source, image: str | None) -> Iterator[Task]:
         try:
+            trackers()  # missing, it is missing from the first frame on
             video = Video(source, self.options.frame_step, self.options.max_frames)
             self.expect(video.expected())
-            for frame in video.frames():
-                if self.patience.lost is not None:
-                    return
-                yield Task(source, image, frame, video.rate / video.step)
+            with self._counting_dropped(source, video):
+                for frame in video.frames():
+                    if self.patience.lost is not None:
+                        return
+                    yield Task(source, image, frame, video)
         except InvalidInput as error:
             yield Task(source, None, problem=error)
+
+    @contextlib.contextmanager
+    def _counting_dropped(self, source: Source, video: Video) -> Iterator[None]:
+        self.live = (source, video) if video.is_live else None
+        yield
+        self._note_dropped()
+
+    def _note_dropped(self) -> None:
+        """Say how many frames of a live source there was no time for."""
+        if self.live is not None and self.live[1].dropped:
+            source, video = self.live
+            what = "1 frame was" if video.dropped == 1 else f"{video.dropped} frames were"
+            self.notes.append(f"{source.name}: {what} left out, since they came faster than they were answered")
+        self.live = None
 
     def _ask(self, task: Task) -> Outcome:
         """One task's answer, in a thread of its own."""
@@ -183,9 +207,10 @@ class Run:
     def _recognise(self, task: Task) -> Outcome:
         if task.problem is not None:
             raise task.problem
-        data = b"" if task.frame is not None else task.source.read(self.options.timeout)
+        options, data = self.options, b""
+        if task.frame is None:
+            data = self.patience.read(lambda: task.source.read(options.timeout))
         image = data if task.frame is None else task.frame.pixels
-        options = self.options
         raw = self.patience.ask(lambda: self.client.infer_raw(image, options.persons, **options.thresholds))
         require_same_model(self.model, raw)
         return Outcome(task, [{**self._facts(task, drawn=task.image is not None), **raw}], data=data)

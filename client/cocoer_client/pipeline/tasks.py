@@ -9,7 +9,7 @@ from PIL import Image
 from cocoer_client.errors import CocoerError
 from cocoer_client.records import Record
 from cocoer_client.sources import Source
-from cocoer_client.video.frames import Frame
+from cocoer_client.video.frames import Frame, Video
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Task:
     image: str | None
     """Where its annotated image goes."""
     frame: Frame | None = None
-    rate: float = 0.0
-    """Frames per second of the annotated video."""
+    video: Video | None = None
+    """What the frame is of."""
     done: list[Record] | None = None
     """Of an earlier run."""
     problem: CocoerError | None = None

@@ -1,6 +1,6 @@
 """What a user names (files, folders, globs, ``-``, URLs, streams, cameras, buckets, tables) as a list of sources.
 
-``find`` looks: in folders and for globs with ``folders`` and ``globs``, in buckets with ``buckets`` (needs fsspec), in
+``find`` looks: here with ``local`` (on ``folders`` and ``globs``), in buckets with ``buckets`` (needs fsspec), in
 Parquet files of names with ``tables`` (needs PyArrow). What it finds is a ``Found``: sources, ``left_out``, problems.
 ``source`` and ``reading`` are one of them and its bytes, ``formats`` tells images by their names. Both commands look
 with this; it knows nothing of servers.

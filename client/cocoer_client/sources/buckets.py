@@ -8,9 +8,10 @@ from typing import Any
 
 from cocoer_client.errors import InvalidInput, SourceUnavailable
 from cocoer_client.optional import needs
-from cocoer_client.sources.globs import has_magic
+from cocoer_client.sources.globs import has_magic, split
 
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
+PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)
+"""What a bucket says for good; that it refuses may be of credentials that have expired."""
 
 
 def open_bucket(url: str) -> tuple[Any, str]:
@@ -39,7 +40,7 @@ def in_bucket(url: str) -> Iterator[tuple[str, str, bool]]:
         url: what exists is never taken for a glob.
 
     Returns:
-        of each its URL, its path for people (below the prefix), and whether it was come across rather than named.
+        of each its URL, its path below the prefix or the glob's beginning, and whether it was come across, not named.
 
     Raises:
         InvalidInput: there is nothing, or it may not be read.
@@ -47,13 +48,11 @@ def in_bucket(url: str) -> Iterator[tuple[str, str, bool]]:
     fs, path = open_bucket(url)
     try:
         if has_magic(path) and not fs.exists(path):
+            start, *_ = split(path)
             for name, about in sorted(fs.glob(path, detail=True).items()):
-                if about["type"] == "directory":
-                    yield from _below(fs, name)
-                else:
-                    yield fs.unstrip_protocol(name), posixpath.basename(name), True
+                yield from _below(fs, start, name) if about["type"] == "directory" else [_one(fs, start, name)]
         elif fs.isdir(path):
-            yield from _below(fs, path)
+            yield from _below(fs, path, path)
         elif fs.isfile(path):
             yield fs.unstrip_protocol(path), posixpath.basename(path), False
         else:
@@ -64,17 +63,19 @@ def in_bucket(url: str) -> Iterator[tuple[str, str, bool]]:
         raise InvalidInput(f"{url}: {reason_of(error)}") from error
 
 
-def _below(fs: Any, folder: str) -> Iterator[tuple[str, str, bool]]:
-    prefix = folder.rstrip("/") + "/"
-    for name in sorted(fs.find(folder)):
-        yield fs.unstrip_protocol(name), name.removeprefix(prefix), True
+def _below(fs: Any, start: str, folder: str) -> Iterator[tuple[str, str, bool]]:
+    return (_one(fs, start, name) for name in sorted(fs.find(folder)))
+
+
+def _one(fs: Any, start: str, name: str) -> tuple[str, str, bool]:
+    return fs.unstrip_protocol(name), name.removeprefix(start).lstrip("/"), True
 
 
 def read_from_bucket(url: str) -> bytes:
     """The bytes of an object.
 
     Raises:
-        InvalidInput: there is none, or it may not be read; the message does not repeat the name.
+        InvalidInput: there is none; the message does not repeat the name.
         SourceUnavailable: can't be read for now.
     """
     fs, path = open_bucket(url)
@@ -93,7 +94,6 @@ def reason_of(error: BaseException) -> str:
     >>> reason_of(FileNotFoundError("/bucket/1.jpg"))
     'no such file'
     """
-    strerror = getattr(error, "strerror", None)
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    return strerror or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,12 +8,11 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from cocoer_client.errors import InvalidInput
-from cocoer_client.files import RealPaths
 from cocoer_client.sources import globs, tables
 from cocoer_client.sources.buckets import in_bucket
-from cocoer_client.sources.folders import FolderSearch, identity
 from cocoer_client.sources.formats import IMAGE_SUFFIXES, is_image, is_stream, is_video, suffix_of
-from cocoer_client.sources.found import HIDDEN, RESULT, Found
+from cocoer_client.sources.found import HIDDEN, Found
+from cocoer_client.sources.local import LocalSearch, local_source
 from cocoer_client.sources.reading import kind_of, local_path
 from cocoer_client.sources.source import CAMERA, Source
 
@@ -78,9 +77,8 @@ class _Search:
     ) -> None:
         self.found, self.allow_url, self.column = found, allow_url, column
         self.images_only, self.must_exist = images_only, must_exist
-        self.output = None if output_dir is None else os.path.realpath(output_dir)
+        self.local = LocalSearch(found, output_dir, images_only)
         self.taken: set[str] = set()
-        self.real = RealPaths()
 
     def look(self, given: str) -> None:
         """Add an input's sources; its problems are told with its name."""
@@ -114,14 +112,14 @@ class _Search:
             if not self.allow_url:
                 raise InvalidInput(f"{given}: {ALLOW_URL}")
             yield Source(given, "url", PurePosixPath(url.path).stem or url.hostname or "url")
+        elif kind == "file" and globs.has_magic(path) and not os.path.lexists(path):
+            yield from self._of_glob(given, path)
         elif suffix_of(given) == tables.SUFFIX:
             yield from self._of_table(given, path)
         elif kind == "bucket":
             yield from self._of_bucket(given)
         elif os.path.isdir(path):
-            yield from self._of_folder(given, path)
-        elif globs.has_magic(path) and not os.path.lexists(path):
-            yield from self._of_glob(given, path)
+            yield from self._some(self.local.folder(path), f"{given}: no images in this folder")
         else:
             yield self._named(given, path)
 
@@ -149,23 +147,11 @@ class _Search:
             raise InvalidInput(f"{given}: no such file or folder")
         if self.images_only and is_video(path):
             raise InvalidInput(f"{given}: videos are read by cocoer-infer")
-        return _file(path, os.path.basename(path))
-
-    def _of_folder(self, given: str, path: str) -> Iterator[Source]:
-        yield from self._some(self._in_folder(path), f"{given}: no images in this folder")
-
-    def _in_folder(self, path: str) -> Iterator[Source]:
-        for below in self._folder_search().files(path):
-            if self._is_wanted(below):
-                yield _file(os.path.join(path, below), below)
-
-    def _folder_search(self) -> FolderSearch:
-        output = None if self.output is None else identity(self.output)
-        return FolderSearch(output, self.found.left_out, self.found.problems)
+        return local_source(path, os.path.basename(path))
 
     def _of_glob(self, given: str, pattern: str) -> Iterator[Source]:
         if suffix_of(pattern) != tables.SUFFIX:
-            yield from self._some(self._matching(given, pattern), f"{given}: no images among what matches")
+            yield from self._some(self.local.glob(given, pattern), f"{given}: no images among what matches")
             return
         start, parts, deep = globs.split(pattern)
         if deep or not (names := list(globs.expand(start, parts, self.found.problems))):
@@ -173,42 +159,14 @@ class _Search:
         for name in names:
             self.look(name)
 
-    def _matching(self, given: str, pattern: str) -> Iterator[Source]:
-        start, parts, deep = globs.split(pattern)
-        said, search, matched = suffix_of(pattern), self._folder_search(), False
-        # Unless the glob itself begins where results go.
-        guarded = self.output is not None and not self._is_result(start)
-        for path in globs.expand(start, parts, self.found.problems):
-            if guarded and self._is_result(path):
-                matched = True
-                self.found.left_out.counts[RESULT] += 1
-            elif os.path.isdir(path or "."):
-                for below in search.files(path or "."):
-                    # A folder that matches is searched.
-                    if not deep or globs.matches(below.split(os.sep), deep):
-                        matched = True
-                        file = os.path.join(path, below)
-                        if self._is_wanted(file, said if deep else ""):
-                            yield _file(file, file[len(start) :].lstrip(os.sep))
-                matched = matched or not deep
-            elif not deep:
-                matched = True
-                if self._is_wanted(path, said):
-                    yield _file(path, path[len(start) :].lstrip(os.sep))
-        if not matched:
-            raise InvalidInput(f"{given}: nothing matches")
-
-    def _is_result(self, path: str) -> bool:
-        """Whether a path is the folder that results go to, or lies in it."""
-        real = self.real.of(path)
-        return self.output is not None and (real == self.output or real.startswith(self.output.rstrip("/") + "/"))
-
     def _of_table(self, given: str, path: str) -> Iterator[Source]:
         refused = 0
         for name in tables.names_in(given, path, self.column, self.found.problems):
             kind, there = kind_of(name), local_path(name)
-            if kind == "url" and not self.allow_url:
+            if (kind == "url" or is_stream(name)) and not self.allow_url:
                 refused += 1
+            elif is_stream(name) and not self.images_only:
+                yield Source(name, "stream", _target_of(name), listed=name)
             elif kind == "file" and is_video(there) and not self.images_only:
                 yield Source(there, "video", _target_of(name), listed=name)
             else:
@@ -228,13 +186,6 @@ class _Search:
             else:
                 self.found.left_out.add(below)
 
-    def _is_wanted(self, name: str, said: str = "") -> bool:
-        """Whether a file that was come across is a source; counted if not. ``said``: the suffix that a glob ends in."""
-        if is_image(name) or (is_video(name) and not self.images_only) or (said and suffix_of(name) == said):
-            return True
-        self.found.left_out.add(name)
-        return False
-
     def _some(self, sources: Iterator[Source], otherwise: str) -> Iterator[Source]:
         """The sources; where there is none, and no problem has said why, raises ``InvalidInput``."""
         none, told = True, len(self.found.problems)
@@ -245,10 +196,6 @@ class _Search:
             self.found.unusable.append(self.found.problems[-1])
         elif none:
             raise InvalidInput(f"{otherwise} ({KINDS})")
-
-
-def _file(path: str, target: str) -> Source:
-    return Source(path, "video" if is_video(path) else "file", os.path.splitext(target)[0])
 
 
 def _target_of(name: str) -> str:

@@ -41,7 +41,7 @@ class FolderSearch:
         """Paths of regular files, and of links to nothing, relative to ``root``.
 
         A folder's own files come before its subfolders, both in the order of their names; folders that links lead to
-        come last. A link to the folder itself or to one above it is not followed, since that would leave the folder.
+        come last. A link to one above the searched folder is not followed, since all beside it would be found.
         """
         above = _above(root)
         linked: list[str] = []
@@ -101,9 +101,8 @@ class FolderSearch:
 
 
 def _above(root: str) -> set[Identity]:
-    """Identities of a folder and of those that it is in."""
-    path = os.path.realpath(root)
-    found = {identity(path)}
+    """Identities of the folders that a folder is in."""
+    path, found = os.path.realpath(root), set()
     while (parent := os.path.dirname(path)) != path:
         path = parent
         found.add(identity(path))

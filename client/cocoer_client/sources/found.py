@@ -10,6 +10,13 @@ from cocoer_client.sources.source import Source
 
 HIDDEN, OTHER, PIPE, RESULT = "hidden", "other files", "pipes or devices", "results of an earlier run"
 UPWARD, VIDEO = "links to a folder above", "videos"
+SINGULAR = {
+    OTHER: "other file",
+    PIPE: "pipe or device",
+    RESULT: "result of an earlier run",
+    UPWARD: "link to a folder above",
+    VIDEO: "video",
+}
 ADVICE = {VIDEO: "cocoer-infer reads them, from files"}
 CONVERT = "convert them to JPEG"
 
@@ -44,9 +51,10 @@ class LeftOut:
         """
         formats = [f"{self.counts[name]} {name}" for name in OTHER_IMAGES if self.counts[name]]
         parts = [f"{', '.join(formats)} ({CONVERT})"] if formats else []
-        for reason, count in sorted(self.counts.items(), key=lambda item: -item[1]):
+        for reason, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0])):
             if reason not in OTHER_IMAGES:
-                parts.append(f"{count} {reason}" + (f" ({ADVICE[reason]})" if reason in ADVICE else ""))
+                what = SINGULAR.get(reason, reason) if count == 1 else reason
+                parts.append(f"{count} {what}" + (f" ({ADVICE[reason]})" if reason in ADVICE else ""))
         return f"left out: {', '.join(parts)}" if parts else ""
 
 

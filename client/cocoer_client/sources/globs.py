@@ -25,6 +25,7 @@ def split(pattern: str) -> tuple[str, list[str], list[str]]:
     >>> split("/data/*/x/**/*.jpg"), split("*.jpg")
     (('/data', ['*', 'x'], ['**', '*.jpg']), ('', ['*.jpg'], []))
     """
+    pattern = pattern.replace(os.sep, "/")
     parts = [part for part in pattern.split("/") if part]
     fixed = next((index for index, part in enumerate(parts) if has_magic(part)), len(parts))
     deep = parts.index(ANY) if ANY in parts else len(parts)

@@ -80,22 +80,17 @@ def read(kind: str, name: str, timeout: float) -> bytes:
 
 def _read_file(path: str) -> bytes:
     try:
-        # A pipe that nobody writes to lets this open all the same.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            if stat.S_ISFIFO(status.st_mode):
-                # The shell's <(...) is a pipe without a name, and its writer may be gone by now.
-                return _read_pipe(descriptor, written_to=not os.path.exists(os.path.realpath(path)))
-            if stat.S_ISDIR(status.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidInput("a device, and no file")
-            if status.st_size > MAX_REQUEST_BYTES:
-                raise InvalidInput(_too_large())
-            return _collect(lambda: os.read(descriptor, CHUNK))
-        finally:
-            os.close(descriptor)
+        status = os.stat(path)
+        if stat.S_ISFIFO(status.st_mode):
+            return _read_named_pipe(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise InvalidInput(os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInput("a device, and no file")
+        if status.st_size > MAX_REQUEST_BYTES:
+            raise InvalidInput(_too_large())
+        with open(path, "rb") as file:
+            return file.read()
     except ValueError as error:  # a null byte, from a table of names
         raise InvalidInput(f"no name of a file: {error}") from error
     except OSError as error:
@@ -103,8 +98,20 @@ def _read_file(path: str) -> bytes:
         raise kind(error.strerror or str(error)) from error
 
 
+def _read_named_pipe(path: str) -> bytes:
+    # That nobody writes to it lets this open all the same.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # The shell's <(...) is a pipe without a name, and its writer may be gone by now.
+        return _read_pipe(descriptor, written_to=not os.path.exists(os.path.realpath(path)))
+    finally:
+        os.close(descriptor)
+
+
 def _read_stdin() -> bytes:
     try:
+        if not hasattr(select, "poll"):  # Windows
+            return sys.stdin.buffer.read()
         return _read_pipe(sys.stdin.fileno())
     except (AttributeError, ValueError, OSError) as error:  # closed, or not the system's
         raise InvalidInput(f"standard input can't be read: {getattr(error, 'strerror', None) or error}") from error

@@ -44,6 +44,7 @@ def download(url: str, timeout: float) -> bytes:
         with urllib.request.build_opener(_WebOnly).open(request, timeout=timeout) as response:
             return _read(response, end, timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         kind = SourceUnavailable if error.code in PASSING else InvalidInput
         raise kind(f"download failed: HTTP status {error.code} {error.reason}".rstrip()) from error
     except (http.client.InvalidURL, UnicodeError) as error:

@@ -1,4 +1,5 @@
-"""Videos and cameras: ``frames`` of them, and a ``file`` of annotated ones. Needs the extra ``video`` (OpenCV).
+"""Films, streams and cameras, and the persons in them through time. Needs the extra ``video`` (PyAV, trackers).
 
-Knows nothing of servers; ``infer`` imports it.
+``frames`` reads, ``file`` and ``sound`` write the annotated film; ``cuts``, ``tracking`` and ``smoothing`` are what
+``through_time`` adds to the records of a film's frames. Knows nothing of servers; ``infer`` imports it.
 """

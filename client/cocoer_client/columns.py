@@ -20,7 +20,9 @@ FORMULA = ("=", "+", "-", "@")
 def column_names(labels: Sequence[str]) -> list[str]:
     """In their order; ``labels`` are RESULT's, each with a column of its final probability."""
     corners = [_corner(box, name) for box in BOXES for name in Box._fields]
-    return ["file", "frame", "person", *corners, *LISTS, *map(_probability, labels), "warnings", "error"]
+    # The last two came later; scripts may count columns.
+    last = ["warnings", "error", "time_s", "track"]
+    return ["file", "frame", "person", *corners, *LISTS, *map(_probability, labels), *last]
 
 
 def _corner(box: str, name: str) -> str:
@@ -33,7 +35,7 @@ def _probability(label: str) -> str:
 
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
-    return [{name: cell(value) for name, value in row.items()} for row in _rows(record)]
+    return [{name: cell(value) for name, value in row.items()} for row in plain_rows(record)]
 
 
 def cell(value: Any) -> Any:
@@ -48,14 +50,15 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    common = {"file": record["file"], "frame": record.get("frame", "")}
+def plain_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same as ``rows_of``, before values are made fit for spreadsheets."""
+    common = {"file": record["file"], **{name: record.get(name, "") for name in ("frame", "time_s")}}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]
     common["warnings"] = "; ".join(warnings_of(record))
     rows = []
     for person in record["persons"]:
-        row = {**common, "person": person["id"]}
+        row = {**common, "person": person["id"], "track": person.get("track", "")}
         for box in BOXES:
             row |= {_corner(box, name): value for name, value in zip(Box._fields, person[box])}
         row |= {key: ";".join(person[key]) for key in LISTS}
