@@ -70,9 +70,11 @@ class Storage:
         """
         if kind_of(url) != "bucket":
             return read_named(url, timeout)
-        fs, path = self.open(url)
         try:
+            fs, path = self.open(url)
             content: bytes = fs.cat_file(path)
+        except InvalidInput:
+            raise
         except NOT_THERE as error:
             raise InvalidInput(f"can't be read: {reason_of(error)}") from error
         except Exception as error:  # each protocol's package has its own
