@@ -167,11 +167,11 @@ def test_stopped_midway_and_resumed(how, infer, many, opencv_server, tmp_path):
 
 def test_the_server_is_killed_midway(repositories, many, tmp_path):
     """The run waits while it is started anew: each image is answered, and once."""
-    out = tmp_path / "out"
+    out, images = tmp_path / "out", sorted(many.iterdir())
     held = HeldImage(many / "08.jpg")
     with TritonServer(repositories("opencv"), tmp_path / "log") as server:
         options = ["--no-images", "--concurrency", 2, "--timeout", PATIENCE, "--patience", PATIENCE]
-        process = started(many, "--output-dir", out, "--url", server.url, *options)
+        process = started(*images, "--output-dir", out, "--url", server.url, *options)
         wait_for_lines(out / "results.jsonl", 8, process)
         os.kill(pid_of(server, ""), signal.SIGKILL)
         held.release()
@@ -300,7 +300,7 @@ def test_a_video_that_is_none(infer, tmp_path):
     assert run.returncode == 1
     errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
     assert errors == [
-        f"error: {tmp_path}/film.mp4: not a video that OpenCV can read",
+        f"error: {tmp_path}/film.mp4: not a video that FFmpeg can read, or its beginning alone",
         f"error: {tmp_path}/absent.mov: No such file or directory",
         "error: camera:7: no such camera",
     ]
