@@ -23,10 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.ordeal_setting import PROJECT, Server, make_images, make_repository
-from cocoer_client.command import DONE, SOME_FAILED, USAGE
+from cocoer_client.command import DONE, MODEL_CHANGED, SOME_FAILED, USAGE
 
-MODEL_CHANGED = 4
-"""Exit status of the commands where the server's model has changed."""
 SHARD = 16
 """Images of a shard of ``cocoer-batch``."""
 

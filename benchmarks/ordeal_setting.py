@@ -99,7 +99,8 @@ class Server:
         return server.__enter__()
 
     def exchange(self, repository: Path) -> None:
-        """Stop it, and serve another repository."""
+        """Serve another repository. The server is killed before it is stopped, else it would answer all there is."""
+        os.kill(self._pid_of(""), signal.SIGKILL)
         self.running.stop()
         self.running = self._start(repository, self.running)
 

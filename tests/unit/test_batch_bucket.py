@@ -8,10 +8,12 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
+from cocoer_client.batch import holder
 from cocoer_client.batch import lease as leases
 from cocoer_client.batch.job import Job, Work
 from cocoer_client.batch.lease import Lease
-from cocoer_client.batch.shards import Output, encoded, list_images
+from cocoer_client.batch.paths import encoded, list_images
+from cocoer_client.batch.shards import Output
 from cocoer_client.batch.storage import Storage
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.errors import InvalidInput, ServerError, SourceUnavailable
@@ -86,10 +88,10 @@ def test_killed_and_begun_again(storage, fs, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()  # another process's
     fleet = Fleet(a=lambda *_: RESULT)
     output, again, worker = begin(storage, fleet, monkeypatch)
-    monkeypatch.setattr(leases, "_held", {lease.own.token})  # as if it were still at work
+    monkeypatch.setattr(holder, "HELD", {lease.own.token})  # as if it were still at work
     with pytest.raises(InvalidInput, match="at work on results/one: process"), output.lease().held():
         pass
-    monkeypatch.setattr(leases, "_held", set())
+    monkeypatch.setattr(holder, "HELD", set())
     monkeypatch.setattr(leases, "SETTLE", 0.01)
     with output.lease().held():
         assert again == shards

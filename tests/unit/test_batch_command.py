@@ -12,7 +12,8 @@ import pytest
 from cocoer_client.batch import agreement, ray_data, server, server_pool
 from cocoer_client.batch import command as batch
 from cocoer_client.batch.arguments import parse_args
-from cocoer_client.batch.shards import Output, encoded
+from cocoer_client.batch.paths import encoded
+from cocoer_client.batch.shards import Output
 from cocoer_client.batch.statistics import Statistics
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.errors import InvalidInput, InvalidRequest, ServerError, ServerUnavailable
@@ -181,6 +182,18 @@ def test_a_server_that_is_away(start, tmp_path):
         "waiting for a server, 0.1 s at most: no server at b",
         "error: no server has answered for 0.1 s; the last said: no server at b. The same command goes on from here",
     ]
+
+
+def test_servers_that_fail_from_the_beginning(start):
+    """One of two does not matter; all of them, or a missing key, is told at once."""
+
+    def failing(*_):
+        raise ServerError("the server at b refuses this call without its key")
+
+    assert start(Fleet(a=lambda *_: RESULT, b=failing))[0] == 0
+    status, _, err = start(Fleet(b=failing))
+    assert status == 3
+    assert err == "error: the server at b refuses this call without its key. The same command goes on from here\n"
 
 
 def test_a_server_that_comes(start):

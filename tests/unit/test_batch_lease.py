@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cocoer_client.batch import lease as leases
 from cocoer_client.batch.lease import Lease, LeaseLost
@@ -17,9 +18,18 @@ from cocoer_client.errors import InvalidInput
 from tests.waiting import until
 
 
-@pytest.fixture(params=["local", "memory"])
+class WithoutConditions(MemoryFileSystem):
+    """A store that can't write on the condition that nothing is there."""
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        if mode == "create":
+            raise OSError(22, "A header you provided implies functionality that is not implemented")
+        return super().pipe_file(path, value, mode=mode, **kwargs)
+
+
+@pytest.fixture(params=["local", "memory", "without conditions"])
 def lease_of(request, tmp_path):
-    fs = fsspec.filesystem("file" if request.param == "local" else "memory")
+    fs = WithoutConditions() if "without" in request.param else fsspec.filesystem(request.param)
     root = str(tmp_path) if request.param == "local" else f"/leases-{tmp_path.name}"
 
     def make():

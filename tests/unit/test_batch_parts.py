@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from cocoer_client.batch import paths as batch_paths
 from cocoer_client.batch import shards
 from cocoer_client.batch.job import Job, Work
+from cocoer_client.batch.paths import list_images
 from cocoer_client.batch.server_pool import ServerPool
-from cocoer_client.batch.shards import Output, Shard, list_images
+from cocoer_client.batch.shards import Output, Shard
 from cocoer_client.batch.storage import PLAIN, Storage
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.command import Connection
@@ -102,7 +104,7 @@ def test_names_that_are_no_text(tmp_path):
     paths = ["a.jpg", os.fsdecode(b"caf\xe9.jpg")]
     output.begin(paths, 3, job)
     assert output.begin(paths, 3, job) == [Shard(0, tuple(paths))]
-    assert doctest.testmod(shards).failed == 0
+    assert doctest.testmod(batch_paths).failed == 0
 
 
 @pytest.mark.parametrize(

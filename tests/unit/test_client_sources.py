@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cocoer_client import optional
-from cocoer_client.batch.shards import list_images
+from cocoer_client.batch.paths import list_images
 from cocoer_client.errors import InvalidInput, SourceUnavailable, may_pass
 from cocoer_client.ordered import in_order
 from cocoer_client.sources import Source, find, read_named, web

@@ -224,6 +224,31 @@ def test_shapes_have_soft_edges():
     assert ring.sum() / 255 == pytest.approx(4 * (2 * 120 + 2 * 20) + math.pi * (40**2 - 36**2), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    "box", [(10, 10, 190, 90), (-20, 5, 60, 150), (150, 60, 260, 130), (30, 30, 38, 36), (5, 5, 19, 80)]
+)
+@pytest.mark.parametrize("opacity", [1.0, 0.45])
+def test_an_outline_in_pieces_is_the_one_in_one(box, opacity):
+    """Painted by its edges, a box looks as if painted through a mask of all of it, outside and small ones too."""
+    pieces, whole = (Image.effect_noise((200, 100), 60).convert("RGB") for _ in range(2))
+    whole.paste(pieces)
+    shapes.outline(pieces, box, 9, 3, "#E69F00", opacity)
+    mask = shapes.rounded((box[2] - box[0], box[3] - box[1]), 9, 3)
+    shapes.fill(whole, box[:2], mask, "#E69F00", opacity)
+    assert np.abs(np.asarray(pieces, dtype=int) - np.asarray(whole, dtype=int)).max() <= 1
+
+
+def test_dashes_begin_and_end_with_one():
+    canvas = Image.new("RGB", (200, 100))
+    shapes.outline(canvas, (0, 0, 200, 100), 6, 2, "#FFFFFF", dash=10)
+    edge = np.asarray(canvas)[0, :, 0] > 128
+    assert edge[6]
+    assert edge[193]
+    changes = np.flatnonzero(np.diff(edge[6:194]))
+    assert len(changes) % 2 == 0
+    assert np.abs(np.diff(changes) - 10).max() <= 1
+
+
 @pytest.mark.parametrize("kind", BLINDNESS)
 def test_colours_are_told_apart_by_the_colour_blind(kind):
     """CIEDE2000 of at least 9 between any two persons' colours, where about 2 can be noticed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cocoer_client.batch.server_pool import NoServer
 from cocoer_client.client import CocoerClient
 from cocoer_client.command import Connection
-from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, RequestTimeout, ServerUnavailable
+from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ServerError
 from cocoer_client.inputs import NOTHING
 from cocoer_client.key import ResultKey
 from cocoer_client.protocol import Thresholds
@@ -55,7 +55,7 @@ def agree(
         InvalidRequest: a server refuses an option.
         InvalidInput: the servers have different models; names them.
         NoServer: none has answered.
-        ServerError: a server failed.
+        ServerError: all servers fail, or refuse the call.
     """
     answers: dict[str, Result] = {}
     silent: dict[str, str] = {}
@@ -66,24 +66,27 @@ def agree(
             with CocoerClient(url, **{**connection.arguments(), "retries": 0}) as client:
                 result: Result = client.infer(NOTHING, [], **options)
                 return result
-        except (ServerUnavailable, RequestTimeout) as error:
-            return error
         except InvalidRequest as error:
             raise InvalidRequest(f"{url} refuses the options: {error}") from error
+        except CocoerError as error:
+            return error
 
     with ThreadPoolExecutor(len(urls)) as threads:
         while not answers:
             outcomes = dict(zip(urls, threads.map(ask, urls)))
             answers = {url: outcome for url, outcome in outcomes.items() if isinstance(outcome, Result)}
-            failures = {url: str(outcome) for url, outcome in outcomes.items() if isinstance(outcome, CocoerError)}
+            failures = {url: outcome for url, outcome in outcomes.items() if isinstance(outcome, CocoerError)}
             if not answers:
                 last = list(failures.values())[-1]
+                # All are there and fail, or want a key: it helps nobody to wait.
+                if all(isinstance(error, ServerError) for error in failures.values()):
+                    raise last
                 if time.monotonic() - started + PAUSE > patience:
                     raise NoServer(f"no server has answered for {patience:g} s; the last said: {last}")
                 if not silent:
                     tell(f"waiting for a server, {patience:g} s at most: {last}")
                 time.sleep(PAUSE)
-            silent = failures
+            silent = {url: str(error) for url, error in failures.items()}
     _require_one_model(answers)
     first = next(iter(answers.values()))
     return Agreement(first.model, first.labels, silent)

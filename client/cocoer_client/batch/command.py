@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     # Here: they need the packages of the extra.
-    from cocoer_client.batch.shards import Output, list_images
+    from cocoer_client.batch.paths import list_images
+    from cocoer_client.batch.shards import Output
     from cocoer_client.batch.storage import Storage
 
     storage = Storage(dict(args.storage_option))

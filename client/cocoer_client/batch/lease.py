@@ -15,13 +15,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from cocoer_client.batch.holder import HELD, Holder, this_place
 from cocoer_client.batch.storage import write
 from cocoer_client.errors import CocoerError, InvalidInput
 from cocoer_client.files import temporary_name
@@ -36,53 +37,6 @@ SETTLE = 0.5
 
 class LeaseLost(CocoerError):
     """Another driver has taken over; this one must stop."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who has it.
-
-    Args:
-        name: for people.
-        place: where process numbers mean the same.
-        pid: its process.
-        token: tells two apart in any case.
-        beat: Unix time of its last sign of life.
-    """
-
-    name: str
-    place: str
-    pid: int
-    token: str
-    beat: float
-
-    def is_gone(self) -> bool:
-        """Whether its process was here and is no more."""
-        if self.place != _place():
-            return False
-        if self.pid == os.getpid():
-            # A container that was started again has the same numbers.
-            return not any(self.token == token for token in _held)
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            pass
-        return False
-
-
-_held: set[str] = set()
-"""Tokens of this process."""
-
-
-def _place() -> str:
-    parts = [socket.gethostname()]
-    # A host's name is shared by its containers, whose processes have numbers of their own. Linux tells them apart.
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
 
 
 def create_whole(path: Path, content: bytes) -> None:
@@ -115,7 +69,7 @@ class Lease:
         self.fs, self.path, self.place = fs, path, place
         pid, started = os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %Z")
         name = f"process {pid} on {socket.gethostname()}, since {started}"
-        self.own = Holder(name, _place(), pid, secrets.token_hex(8), time.time())
+        self.own = Holder(name, this_place(), pid, secrets.token_hex(8), time.time())
         self.lost = False
         self._over = threading.Event()
 
@@ -126,16 +80,17 @@ class Lease:
         Raises:
             InvalidInput: another driver has it; names it.
         """
-        self._acquire()
-        _held.add(self.own.token)
+        HELD.add(self.own.token)
         beating = threading.Thread(target=self._beat, name="lease", daemon=True)
-        beating.start()
         try:
+            self._acquire()
+            beating.start()
             yield
         finally:
             self._over.set()
-            beating.join()
-            _held.discard(self.own.token)
+            if beating.ident is not None:
+                beating.join()
+            HELD.discard(self.own.token)
             # What can't be removed is stale soon.
             with contextlib.suppress(Exception):
                 if self._is_own():
@@ -172,7 +127,19 @@ class Lease:
                 self.fs.pipe_file(self.path, content, mode="create")
         except FileExistsError:
             return False
+        except (NotImplementedError, ValueError, OSError):
+            if isinstance(self.fs, LocalFileSystem):
+                raise
+            return self._create_unconditionally()
         return True
+
+    def _create_unconditionally(self) -> bool:
+        """The same on a store without conditional writes, as far as it goes."""
+        if self.holder() is not None:
+            return False
+        self._write()
+        time.sleep(SETTLE)
+        return self._is_own()
 
     def _may_be_taken_over(self, holder: Holder) -> bool:
         if holder.is_gone():

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cocoer_client.batch.job import Work
-from cocoer_client.batch.shards import Shard, encoded
+from cocoer_client.batch.paths import encoded
+from cocoer_client.batch.shards import Shard
 from cocoer_client.batch.worker import Recogniser
 
 # Before Ray is imported: nothing is reported to its makers, and CPU workers keep their environment.

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cocoer_client.batch.job import Work
+from cocoer_client.batch.paths import decoded, shown
 from cocoer_client.batch.server_pool import NoServer, ServerPool
-from cocoer_client.batch.shards import Output, decoded, shown
+from cocoer_client.batch.shards import Output
 from cocoer_client.errors import CocoerError, ModelChanged, may_pass
 from cocoer_client.ordered import in_order
 from cocoer_client.tables import failed_row, rows_of
