@@ -181,7 +181,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"# Annotated images: {described['cpu']}, {described['cores']} cores",
         "",
         f"{report['time']}, {report['command']}; FP32, synthetic weights and detectors; JPEG photos of quality 90; "
-        f"medians of {report['repeats']} runs of each way in turn, after one that does not count. The target is {TARGET:.0%} of the rate without.",
+        f"medians of {report['repeats']} runs of each way in turn, after one that does not count. The target is "
+        f"{TARGET:.0%} of the rate without.",
         "",
     ]
     header = (
