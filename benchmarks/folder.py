@@ -175,42 +175,64 @@ PLACES = {
 
 
 def to_markdown(report: dict[str, Any]) -> str:
-    """The table, and what it means."""
+    """The tables, and how to read them."""
     described = report["machine"]
     lines = [
         f"# Annotated images: {described['cpu']}, {described['cores']} cores",
         "",
         f"{report['time']}, {report['command']}; FP32, synthetic weights and detectors; JPEG photos of quality 90; "
-        f"medians of {report['repeats']} runs of each way in turn, after one that does not count. The target is {TARGET:.0%} of the rate without.",
+        f"medians of {report['repeats']} runs of each way in turn, after one that does not count, with the slowest and "
+        f"the fastest. The target is {TARGET:.0%} of the rate without.",
+        "",
+        "The last column does not depend on what else the machine does: the share that is left where all processor "
+        "time that drawing takes is taken from the server.",
         "",
     ]
     header = (
         "photos",
         "annotated images",
         "images/s",
-        "of the rate without",
-        "client's CPU, ms per image",
-        "persons per image",
+        "of those without",
+        "client's CPU, ms/image",
+        "persons/image",
+        "by processor time",
     )
     for place, folders in report["measured"].items():
-        rows = [row for name, folder in folders.items() for row in _rows(name, folder)]
+        cores = described["cores"] if place == "shared" else None
+        rows = [row for name, folder in folders.items() for row in _rows(name, folder, cores)]
         lines += [f"{PLACES[place].capitalize()}:", "", markdown(header, rows), ""]
     return "\n".join(lines)
 
 
-def _rows(name: str, folder: dict[str, Any]) -> list[tuple[str, ...]]:
-    without = folder["ways"]["none"]["images_per_second"]
-    return [
-        (
-            name,
-            way,
-            f"{found['images_per_second']:.2f}",
-            "" if way == "none" else verdict(found["images_per_second"] / without),
-            f"{found['cpu_ms']:.0f}",
-            f"{found['persons'] / folder['images']:.1f}",
+def _rows(name: str, folder: dict[str, Any], cores: int | None) -> list[tuple[str, ...]]:
+    """A folder's; ``cores``: those that client and server share."""
+    without = folder["ways"]["none"]
+    rows: list[tuple[str, ...]] = []
+    for way, found in folder["ways"].items():
+        rates = [one["images_per_second"] for one in found["rounds"]]
+        share = verdict(found["images_per_second"] / without["images_per_second"])
+        left = share_left(without["images_per_second"], found["cpu_ms"] - without["cpu_ms"], cores) if cores else 1.0
+        rows.append(
+            (
+                name,
+                way,
+                f"{found['images_per_second']:.2f} ({min(rates):.2f} to {max(rates):.2f})",
+                "" if way == "none" else share,
+                f"{found['cpu_ms']:.0f}",
+                f"{found['persons'] / folder['images']:.1f}",
+                "" if way == "none" or cores is None else f"{left:.0%}",
+            )
         )
-        for way, found in folder["ways"].items()
-    ]
+    return rows
+
+
+def share_left(images_per_second: float, cpu_ms: float, cores: int) -> float:
+    """Of a rate, what is left where each image takes so much more processor time of cores that were all busy.
+
+    >>> round(share_left(10, 20, 2), 2)
+    0.91
+    """
+    return 1 / (1 + images_per_second * cpu_ms / 1000 / cores)
 
 
 def verdict(share: float) -> str:
