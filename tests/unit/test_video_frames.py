@@ -88,8 +88,8 @@ def test_turns_and_mirrors():
 @pytest.mark.parametrize(
     ("name", "share", "message"),
     [
-        ("a.mp4", 0.5, r"the film breaks off after 1\.\d of 3\.9 s; the file is damaged or not all of it"),
-        ("a.mkv", 0.4, r"the film breaks off after 1\.\d of 3\.9 s; "),
+        ("a.mp4", 0.5, r"the video breaks off after 1\.\d of 3\.9 s; the file is damaged or not all of it"),
+        ("a.mkv", 0.4, r"the video breaks off after 1\.\d of 3\.9 s; "),
         ("late.mp4", 0.5, "not a video that FFmpeg can read, or its beginning alone"),
     ],
 )
