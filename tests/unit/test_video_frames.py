@@ -1,5 +1,7 @@
 """Reading films: times, turns, steps; what is none, breaks off or is damaged; live sources."""
 
+import functools
+import http.server
 import sys
 import threading
 import tracemalloc
@@ -184,6 +186,26 @@ def test_a_camera(monkeypatch):
     assert frames[0].pixels.shape == (48, 64, 3)
     assert all(frame.index % 3 == 0 for frame in frames)
     assert [frame.time_s for frame in frames] == pytest.approx([frame.index / 50 for frame in frames], abs=1e-3)
+
+
+def test_a_film_on_the_web(tmp_path):
+    """It has an end, so that it is read at its own pace; a file's list of addresses is another thing."""
+    write_film(tmp_path / "a.mp4", moving(12, SIDE), container_options={"movflags": "faststart"})
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as website:
+        threading.Thread(target=website.serve_forever, daemon=True).start()
+        name = f"http://127.0.0.1:{website.server_port}/a.mp4"
+        video = Video(Source(name, "stream", PurePath("a")))
+        assert not video.is_live
+        assert len(list(video.frames())) == 12
+        with pytest.raises(InvalidInput, match="this stream can't be opened: Server returned 404 Not Found"):
+            Video(Source(name.replace("a.mp4", "b.mp4"), "stream", PurePath("b")))
+        website.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
 
 
 def test_a_live_source_drops_what_nobody_takes():
