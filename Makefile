@@ -25,7 +25,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench gpu-report \
+.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench ordeal gpu-report \
 	lock audit clean
 
 help:  ## List the targets and variables
@@ -109,6 +109,10 @@ format: setup-dev  ## Format the code, and repair what ruff can repair
 
 bench: setup  ## Measure this machine (about 15 minutes); writes benchmarks/results
 	$(RUN) benchmarks/run.py
+
+ordeal: setup-batch  ## Both commands about 5,000 images each, while their server is killed, overloaded and exchanged (by hand; long)
+	$(RUN) -m benchmarks.ordeal --command infer
+	$(RUN) -m benchmarks.ordeal --command batch
 
 gpu-report: setup  ## Measure a GPU (8 minutes and its engines' build); DEVICE=cpu tries the script without one
 	$(RUN) benchmarks/run.py --gpu --device $(DEVICE)

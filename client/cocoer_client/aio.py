@@ -7,8 +7,7 @@ async with AsyncCocoerClient("localhost:8001") as client:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,10 @@ import tritonclient.grpc.aio as grpcaio
 from tritonclient.utils import InferenceServerException
 
 from cocoer_client.batches import Batch, Request, as_result
-from cocoer_client.connection import BaseClient
+from cocoer_client.connection import BaseClient, given_parameters, require_workers
 from cocoer_client.errors import CocoerError
 from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
+from cocoer_client.ordered_async import AnyIterable, cancelled, in_order_async
 from cocoer_client.protocol import Options
 from cocoer_client.results import ModelInfo, Result
 
@@ -67,8 +67,9 @@ class AsyncCocoerClient(BaseClient):
         self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
     ) -> dict[str, Any]:
         """As ``CocoerClient.infer_raw``."""
+        parameters = given_parameters(options)
         encoded = await asyncio.to_thread(encode_image, image)
-        return (await self._ask(image_inputs(encoded, persons), options))[0]
+        return (await self._ask(image_inputs(encoded, persons), parameters))[0]
 
     async def infer_batch(
         self,
@@ -76,20 +77,26 @@ class AsyncCocoerClient(BaseClient):
         persons: Sequence[Sequence[BoxPair] | None] | None = None,
         **options: Unpack[Options],
     ) -> list[Result | CocoerError]:
-        """As ``CocoerClient.infer_batch``; its requests go out together."""
+        """As ``CocoerClient.infer_batch``; its requests go out together. If it raises, none of them goes on."""
+        parameters = given_parameters(options)
         batch = await asyncio.to_thread(Batch, images, persons)
 
         async def ask(request: Request) -> None:
             with batch.asking(request):
-                batch.answered(request, await self._ask(request.inputs(), options))
+                batch.answered(request, await self._ask(request.inputs(), parameters))
 
-        await asyncio.gather(*map(ask, batch.requests))
+        tasks = [asyncio.create_task(ask(request)) for request in batch.requests]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await cancelled(tasks)
         return batch.outcomes()
 
-    async def infer_many(
-        self, images: Iterable[ImageLike], concurrency: int = 4, **options: Unpack[Options]
-    ) -> AsyncIterator[Result | CocoerError]:
-        """As ``CocoerClient.infer_many``."""
+    def infer_many(
+        self, images: AnyIterable[ImageLike], concurrency: int = 4, **options: Unpack[Options]
+    ) -> AsyncGenerator[Result | CocoerError, None]:
+        """As ``CocoerClient.infer_many``; ``images`` may be asynchronous too (``async for``)."""
+        given_parameters(options)
 
         async def outcome(image: ImageLike) -> Result | CocoerError:
             try:
@@ -97,24 +104,14 @@ class AsyncCocoerClient(BaseClient):
             except CocoerError as error:
                 return error
 
-        waiting: deque[asyncio.Task[Result | CocoerError]] = deque()
-        try:
-            for image in images:
-                waiting.append(asyncio.create_task(outcome(image)))
-                if len(waiting) >= concurrency:
-                    yield await waiting.popleft()
-            while waiting:
-                yield await waiting.popleft()
-        finally:
-            for task in waiting:
-                task.cancel()
+        return in_order_async(outcome, images, require_workers(concurrency))
 
-    async def _ask(self, inputs: list[grpcclient.InferInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _ask(self, inputs: list[grpcclient.InferInput], parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """As ``CocoerClient._ask``."""
-        call = self.call(inputs, options)
+        call = self.call(inputs, parameters)
         while True:
             try:
-                return self.decode(await self._client.infer(**call.arguments()))
+                return call.results(await self._client.infer(**call.arguments()))
             except InferenceServerException as error:
                 pause = call.pause_after(error)
             await asyncio.sleep(pause)

@@ -8,7 +8,7 @@ with CocoerClient("localhost:8001") as client:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from cocoer_client.batches import Batch, as_result
-from cocoer_client.connection import BaseClient
+from cocoer_client.connection import BaseClient, given_parameters, require_workers
 from cocoer_client.errors import CocoerError
 from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
 from cocoer_client.ordered import in_order
@@ -87,7 +87,8 @@ class CocoerClient(BaseClient):
         self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
     ) -> dict[str, Any]:
         """As ``infer``; RESULT as the server sent it (docs/result.md)."""
-        return self._ask(image_inputs(encode_image(image), persons), options)[0]
+        parameters = given_parameters(options)
+        return self._ask(image_inputs(encode_image(image), persons), parameters)[0]
 
     def infer_batch(
         self,
@@ -107,23 +108,34 @@ class CocoerClient(BaseClient):
 
         Raises:
             ServerUnavailable, RequestTimeout, ServerError: a whole request failed.
+            TypeError: an option that there is not.
         """
+        parameters = given_parameters(options)
         batch = Batch(images, persons)
         for request in batch.requests:
             with batch.asking(request):
-                batch.answered(request, self._ask(request.inputs(), options))
+                batch.answered(request, self._ask(request.inputs(), parameters))
         return batch.outcomes()
 
     def infer_many(
         self, images: Iterable[ImageLike], concurrency: int = 4, **options: Unpack[Options]
-    ) -> Iterator[Result | CocoerError]:
+    ) -> Generator[Result | CocoerError, None, None]:
         """Any number of images, several on their way at once; outcomes in the order of the images.
 
+        Each comes as soon as it and those before it are there: a camera's first before it has a second. ``close`` the
+        iteration, or let it go, to ask about no more.
+
         Args:
-            images: taken from as results are; need not fit into memory.
+            images: taken, in a thread of their own, as there is room; need not fit into memory, and may keep one
+                waiting. What they raise is raised after the outcomes before.
             concurrency: requests on their way. The server makes batches of them.
             **options: as in ``infer``.
+
+        Raises:
+            TypeError: an option that there is not; at once.
+            ValueError: no concurrency; at once.
         """
+        given_parameters(options)
 
         def outcome(image: ImageLike) -> Result | CocoerError:
             try:
@@ -131,14 +143,14 @@ class CocoerClient(BaseClient):
             except CocoerError as error:
                 return error
 
-        return in_order(outcome, images, concurrency)
+        return in_order(outcome, images, require_workers(concurrency))
 
-    def _ask(self, inputs: list[grpcclient.InferInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _ask(self, inputs: list[grpcclient.InferInput], parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """RESULT of each image; asks again where that is safe, until the time is over."""
-        call = self.call(inputs, options)
+        call = self.call(inputs, parameters)
         while True:
             try:
-                return self.decode(self._client.infer(**call.arguments()))
+                return call.results(self._client.infer(**call.arguments()))
             except InferenceServerException as error:
                 pause = call.pause_after(error)
             time.sleep(pause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -15,20 +16,41 @@ from typing import Any, ClassVar
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from cocoer_client.errors import CocoerError, ServerUnavailable
+from cocoer_client.errors import CocoerError, RequestTimeout, ServerUnavailable, is_gone
 from cocoer_client.errors import translate as translate_error
 from cocoer_client.protocol import MODEL, OPTIONS
 from cocoer_client.results import Failure, Result
 
-CHANNEL = [
-    ("grpc.max_send_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
-    ("grpc.max_receive_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
-    # gRPC itself waits up to two minutes before it looks for a lost server again.
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
-"""gRPC's options of a connection."""
 FIRST_PAUSE, MAX_PAUSE = 0.2, 2.0
 """Seconds before the first and, growing, before later tries."""
+FIRST_CONTACT = 3.0
+"""Seconds for which a server is looked for that has never answered: rather a wrong address than one that restarts."""
+IDLE = 30.0
+"""Seconds after which an unused connection is closed: before a balancer forgets it without telling (after 60 or more),
+so that no request is sent into nowhere."""
+MIN_PING = 2.0
+"""Seconds, at least, between asking whether the other side of a connection is still there, and for its answer."""
+
+
+def channel_options(timeout: float) -> list[tuple[str, int]]:
+    """gRPC's options of a connection whose calls take so many seconds at most.
+
+    While a call waits, the other side is asked for a sign of life after half of its time at most, and has a quarter to
+    give it. If it doesn't, the connection is lost, and a quarter is left for a new one. To ask more often would be of
+    harm: Triton bears three such questions while it is silent itself, and cuts the connection at the fourth.
+    """
+    silence, wait = (int(max(timeout / part, MIN_PING) * 1000) for part in (2, 4))
+    return [
+        ("grpc.max_send_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
+        ("grpc.max_receive_message_length", grpcclient.MAX_GRPC_MESSAGE_SIZE),
+        # gRPC itself waits up to two minutes before it looks for a lost server again.
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.keepalive_time_ms", silence),
+        ("grpc.keepalive_timeout_ms", wait),
+        ("grpc.http2.ping_timeout_ms", wait),  # newer versions of gRPC go by this one, which is a minute
+        ("grpc.http2.max_pings_without_data", 0),  # no limit of its own
+        ("grpc.client_idle_timeout_ms", int(IDLE * 1000)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -62,8 +84,10 @@ class BaseClient:
         url: host:port of Triton's gRPC endpoint; None: what the environment variable ``COCOER_URL`` says, else
             localhost:8001.
         timeout: seconds to wait for each answer, all tries together.
-        retries: times to ask again, with growing pauses, where the server was busy or could not be reached. Asking
-            twice does no harm: an answer depends on its request alone. Anything else is not tried again.
+        retries: times to ask again, with growing pauses, where the server was busy or could not be reached; None: for
+            as long as ``timeout`` allows, which outlasts the server's own restart, but only for some seconds where
+            nobody has ever answered. Asking twice does no harm: an answer depends on its request alone. Anything else
+            is not tried again.
         tls: how to recognise the server, and be recognised; None: no encryption.
         headers: gRPC metadata of every call, for instance ``{"authorization": "Bearer ..."}`` for a gateway.
     """
@@ -75,18 +99,20 @@ class BaseClient:
         self,
         url: str | None = None,
         timeout: float = 30.0,
-        retries: int = 4,
+        retries: int | None = None,
         tls: TLS | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.url, self.timeout, self.retries = url or default_url(), timeout, retries
+        self.reached = False
+        """The server has answered, if only to refuse."""
         # gRPC allows no capitals in their names.
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         secure = tls.arguments() if tls else {}
         # Here, rather than by the first answers in several threads at once.
         for answer in (Result, Failure):
             answer.model_rebuild()
-        self._client = self.transport(self.url, ssl=tls is not None, channel_args=CHANNEL, **secure)
+        self._client = self.transport(self.url, ssl=tls is not None, channel_args=channel_options(timeout), **secure)
 
     def translate(self, error: InferenceServerException) -> CocoerError:
         return translate_error(error, self.url, self.timeout)
@@ -105,14 +131,15 @@ class BaseClient:
 
     def require_ready(self, ready: bool) -> None:
         """Raise ``ServerUnavailable`` unless that call said yes."""
+        self.reached = True
         if not ready:
             raise ServerUnavailable(
                 f"the server at {self.url} is up, but its model {MODEL!r} is not ready; see its log"
             )
 
-    def call(self, inputs: Sequence[grpcclient.InferInput], options: Mapping[str, Any]) -> Call:
+    def call(self, inputs: Sequence[grpcclient.InferInput], parameters: Mapping[str, Any]) -> Call:
         """A request, with its time beginning now."""
-        return Call(self, inputs, options)
+        return Call(self, inputs, parameters)
 
     @staticmethod
     def decode(response: Any) -> list[dict[str, Any]]:
@@ -126,25 +153,20 @@ class Call:
     Args:
         client: whose address, time and retries count.
         inputs: its tensors.
-        options: request parameters; None is left to the server.
-
-    Raises:
-        TypeError: an option that there is not.
+        parameters: of the request, as ``given_parameters`` makes them.
     """
 
-    def __init__(self, client: BaseClient, inputs: Sequence[grpcclient.InferInput], options: Mapping[str, Any]) -> None:
-        self.client, self.inputs, self.parameters = client, inputs, given_parameters(options)
-        self.deadline = time.monotonic() + client.timeout
+    def __init__(
+        self, client: BaseClient, inputs: Sequence[grpcclient.InferInput], parameters: Mapping[str, Any]
+    ) -> None:
+        self.client, self.inputs, self.parameters = client, inputs, parameters
+        self.begun = time.monotonic()
+        self.deadline = self.begun + client.timeout
         self.pauses = backoff(client.retries)
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        return self.deadline - time.monotonic()
 
     def arguments(self) -> dict[str, Any]:
         """Of Triton's client's ``infer``, for a try that begins now."""
-        left = self.left
+        left = self.deadline - time.monotonic()
         return {
             "model_name": MODEL,
             "inputs": self.inputs,
@@ -154,18 +176,34 @@ class Call:
             "timeout": int(left * 1e6),  # microseconds; past it, the server does not begin with it any more
         }
 
+    def results(self, response: Any) -> list[dict[str, Any]]:
+        """RESULT of each image of an answer."""
+        self.client.reached = True
+        return self.client.decode(response)
+
     def pause_after(self, failure: InferenceServerException) -> float:
         """Seconds to wait before asking again; raises the failure, translated, where it is final or time is over."""
         error = self.client.translate(failure)
-        if not isinstance(error, ServerUnavailable) or not self.pauses or self.pauses[0] >= self.left:
+        if not (is_gone(error) or isinstance(error, RequestTimeout)):
+            self.client.reached = True
+        pause = next(self.pauses, None)
+        if not isinstance(error, ServerUnavailable) or pause is None or time.monotonic() + pause >= self.patience_ends:
             raise error from failure
-        return self.pauses.pop(0)
+        return pause
+
+    @property
+    def patience_ends(self) -> float:
+        """When no other try begins any more, on the clock of ``time.monotonic``."""
+        if self.client.reached or self.client.retries is not None:
+            return self.deadline
+        return min(self.deadline, self.begun + FIRST_CONTACT)
 
 
-def backoff(retries: int) -> list[float]:
-    """Pauses before each next try, in seconds, doubled each time and scattered."""
-    # Scattered, so that those who were refused together don't come back together.
-    return [min(FIRST_PAUSE * 2**attempt, MAX_PAUSE) * random.uniform(0.5, 1.0) for attempt in range(retries)]
+def backoff(retries: int | None) -> Iterator[float]:
+    """Pauses before each next try, in seconds, doubled each time and scattered; None: without end."""
+    for attempt in itertools.count() if retries is None else range(retries):
+        # Scattered, so that those who were refused together don't come back together.
+        yield min(FIRST_PAUSE * 2 ** min(attempt, 10), MAX_PAUSE) * random.uniform(0.5, 1.0)
 
 
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,3 +216,10 @@ def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(f"no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
     # Not "in (None, False)": a threshold of 0 equals False.
     return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def require_workers(concurrency: int) -> int:
+    """It; raises ValueError where there would be none."""
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be 1 or more, got {concurrency}")
+    return concurrency

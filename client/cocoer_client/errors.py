@@ -6,27 +6,38 @@ from tritonclient.utils import InferenceServerException
 
 from cocoer_client.protocol import MODEL
 
-NO_CONNECTION = (
-    "failed to connect", "failed to pick subchannel", "connection reset", "connection refused", "connection timed out",
-    "connection dropped", "connections to all backends failing", "connection attempt timed out", "socket closed",
-    "broken pipe", "stream removed", "goaway", "keepalive", "recvmsg", "sendmsg", "dns resolution failed",
-    "name resolution failure", "network is unreachable", "no route to host", "channel shutdown", "endpoint closing",
+NOBODY = (
+    "failed to connect to all addresses", "connections to all backends failing", "failed to pick subchannel",
+    "errors resolving", "dns resolution failed", "name resolution failure", "empty address list",
 )  # fmt: skip
-"""What gRPC itself says (in small letters), as UNAVAILABLE, where no server has answered."""
-HANDSHAKE = ("handshake", "certificate", "ssl", "tls")
-"""In gRPC's messages (in small letters) where a server is there, and no connection is made for lack of trust."""
+"""How gRPC itself begins (in small letters), as UNAVAILABLE, where it has reached nobody. A gateway that does not reach
+its servers begins otherwise, whatever it says after."""
+HANDSHAKE = ("handshake", "certificate", "ssl", "verification")
+"""In what it says then (in small letters) where somebody is there, and no connection is made for lack of trust."""
+NOT_HTTP2 = ("parsing http/2", "http1")
+"""The same where that is no gRPC server."""
+CLOSED = ("socket closed", "connection reset")
+"""The same where they closed the connection without a word, as with a client that does not speak TLS."""
 EXPIRED = "Request timeout expired"
 """What Triton says, as UNAVAILABLE, when a request has waited longer than it may."""
-NOT_READY = ("not ready", "unknown model", "is not found", "no available versions")
-"""What it says, under several codes, where the model is not there."""
+NO_MODEL = "Request for unknown model"
+"""What it says, as UNAVAILABLE, where the model is not ready."""
 RESTRICTED = "protocol is restricted"
 """What it says, as UNAVAILABLE, where a call needs a key."""
-STUB = "Stub process"
-"""What it says, as INTERNAL, when a process of the model has died; the server is about to be started anew."""
-SHARED_MEMORY = "Failed to increase the shared memory pool size"
-"""What it says, as INTERNAL, while its /dev/shm is full."""
-TOO_LARGE = "larger than max"
-"""What gRPC says, as RESOURCE_EXHAUSTED, of a message; of anything else it means that there is no room for now."""
+PASSING = {
+    "INTERNAL": {
+        "Stub process": "a process of its model has died; it is about to start anew",
+        "Failed to increase the shared memory pool size": "it is short of shared memory",
+    },
+    "UNKNOWN": {"Stream removed": "the connection was lost"},
+}
+"""Code -> what is said with it where it passes, and how to put that: of Triton, of gRPC."""
+TOO_LARGE = {
+    "RESOURCE_EXHAUSTED": ("larger than max",),
+    "FAILED_PRECONDITION": ("buffer limit",),
+    "UNKNOWN": ("status: 413",),
+}
+"""Code -> what gRPC, Envoy and gateways of HTTP say with it of a message that is too large."""
 
 
 class CocoerError(Exception):
@@ -37,12 +48,17 @@ class InvalidInput(CocoerError):
     """An image, array or file of the caller's that can't be sent; nothing was."""
 
 
+class SourceUnavailable(CocoerError):
+    """An image can't be read for now: the network, the bucket or the disk that it is on failed."""
+
+
 class ServerUnavailable(CocoerError):
     """No server at the address, or its model is not ready."""
 
 
 class ServerBusy(ServerUnavailable):
-    """The server refused the request for now: its queue is full, or it is short of memory or a model."""
+    """Not now: the queue is full, memory is short, the server restarts, the connection was lost, or a gateway has no
+    server just then."""
 
 
 class RequestTimeout(CocoerError):
@@ -67,11 +83,11 @@ def is_gone(error: Exception | None) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether the same image may have a result later: the server, not the image, was at fault.
+    """Whether the same image may have a result later: the server or what it is read from, not the image, was at fault.
 
     What may pass is asked again, and never counts as done; what may not is written down.
     """
-    return isinstance(error, (ServerUnavailable, RequestTimeout, ServerError))
+    return isinstance(error, (ServerUnavailable, RequestTimeout, ServerError, SourceUnavailable))
 
 
 def translate(error: InferenceServerException, url: str, timeout: float) -> CocoerError:
@@ -83,44 +99,56 @@ def translate(error: InferenceServerException, url: str, timeout: float) -> Coco
         timeout: seconds that were allowed.
     """
     code, message = (error.status() or "").rpartition(".")[2], error.message() or ""
+    if any(sign in message for sign in TOO_LARGE.get(code, ())):
+        return InvalidRequest(message)
+    for sign, meaning in PASSING.get(code, {}).items():
+        if sign in message:
+            return _busy(url, meaning)
     if code == "UNAVAILABLE":
         return _unavailable(message, url, timeout)
+    if code in ("RESOURCE_EXHAUSTED", "ABORTED"):
+        return _busy(url, message)
     if code == "DEADLINE_EXCEEDED":
         return _too_late(url, timeout)
     if code == "INVALID_ARGUMENT":
         return InvalidRequest(message)
     if code == "NOT_FOUND":
         return _no_model(url, message)
-    if code == "RESOURCE_EXHAUSTED":
-        return InvalidRequest(message) if TOO_LARGE in message else _busy(url, message)
+    if code == "UNIMPLEMENTED":
+        return _no_triton(url, message)
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return _no_key(url, message)
-    if code == "INTERNAL" and STUB in message:
-        return _busy(url, message)
-    if code == "INTERNAL" and SHARED_MEMORY in message:
-        return _busy(url, "it is short of shared memory")
     return ServerError(f"the server at {url} failed: {message}")
 
 
 def _unavailable(message: str, url: str, timeout: float) -> CocoerError:
-    """Of the code that Triton, gateways and gRPC itself use for all that may pass; only their words tell it apart."""
+    """Of the code that Triton, gateways and gRPC itself use for what may pass: so it does, but for what is known."""
     if EXPIRED in message:
         return _too_late(url, timeout)
-    if any(sign in message for sign in NOT_READY):
+    if NO_MODEL in message:
         return _no_model(url, message)
     if RESTRICTED in message:
         return _no_key(url, message)
+    if message.lower().startswith(NOBODY):
+        return _nobody(message.splitlines()[0], url)
+    return _busy(url, message)
+
+
+def _nobody(message: str, url: str) -> ServerUnavailable:
     words = message.lower()
+    if any(sign in words for sign in NOT_HTTP2):
+        return _no_triton(url, message)
     if any(sign in words for sign in HANDSHAKE):
         return ServerUnavailable(
             f"no secure connection to {url}: does the server use TLS, and is its certificate by an authority "
-            f"you trust? ({message.splitlines()[0]})"
+            f"you trust? ({message})"
         )
-    if any(sign in words for sign in NO_CONNECTION):
+    if any(sign in words for sign in CLOSED):
         return ServerUnavailable(
-            f"no server at {url}; start one with: tritonserver --model-repository model_repository"
+            f"what listens at {url} closes the connection: is it the gRPC port (8001), does it want TLS (--tls-ca) or "
+            f"a certificate of yours (--tls-cert)? ({message})"
         )
-    return _busy(url, message)
+    return ServerUnavailable(f"no server at {url}; start one with: tritonserver --model-repository model_repository")
 
 
 def _too_late(url: str, timeout: float) -> RequestTimeout:
@@ -131,8 +159,12 @@ def _no_model(url: str, message: str) -> ServerUnavailable:
     return ServerUnavailable(f"the server at {url} has no ready model {MODEL!r}: {message}")
 
 
+def _no_triton(url: str, message: str) -> ServerUnavailable:
+    return ServerUnavailable(f"what answers at {url} is not Triton's gRPC port (8001 unless told otherwise): {message}")
+
+
 def _busy(url: str, message: str) -> ServerBusy:
-    return ServerBusy(f"the server at {url} is busy: {message}")
+    return ServerBusy(f"the server at {url} is busy or restarting: {message}")
 
 
 def _no_key(url: str, message: str) -> ServerError:

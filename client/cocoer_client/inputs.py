@@ -66,16 +66,22 @@ def encode_image(image: ImageLike) -> bytes:
     raise InvalidInput(f"an image is bytes, a path, a NumPy array or a Pillow image, not {type(image).__name__}")
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image, in_place: bool = False) -> Image.Image:
     """The image turned by its EXIF orientation, as the server turns it; where the EXIF data is damaged, as it is.
 
     Pillow would turn it by the orientation in XMP too, which neither browsers nor the server do.
+
+    Args:
+        image: any of Pillow's.
+        in_place: change ``image``, which saves copies.
     """
     if XMP & image.info.keys():
-        image = image.copy()
+        image = image if in_place else image.copy()
         image.info = {key: value for key, value in image.info.items() if key not in XMP}
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return ImageOps.exif_transpose(image)
+        if not in_place:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 

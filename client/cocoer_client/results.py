@@ -1,20 +1,25 @@
 """RESULT, the server's answer for one image: the one definition of it.
 
 ``Result`` and ``Failure`` are RESULT on the wire, field by field. What else speaks of RESULT is made from them: the
-JSON Schema (``schema.py``), the table of ``cocoer-batch`` (``batch/rows.py``) and that of ``cocoer-infer --csv``
-(``infer/columns.py``). A new field is added here, and named there only where it should not become a column.
+JSON Schema (``schema.py``), tables in Parquet (``tables.py``), that of ``cocoer-infer --csv`` and of
+pandas (``columns.py``), COCO's annotations (``coco.py``). A new field is added here, and named there only where it
+should not become a column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from cocoer_client.frozen import FrozenDict
 from cocoer_client.protocol import LABEL_COUNT, MAX_PERSONS, Level
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -239,6 +244,32 @@ class Result(Part):
     def to_dict(self) -> dict[str, dict[str, list[str]]]:
         """The release's dictionary of an image: persons by their position, "0" the first."""
         return {str(index): person.to_dict() for index, person in enumerate(self.persons)}
+
+    def to_pandas(self, file: str = "") -> pandas.DataFrame:
+        """A row for each person, with the columns of ``cocoer-infer --csv``; none where there is nobody.
+
+        Args:
+            file: for the column of this name, by which tables of several images are told apart.
+
+        Raises:
+            InvalidInput: pandas is not installed (the extra ``pandas``).
+        """
+        from cocoer_client.exports import to_pandas
+
+        return to_pandas(self, file)
+
+    def to_supervision(self) -> supervision.Detections:
+        """Body boxes as ``supervision.Detections``, for its annotators, trackers and zones.
+
+        There are no classes. ``data`` has ``person`` (ids), ``labels`` (a list for each person), ``scores`` (FP32
+        [N, 26], the final probabilities) and ``head_xyxy`` (FP32 [N, 4]); ``metadata["labels"]`` says whose they are.
+
+        Raises:
+            InvalidInput: supervision is not installed (the extra ``supervision``).
+        """
+        from cocoer_client.exports import to_supervision
+
+        return to_supervision(self)
 
 
 class Error(Part):

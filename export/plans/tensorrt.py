@@ -2,7 +2,7 @@
 
 Networks are strongly typed: each tensor has the precision that the ONNX graph gives it
 (``export.precision.fp16``), and TensorRT chooses none. The tests run Polygraphy itself on a stand-in for TensorRT,
-which has the names of the real bindings of both versions and no others (``tests/fake_tensorrt.py``).
+which has the names of the real bindings of both versions and no others (``tests/fake_tensorrt``).
 """
 
 from __future__ import annotations

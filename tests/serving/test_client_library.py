@@ -14,11 +14,14 @@ from cocoer_client import (
     Result,
     ServerError,
     ServerUnavailable,
+    connection,
 )
 from tests import golden as gold
 from tests import metrics
 from tests.conftest import SAMPLE
+from tests.proxy import ForgetfulProxy
 from tests.serving.test_served import as_persons, check_result
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,34 @@ def test_body_without_head_and_opencv(opencv_server, sample_bytes):
         (found,) = client.infer(sample_bytes, boxes).persons
     assert found.id == 2
     assert found.head_box == detected.head_box
+
+
+def test_a_connection_that_is_forgotten_is_noticed(server, sample_bytes):
+    """The next call asks whether anybody is there, and makes a new connection within its time."""
+    with ForgetfulProxy(server.grpc_port) as proxy, CocoerClient(proxy.url, timeout=16) as client:
+        client.infer(sample_bytes, [])
+        proxy.forget()
+        assert client.infer(sample_bytes, []).persons == ()
+        assert proxy.accepted == 2
+
+    async def ask():
+        with ForgetfulProxy(server.grpc_port) as proxy:
+            async with AsyncCocoerClient(proxy.url, timeout=16) as client:
+                await client.infer(sample_bytes, [])
+                proxy.forget()
+                assert (await client.infer(sample_bytes, [])).persons == ()
+
+    asyncio.run(ask())
+
+
+def test_an_unused_connection_is_closed_before_others_forget_it(server, sample_bytes, monkeypatch):
+    monkeypatch.setattr(connection, "IDLE", 1.0)
+    with ForgetfulProxy(server.grpc_port) as proxy, CocoerClient(proxy.url, timeout=60) as client:
+        client.infer(sample_bytes, [])
+        assert proxy.open == 1
+        until(lambda: proxy.open == 0)
+        assert client.infer(sample_bytes, []).persons == ()
+        assert proxy.accepted == 2
 
 
 def test_headers_reach_the_server(repositories, tmp_path, sample_bytes):

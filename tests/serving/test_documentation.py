@@ -166,9 +166,9 @@ def a_folder_is_annotated_and_resumed(copy, printed):
     lines = [line.split("  ")[0] for line in printed.splitlines() if line.startswith("pictures/")]
     names = ["pictures/300.jpg", "pictures/holiday/300.jpg", "pictures/holiday/400.jpg"]
     assert lines == names, "once each: the second command has nothing to do"
-    for name in ("300.png", "astronaut.png", "holiday/300.png", "holiday/400.png"):
+    for name in ("300.jpg", "astronaut.png", "holiday/300.jpg", "holiday/400.jpg"):
         with Image.open(copy / "outputs" / name) as annotated:
-            assert annotated.format == "PNG"
+            assert annotated.format == {"jpg": "JPEG", "png": "PNG"}[name.rpartition(".")[2]]
     records = [json.loads(line) for line in (copy / "outputs" / "results.jsonl").read_text().splitlines()]
     assert [record["file"] for record in records] == names
     header, *rows = (copy / "images.csv").read_text().splitlines()
@@ -176,7 +176,7 @@ def a_folder_is_annotated_and_resumed(copy, printed):
     assert all(label in header for label in EMOTIC_LABELS)
     explained = (copy / "why.html").read_text()
     assert "SYNTHETIC" in explained
-    assert explained.count("data:image/") >= 3, "the three crops are in the page"
+    assert explained.count("data:image/") >= 4, "the image and the three crops are in the page"
 
 
 @claims("README.md", "python benchmarks/accuracy.py --annotations emotic/Annotations.mat --images emotic")

@@ -24,7 +24,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from cocoer_bls.options import DEFAULT_LIMITS
-from cocoer_client import CocoerClient
+from cocoer_client import CocoerClient, InvalidRequest, ServerBusy, ServerUnavailable
 from serving.server import free_ports
 from tests.cluster import CHART, render, the
 from tests.metrics import key, scrape
@@ -210,6 +210,29 @@ def test_as_large_as_a_file_may_be_and_not_much_larger(envoy):
     assert (code, "not an image" in text) == ("INVALID_ARGUMENT", True), text
     code, text = caller.status(request("cocoer", MAX_REQUEST))
     assert (code, "buffer limits" in text) == ("FAILED_PRECONDITION", True), text
+
+
+def test_an_envoy_without_servers_is_no_missing_server(tmp_path):
+    """As while the only one starts anew: none in its list, or one that can't be reached. It passes, and is retried."""
+    (nobody,) = free_ports(1)
+    for backends, told in ([], "no healthy upstream"), ([(nobody, nobody)], "upstream connect error"):
+        with running_envoy(tmp_path, backends, health_checks=False) as envoy:
+            with CocoerClient(envoy.url, retries=0) as client:
+                with pytest.raises(ServerBusy, match=f"is busy or restarting: {told}"):
+                    client.infer(b"x")
+                with pytest.raises(ServerBusy, match=told):
+                    client.check_ready()
+            with CocoerClient(envoy.url, timeout=5) as patient, pytest.raises(ServerBusy):
+                patient.infer(b"x")
+            assert patient.reached
+
+
+def test_what_else_answers_is_told_from_a_missing_server(envoy, server):
+    address = f"{server.host}:{server.http_port}"
+    with CocoerClient(address, retries=0) as client, pytest.raises(ServerUnavailable, match="is it the gRPC port"):
+        client.infer(b"x")
+    with CocoerClient(envoy) as client, pytest.raises(InvalidRequest, match="buffer limit"):
+        client.infer(bytes(MAX_REQUEST))
 
 
 @contextlib.contextmanager

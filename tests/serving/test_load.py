@@ -121,7 +121,10 @@ def test_clients_try_again_where_the_queue_was_full(server, one_person, rows, ex
         sender = Sender(server.url, one_person)
         sender.send(MAX_QUEUE)
         queued(server, MAX_QUEUE)
-        with CocoerClient(server.url, retries=0) as impatient, pytest.raises(ServerBusy, match="is busy: .*queue size"):
+        with (
+            CocoerClient(server.url, retries=0) as impatient,
+            pytest.raises(ServerBusy, match="is busy or restarting: .*queue size"),
+        ):
             impatient.infer_raw(sample_bytes, persons)
     with CocoerClient(server.url, timeout=120, retries=8) as patient:
         result = patient.infer_raw(sample_bytes, persons)

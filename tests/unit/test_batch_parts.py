@@ -1,51 +1,33 @@
-"""Batch runs, but for Ray: images and their shards, several servers as one, rows."""
+"""Batch runs, below the command: images and their shards, what a worker makes of a shard."""
 
 import doctest
 import json
-import threading
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+import os
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from cocoer_client.batch import command as batch
-from cocoer_client.batch import rows as batch_rows
-from cocoer_client.batch import server_pool
-from cocoer_client.batch.server_pool import NoServer, ServerPool
-from cocoer_client.batch.shards import Output, list_images
-from cocoer_client.batch.worker import Recogniser, read
-from cocoer_client.errors import (
-    InvalidInput,
-    InvalidRequest,
-    RequestTimeout,
-    ServerBusy,
-    ServerError,
-    ServerUnavailable,
-)
-from cocoer_client.optional import needs
+from cocoer_client.batch import paths as batch_paths
+from cocoer_client.batch import shards
+from cocoer_client.batch.job import Job, Work
+from cocoer_client.batch.paths import list_images
+from cocoer_client.batch.server_pool import ServerPool
+from cocoer_client.batch.shards import Output, Shard
+from cocoer_client.batch.storage import PLAIN, Storage
+from cocoer_client.batch.worker import Recogniser
+from cocoer_client.command import Connection
+from cocoer_client.connection import TLS
+from cocoer_client.errors import InvalidInput, InvalidRequest, ServerError, SourceUnavailable
+from cocoer_client.key import ResultKey
+from cocoer_client.results import ModelInfo
+from tests.batch_fakes import LABELS, MODEL, RESULT, Fleet, of_model
 
-PERSON = {
-    "id": 1,
-    "body_box": [0, 0, 5, 9],
-    "head_box": [1, 1, 3, 3],
-    **{name: ["peace"] for name in ("pred", "VI", "head", "body", "ctx")},
-    "emo_process": ["head-level", "context-level", "body-level"],
-    "scores": {name: [0.5, 0.25] for name in ("pred", "VI", "head", "body", "ctx")},
-    "losses": {"head": 1.0, "body": 0.5, "context": 0.25},
-    "refined": {},
-    "coordination": {},
-}
-MODEL = {"version": "1", "weights": "w", "synthetic": True, "detector": "scrfd", "channel_order": "bgr"}
-RESULT = {
-    "image": {"width": 6, "height": 10},
-    "persons": [PERSON],
-    "labels": ["peace", "fear"],
-    "model": {**MODEL, "coordination_step": 1.0, "precision": "fp32"},
-}
+
+def job_of(layout="images", model=MODEL, **options):
+    return Job(ResultKey.of(model, **options), LABELS, layout)
 
 
 @pytest.fixture
@@ -57,273 +39,319 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
+def listed(inputs, column):
+    images, _ = list_images(inputs, column)
+    return images
+
+
 def names(paths):
     return [path.rpartition("pictures/")[2] for path in paths]
 
 
 def test_images_of_a_folder(folder):
-    assert names(list_images([str(folder)], "path")) == ["a.PNG", "b.jpg", "deep/c.webp"]
-    assert names(list_images([f"{folder}/*.jpg", str(folder)], "path")) == ["b.jpg", "a.PNG", "deep/c.webp"]
-    assert all(path.startswith("file://") for path in list_images([str(folder)], "path"))
+    assert names(listed([str(folder)], "path")) == ["a.PNG", "b.jpg", "deep/c.webp"]
+    assert names(listed([f"{folder}/*.jpg", str(folder)], "path")) == ["b.jpg", "a.PNG", "deep/c.webp"]
+    assert all(path.startswith("file://") for path in listed([str(folder)], "path"))
 
 
 def test_images_of_a_parquet_file(folder, tmp_path):
     pq.write_table(pa.table({"image": ["x/1.jpg", "s3://b/2.jpg"]}), tmp_path / "names.parquet")
-    assert list_images([str(tmp_path / "names.parquet")], "image") == ["x/1.jpg", "s3://b/2.jpg"]
+    assert listed([str(tmp_path / "names.parquet")], "image") == ["x/1.jpg", "s3://b/2.jpg"]
     with pytest.raises(InvalidInput, match=r"names.parquet has no column 'path' of names; --column says which"):
-        list_images([str(tmp_path / "names.parquet")], "path")
+        listed([str(tmp_path / "names.parquet")], "path")
 
 
 def test_images_of_a_bucket():
     memory = fsspec.filesystem("memory")
     for name in ("one.jpg", "two.png"):
         memory.pipe_file(f"/bucket-in/{name}", name.encode())
-    paths = list_images(["memory://bucket-in"], "path")
-    assert [read(path) for path in paths] == [b"one.jpg", b"two.png"]
+    paths = listed(["memory://bucket-in"], "path")
+    assert [PLAIN.read(path) for path in paths] == [b"one.jpg", b"two.png"]
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         ("nowhere", "nowhere: no such file or folder"),
-        ("nowhere/*.jpg", "no images"),
+        ("nowhere/*.jpg", "nothing matches"),
         ("odd://bucket", "odd://bucket: Protocol not known"),
     ],
 )
 def test_no_images(given, told):
     with pytest.raises(InvalidInput, match=told.replace("*", r"\*")):
-        list_images([given], "path")
+        listed([given], "path")
 
 
 @pytest.mark.parametrize("where", ["{}", "memory://bucket-{}"])
 def test_shards_stay_when_images_are_added(tmp_path, where):
-    place = where.format(tmp_path.name if "memory" in where else tmp_path / "out")
-    output = Output(place)
+    place = where.format(tmp_path.name if "memory" in where else tmp_path / "out [1]")
+    output, job = Output(place), job_of(min_score=0.5)
     paths = [f"{index}.jpg" for index in range(7)]
-    first = output.begin(paths, 3, {"min_score": 0.5})
+    first = output.begin(paths, 3, job)
     assert [(shard.number, len(shard.paths)) for shard in first] == [(0, 3), (1, 3), (2, 1)]
-    assert Output(place).begin(paths, 3, {"min_score": 0.5}) == first
-    more = Output(place).begin(["new.jpg", *paths[::-1]], 2, {"min_score": 0.5})
+    assert Output(place).begin(paths, 3, job) == first
+    more = Output(place).begin(["new.jpg", *paths[::-1]], 2, job)
     assert more[:3] == first
     assert [(shard.number, shard.paths) for shard in more[3:]] == [(3, ("new.jpg",))]
-    assert output.done() == set()
-    output.write_table(pa.table({"path": ["0.jpg"]}), output.path_of(1))
-    assert Output(place).done() == {1}
+    assert output.files().done == set()
+    output.finish(1, [{"path": "0.jpg"}], {}, job)
+    assert Output(place).files().done == {1}
 
 
-def test_other_options_need_another_directory(tmp_path):
-    Output(str(tmp_path)).begin(["a.jpg"], 3, {"min_score": 0.5})
-    with pytest.raises(InvalidInput, match=r"other options \(min_score was 0.5 and is None\); choose another"):
-        Output(str(tmp_path)).begin(["a.jpg"], 3, {})
+def test_names_that_are_no_text(tmp_path):
+    """A file whose name is not UTF-8 stays what it is."""
+    output, job = Output(str(tmp_path)), job_of()
+    paths = ["a.jpg", os.fsdecode(b"caf\xe9.jpg")]
+    output.begin(paths, 3, job)
+    assert output.begin(paths, 3, job) == [Shard(0, tuple(paths))]
+    assert doctest.testmod(batch_paths).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (job_of(), "min_score was 0.5 and is the default"),
+        (job_of(min_score=0.6), "min_score was 0.5 and is 0.6"),
+        (job_of(min_score=0.5, model={**MODEL, "weights": "x"}), "weights was w and is x"),
+        (job_of(min_score=0.5, model={**MODEL, "coordination_step": 0.1}), "coordination_step was 1.0 and is 0.1"),
+        (job_of("persons", min_score=0.5), "layout was images and is persons"),
+    ],
+)
+def test_another_job_needs_another_directory(tmp_path, other, told):
+    Output(str(tmp_path)).begin(["a.jpg"], 3, job_of(min_score=0.5))
+    assert Output(str(tmp_path)).begin(["a.jpg"], 3, job_of(min_score=0.5, model={**MODEL, "version": "2"}))
+    with pytest.raises(InvalidInput, match=rf"{told}\); choose another directory"):
+        Output(str(tmp_path)).begin(["a.jpg"], 3, other)
+
+
+def test_a_directory_without_a_key(tmp_path):
+    (tmp_path / "_cocoer").mkdir()
+    (tmp_path / "_cocoer" / "job.json").write_text(json.dumps({"min_score": 0.5}))
+    with pytest.raises(InvalidInput, match="earlier cocoer-batch, which did not note the model; choose another direct"):
+        Output(str(tmp_path)).begin(["a.jpg"], 3, job_of(min_score=0.5))
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     output = Output(str(tmp_path))
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        output.write(b"half", output.path_of(0))
+        output.finish(0, [], {}, job_of())
     assert not list(tmp_path.rglob("*.part*"))
-    assert output.done() == set()
+    assert output.files().parts == set()
 
 
-class Fleet:
-    """Servers that behave as a test says; ``connect`` makes their clients."""
-
-    def __init__(self, **behaviour):
-        self.behaviour, self.asked, self.busy = behaviour, Counter(), Counter()
-        self.maximum = Counter()
-        self.lock = threading.Lock()
-
-    def connect(self, url, timeout, retries):
-        assert retries == 0
-        fleet = self
-
-        class Client:
-            def infer_raw(self, image, **options):
-                with fleet.lock:
-                    fleet.asked[url] += 1
-                    fleet.busy[url] += 1
-                    fleet.maximum[url] = max(fleet.maximum[url], fleet.busy[url])
-                try:
-                    return fleet.behaviour[url](image, fleet.busy[url])
-                finally:
-                    with fleet.lock:
-                        fleet.busy[url] -= 1
-
-        return Client()
+def worker_of(tmp_path, monkeypatch, fleet, layout="images", **options):
+    monkeypatch.setattr("cocoer_client.batch.server_pool.CocoerClient", fleet.connect)
+    model = ModelInfo.model_validate(MODEL)
+    return Recogniser(Work(job_of(layout), str(tmp_path / "out"), tuple(fleet.behaviour), model, **options))
 
 
-def answering(image, _busy):
-    time.sleep(0.002)
-    return RESULT
+def task_of(*paths, number=3):
+    return {"number": number, "paths": [os.fsencode(path) for path in paths]}
 
 
-def gone(_image, _busy):
-    raise ServerUnavailable("no server at b")
+def rows_in(tmp_path, number=3):
+    return pq.read_table(tmp_path / "out" / f"shard={number:05d}" / "part.parquet", partitioning=None).to_pylist()
 
 
-def ask_many(pool, count, threads=16):
-    with ThreadPoolExecutor(threads) as workers:
-        return list(workers.map(pool.infer_raw, [b"picture"] * count))
+def left_in(tmp_path, number=3):
+    path = tmp_path / "out" / "_cocoer" / f"left-{number:05d}.json"
+    return {entry["path"]: entry["error"] for entry in json.loads(path.read_text())} if path.exists() else {}
 
 
-def test_load_goes_to_all_servers():
-    fleet = Fleet(a=answering, b=answering)
-    assert ask_many(ServerPool(["a", "b"], maximum=8, connect=fleet.connect), 200) == [RESULT] * 200
-    assert min(fleet.asked.values()) > 50
-    assert max(fleet.maximum.values()) <= 8
-
-
-def test_a_server_gets_what_it_takes(monkeypatch):
-    """One that refuses more than 3 at once is asked little more, and everything is answered."""
-    monkeypatch.setattr(server_pool, "SETTLE", 0.02)
-
-    def small(image, busy):
-        if busy > 3:
-            raise ServerBusy("full")
-        return answering(image, busy)
-
-    fleet = Fleet(a=small)
-    pool = ServerPool(["a"], maximum=16, connect=fleet.connect)
-    assert ask_many(pool, 400) == [RESULT] * 400
-    assert 0 < pool.statistics.refused < 250  # without finding its limit: thousands
-    assert fleet.asked["a"] == 400 + pool.statistics.refused
-    assert pool.servers[0].limit < 8
-
-
-def test_a_lost_server_is_left_alone():
-    fleet = Fleet(a=answering, b=gone)
-    pool = ServerPool(["a", "b"], maximum=4, connect=fleet.connect)
-    assert ask_many(pool, 100) == [RESULT] * 100
-    assert fleet.asked["b"] <= 4
-    assert pool.statistics.unreachable == fleet.asked["b"]
-
-
-def test_patience_ends(monkeypatch):
-    monkeypatch.setattr(server_pool, "REST", 0.01)
-    pool = ServerPool(["b"], maximum=4, patience=0.05, connect=Fleet(b=gone).connect)
-    with pytest.raises(NoServer, match=r"no server has answered for 0.05 s; the last said: no server at b"):
-        pool.infer_raw(b"picture")
-
-
-@pytest.mark.parametrize("error", [ServerError("failed"), RequestTimeout("late")])
-def test_what_a_server_fails_at_is_tried_elsewhere(error):
-    state = iter([error, error])
-
-    def failing(image, busy):
-        if told := next(state, None):
-            raise told
-        return RESULT
-
-    pool = ServerPool(["a"], maximum=2, connect=Fleet(a=failing).connect)
-    assert pool.infer_raw(b"picture") == RESULT
-    assert pool.statistics.tried_again == 2
-
-    def always(image, busy):
-        raise error
-
-    fleet = Fleet(a=always)
-    with pytest.raises(type(error)):
-        ServerPool(["a"], maximum=2, connect=fleet.connect).infer_raw(b"picture")
-    assert fleet.asked["a"] == 3
-
-
-def test_a_bad_image_is_not_tried_again():
-    def refusing(image, busy):
-        raise InvalidRequest("IMAGE is empty")
-
-    fleet = Fleet(a=refusing)
-    with pytest.raises(InvalidRequest):
-        ServerPool(["a"], maximum=2, connect=fleet.connect).infer_raw(b"")
-    assert fleet.asked["a"] == 1
-
-
-def test_columns():
-    """Their names, types and order are what users' queries read."""
-    labels = ", ".join(f"{name}: list<item: string>" for name in ("pred", "VI", "head", "body", "ctx", "emo_process"))
-    scores = ", ".join(f"{name}: list<item: float>" for name in ("pred", "VI", "head", "body", "ctx"))
-    person = (
-        f"struct<id: int32, body_box: list<item: int32>, head_box: list<item: int32>, {labels}, "
-        f"scores: struct<{scores}>, losses: struct<head: float, body: float, context: float>>"
-    )
-    model = "detector: string, channel_order: string, coordination_step: float, precision: string"
-    assert [(field.name, str(field.type)) for field in batch_rows.SCHEMA] == [
-        ("path", "string"),
-        ("error", "string"),
-        ("width", "int32"),
-        ("height", "int32"),
-        ("persons", f"list<item: {person}>"),
-        ("model", f"struct<version: string, weights: string, synthetic: bool, {model}>"),
-    ]
-    assert doctest.testmod(batch_rows).failed == 0
-
-
-def test_rows_are_read_back(tmp_path):
-    rows = [batch_rows.row_of("a.jpg", RESULT), batch_rows.failed_row("b.jpg", InvalidRequest("IMAGE is empty"))]
-    Output(str(tmp_path)).write_table(batch_rows.table_of(rows, RESULT["labels"]), str(tmp_path / "t.parquet"))
-    table = pq.read_table(tmp_path / "t.parquet")
-    assert table.schema.metadata[b"labels"] == b"peace\nfear"
-    good, bad = table.to_pylist()
-    assert good["persons"][0]["pred"] == ["peace"]
-    assert good["persons"][0]["scores"]["VI"] == [0.5, 0.25]
-    assert good["model"]["synthetic"] is True
-    assert good["error"] is None
-    assert (bad["path"], bad["error"], bad["persons"]) == ("b.jpg", "InvalidRequest: IMAGE is empty", None)
-
-
-def test_a_worker_does_a_shard(tmp_path, folder):
-    """Also that images which can't be read are rows, in the order of the shard."""
+@pytest.mark.parametrize("layout", ["images", "persons"])
+def test_a_worker_does_a_shard(tmp_path, folder, monkeypatch, layout):
+    """Whatever is wrong with one image is its row, in the order of the shard."""
 
     def some(image, busy):
         if image == b"b.jpg":
             raise InvalidRequest("no image")
-        return RESULT
+        if image == b"memory":
+            raise MemoryError
+        return {**RESULT, "persons": []} if image == b"nobody" else RESULT
 
-    worker = Recogniser(["a"], str(tmp_path / "out"), 4, 10, 10, {"min_score": 0.5})
-    worker.pool = ServerPool(["a"], 4, connect=Fleet(a=some).connect)
-    paths = [f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg", "gone.jpg", "deep/c.webp")]
-    figures = worker({"number": 3, "paths": paths})
-    assert {key: figures[key] for key in ("shard", "pictures", "failed", "persons", "refused")} == {
-        "shard": 3,
-        "pictures": 4,
-        "failed": 2,
-        "persons": 2,
+    for name in (b"memory", b"nobody", b"caf\xe9.jpg"):
+        (folder / os.fsdecode(name)).write_bytes(name)
+    fleet = Fleet(a=some)
+    worker = worker_of(tmp_path, monkeypatch, fleet, layout, options={"min_score": 0.5})
+    names = ["a.PNG", "b.jpg", "gone.jpg", "deep/c.webp", "memory", "nobody", os.fsdecode(b"caf\xe9.jpg")]
+    paths = [f"file://{folder}/{name}" for name in names]
+    figures = worker(task_of(*paths, f"odd://{folder}", "nul\0.jpg", str(folder)))
+    kept = ("ended", "pictures", "failed", "left", "persons", "refused")
+    assert {key: figures[key] for key in kept} == {
+        "ended": "",
+        "pictures": 10,
+        "failed": 6,
+        "left": 0,
+        "persons": 3,
         "refused": 0,
     }
-    rows = pq.read_table(tmp_path / "out" / "shard=00003" / "part.parquet", partitioning=None).to_pylist()
-    assert [row["path"] for row in rows] == paths
-    assert [row["error"] for row in rows] == [
+    rows = rows_in(tmp_path)
+    assert [row["path"] for row in rows[:6]] == paths[:6]
+    assert rows[6]["path"] == f"file://{folder}/caf\\udce9.jpg"
+    errors = [row["error"] for row in rows]
+    assert errors[:7] == [
         None,
         "InvalidRequest: no image",
-        "InvalidInput: can't be read: No such file or directory",
+        "InvalidInput: No such file or directory",
+        None,
+        "MemoryError: no more is known",
+        None,
         None,
     ]
+    assert "odd" in errors[7]
+    assert "embedded null byte" in errors[8]
+    assert "Is a directory" in errors[9]
+    assert all(options == {"min_score": 0.5} for options in fleet.options)
 
 
-def test_messages(capsys):
-    told = batch.describe(
-        {
-            "output": "out",
-            "total": 12,
-            "done_before": 2,
-            "pictures": 10,
-            "failed": 1,
-            "persons": 4,
-            "refused": 3,
-            "unreachable": 0,
-            "tried_again": 0,
-            "seconds": 5.0,
-            "pictures_per_second": 2.0,
-        }
+def test_what_may_pass_is_left_for_later(tmp_path, folder, monkeypatch):
+    """The rest of its shard is kept; the next run asks about it alone, and then the shard is done."""
+    bad = {"error": ServerError("the server at a failed: CUDA error")}
+
+    def some(image, busy):
+        if image == b"b.jpg" and bad:
+            raise bad["error"]
+        return RESULT
+
+    monkeypatch.setattr("cocoer_client.batch.server.REST", 0.01)
+    fleet = Fleet(a=some)
+    paths = [f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg", "deep/c.webp")]
+    figures = worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths))
+    assert (figures["pictures"], figures["left"], figures["failed"], figures["persons"]) == (2, 1, 0, 2)
+    assert [row["path"] for row in rows_in(tmp_path)] == [paths[0], paths[2]]
+    assert left_in(tmp_path) == {paths[1]: "ServerError: the server at a failed: CUDA error"}
+    output = Output(str(tmp_path / "out"))
+    assert (output.files().done, output.files().left) == (set(), {3})
+
+    bad.clear()
+    fleet.images.clear()
+    figures = worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths))
+    assert (figures["pictures"], figures["left"]) == (1, 0)
+    assert fleet.images == [b"b.jpg"]
+    assert [row["path"] for row in rows_in(tmp_path)] == paths
+    assert left_in(tmp_path) == {}
+    assert output.files().done == {3}
+
+
+@pytest.mark.parametrize("last", ["the list", "the rows"])
+def test_killed_between_two_files(tmp_path, folder, monkeypatch, last):
+    """Of the list of what is left, and the rows: nothing is lost, and nothing twice, whichever was written last."""
+    failing = [ServerError("failed")]
+
+    def some(image, busy):
+        if image == b"b.jpg" and failing:
+            raise failing[0]
+        return RESULT
+
+    monkeypatch.setattr("cocoer_client.batch.server.REST", 0.01)
+    fleet = Fleet(a=some)
+    paths = [f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg")]
+    output = Output(str(tmp_path / "out"))
+    worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths))
+    told = output.fs.cat_file(output.left_path_of(3))
+    failing.clear()
+    if last == "the list":  # before the rows of what was done
+        output.fs.rm_file(output.path_of(3))
+    else:  # of all, before the list was removed
+        worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths))
+        output.fs.pipe_file(output.left_path_of(3), told)
+    assert output.files().done == set()
+    worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths))
+    assert [row["path"] for row in rows_in(tmp_path)] == paths
+    assert output.files().done == {3}
+
+
+def test_errors_are_asked_about_again_if_wanted(tmp_path, folder, monkeypatch):
+    refusing = [InvalidRequest("HEIC is not allowed")]
+
+    def some(image, busy):
+        if image == b"b.jpg" and refusing:
+            raise refusing[0]
+        return RESULT
+
+    fleet = Fleet(a=some)
+    task = task_of(*(f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg")))
+    worker_of(tmp_path, monkeypatch, fleet)(task)
+    assert Output(str(tmp_path / "out")).failed(3) == 1
+    refusing.clear()
+    fleet.images.clear()
+    assert worker_of(tmp_path, monkeypatch, fleet)(task)["pictures"] == 0
+    assert rows_in(tmp_path)[1]["error"] == "InvalidRequest: HEIC is not allowed"
+    assert worker_of(tmp_path, monkeypatch, fleet, retry_failed=True)(task)["pictures"] == 1
+    assert fleet.images == [b"b.jpg"]
+    assert [row["error"] for row in rows_in(tmp_path)] == [None, None]
+    assert rows_in(tmp_path)[0]["persons"] == rows_in(tmp_path)[1]["persons"]
+
+
+def test_nothing_of_another_model_is_written(tmp_path, folder, monkeypatch):
+    fleet = Fleet(a=lambda image, _: of_model(weights="x") if image == b"b.jpg" else RESULT)
+    worker = worker_of(tmp_path, monkeypatch, fleet)
+    figures = worker(task_of(f"file://{folder}/a.PNG", f"file://{folder}/b.jpg"))
+    assert figures["ended"] == "ModelChanged"
+    assert figures["told"] == "a: the server's model has changed: weights was w and is x"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk(tmp_path, folder, monkeypatch):
+    def full(fs, path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shards, "write", full)
+    figures = worker_of(tmp_path, monkeypatch, Fleet(a=lambda *_: RESULT))(task_of(f"file://{folder}/a.PNG"))
+    assert figures["ended"] == "CantWrite"
+    assert "shard=00003/part.parquet can't be written: [Errno 28] No space left on device" in figures["told"]
+
+
+class FlakyBucket(MemoryFileSystem):
+    """Fails at what says so."""
+
+    protocol = "flaky"
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        if "denied" in path:
+            raise PermissionError("the credentials have expired")
+        if "slow" in path:
+            raise OSError(5, "SlowDown: reduce your request rate")
+        raise FileNotFoundError(path)
+
+
+def test_a_bucket_that_fails_is_not_the_image(monkeypatch):
+    """What it holds is left for later; what it does not hold is written down."""
+    fsspec.register_implementation("flaky", FlakyBucket, clobber=True)
+    for name in ("denied", "slow"):
+        with pytest.raises(SourceUnavailable):
+            PLAIN.read(f"flaky://bucket/{name}.jpg")
+    with pytest.raises(InvalidInput):
+        PLAIN.read("flaky://bucket/none.jpg")
+
+
+def test_options_of_storage_are_a_buckets(tmp_path):
+    fsspec.register_implementation("flaky", FlakyBucket, clobber=True)
+    storage = Storage({"endpoint_url": "http://minio:9000"})
+    assert storage.open("flaky://bucket/a.jpg")[0].storage_options == {"endpoint_url": "http://minio:9000"}
+    assert storage.open(str(tmp_path))[0].storage_options == {}
+    assert storage.open(f"file://{tmp_path}")[0].storage_options == {}
+
+
+def test_secrets_are_in_no_text_of_a_job(tmp_path):
+    """Ray writes arguments into its logs as they show themselves."""
+    connection = Connection(9, TLS(tmp_path / "ca.pem"), {"authorization": "Bearer s3cret"})
+    work = Work(
+        job_of(),
+        str(tmp_path),
+        ("a:1",),
+        ModelInfo.model_validate(MODEL),
+        connection=connection,
+        storage=Storage({"secret": "s3cret"}),
     )
-    assert "10 images with 4 persons in 5 s (2.0 per second), 1 failed; 2 were done before." in told
-    assert "Servers were full 3 times" in told
-    assert batch.no_server_in(RuntimeError("x\nclient.server_pool.NoServer: nobody is there\n")) == "nobody is there"
-    assert batch.no_server_in(RuntimeError("x")) == ""
-    with pytest.raises(
-        InvalidInput, match=r"cocoer-batch needs nothing_like_it: pip install 'cocoer-client\[batch\]'$"
-    ):
-        needs("cocoer-batch", "json", "nothing_like_it", extra="batch")
-    assert batch.main(["nowhere", "--output", "out"]) == batch.USAGE
-    assert "nowhere: no such file or folder" in capsys.readouterr().err
-    assert json.dumps(batch.COUNTS)
+    assert "s3cret" not in f"{work} {work!r} {connection}"
+    Output(str(tmp_path)).begin(["a.jpg"], 1, work.job)
+    assert all(b"s3cret" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    pool = ServerPool(work.urls, 1, connection, connect=lambda url, **given: given)
+    assert pool.servers[0].client == {
+        "timeout": 9,
+        "tls": TLS(tmp_path / "ca.pem"),
+        "headers": {"authorization": "Bearer s3cret"},
+        "retries": 0,
+    }

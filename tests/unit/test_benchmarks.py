@@ -11,7 +11,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks import folder
 from benchmarks.inprocess import job_of
 from benchmarks.machine import Machine, process_memory_mb
 from benchmarks.perf_analyzer import write_requests
@@ -164,3 +166,40 @@ def test_machine_slug():
 def test_images_are_decoded_as_they_are_served():
     workload = BOXES_GIVEN[0]
     assert job_of(workload).image.shape == (workload.height, workload.width, 3)
+
+
+WAY = {"images_per_second": 9.5, "cpu_ms": 61.0, "persons": 6}
+
+
+def test_report_of_annotated_images():
+    """Rates against the rate without, for each place and folder, and a verdict on each."""
+    ways = {"none": {**WAY, "images_per_second": 10.0}, "JPEG, as the input": WAY}
+    slow = {"none": WAY, "JPEG, as the input": {**WAY, "images_per_second": 8.0}}
+    measured = {
+        "shared": {"12 megapixels": {"images": 4, "ways": slow}},
+        "apart": {"1 megapixel": {"images": 3, "ways": ways}},
+    }
+    machine = {"cpu": "Some CPU", "cores": 2}
+    text = folder.to_markdown({"time": "now", "command": "it", "machine": machine, "repeats": 3, "measured": measured})
+    rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+    assert ["12 megapixels", "JPEG, as the input", "8.00", "84%, missed", "61", "1.5"] in rows
+    assert ["1 megapixel", "JPEG, as the input", "9.50", "95%, met", "61", "2.0"] in rows
+    assert ["1 megapixel", "none", "10.00", "", "61", "2.0"] in rows
+
+
+def test_photos_of_the_folder_are_photos(tmp_path):
+    """Of their size, all different, about as large as a camera's: a tenth to a third of a byte per pixel."""
+    folder.write_photos(tmp_path / "photos", folder.Folder("small", 1152, 864, 11))
+    photos = sorted((tmp_path / "photos").iterdir())
+    assert len({path.read_bytes() for path in photos}) == 11
+    for path in photos:
+        with Image.open(path) as photo:
+            assert (photo.format, photo.size) == ("JPEG", (1152, 864))
+        assert 0.1 < path.stat().st_size / (1152 * 864) < 1 / 3
+
+
+def test_what_is_started_on_cores_stays_there():
+    core = min(os.sched_getaffinity(0))
+    with folder.on_cores({core}):
+        code = "import os; print(os.sched_getaffinity(0))"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == f"{{{core}}}\n"

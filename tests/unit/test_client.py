@@ -14,7 +14,8 @@ from PIL import Image
 
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
-from cocoer_client.drawing.images import save_png
+from cocoer_client.drawing.formats import save
+from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.arguments import make_parser, parse_args
 from cocoer_client.infer.report import format_line, format_result
@@ -180,7 +181,7 @@ class TestSources:
             find_sources([url], False, Path("outputs"))
         (source,) = find_sources([url], True, Path("outputs"))
         assert (source.kind, str(source.target)) == ("url", "picture")
-        with pytest.raises(InvalidInput, match="download failed"):
+        with pytest.raises(SourceUnavailable, match="download failed"):
             source.read(timeout=1)
 
     @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ class TestSources:
         """Two images of one name, written to where one of them lies: both get a name, neither is overwritten."""
         inputs = [tmp_path / part / "x.png" for part in "ab"]
         for path in inputs:
-            save_png(Image.new("RGB", (50, 50)), path)
+            save(Image.new("RGB", (50, 50)), path)
         names = Names(tmp_path / "a", map(str, inputs), {})
         sources = find_sources([str(path) for path in inputs], False, tmp_path / "a")
         assert [names.of(source).name for source in sources] == ["x-2.png", "x-3.png"]
@@ -259,6 +260,7 @@ class TestText:
     @pytest.mark.parametrize(
         "module",
         [
+            "coco",
             "connection",
             "files",
             "infer.report",
@@ -266,10 +268,9 @@ class TestText:
             "ordered",
             "pipeline.options",
             "pipeline.stages",
-            "printable",
             "reading",
             "records",
-            "sinks.columns",
+            "columns",
         ],
     )
     def test_docstrings(self, module):
@@ -319,7 +320,7 @@ class TestUsage:
             (["a.png", "--timeout", "0"], "must be more than 0 seconds"),
             (["a.png", "--concurrency", "0"], "must be 1 or more"),
             (["a.png", "--header", "authorization"], "must be NAME:VALUE"),
-            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl and --csv"),
+            (["a.png", "--json", "-", "--csv", "-"], "only one of --json, --jsonl, --csv and --coco"),
             (["-", "-"], "standard input"),
             (["-", "--resume"], "--resume can't tell"),
             (["a.png", "--resume", "--explain", "x.html"], "--explain needs a new answer"),

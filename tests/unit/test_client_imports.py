@@ -15,18 +15,26 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LIBRARY = "cocoer_client"
 MAY = {
     LIBRARY: {LIBRARY},
+    "sources": {LIBRARY, "sources"},
     "drawing": {LIBRARY, "drawing"},
-    "video": {LIBRARY, "video"},
+    "video": {LIBRARY, "sources", "video"},
     "timeline": {LIBRARY, "drawing", "timeline"},
-    "sinks": {LIBRARY, "sinks", "batch"},
-    "pipeline": {LIBRARY, "drawing", "video", "sinks", "pipeline"},
-    "infer": {LIBRARY, "drawing", "pipeline", "sinks", "timeline", "infer"},
-    "batch": {LIBRARY, "batch"},
+    "sinks": {LIBRARY, "sinks"},
+    "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
+    "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "timeline", "infer"},
+    "batch": {LIBRARY, "sources", "batch"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
 """Import names of what client/pyproject.toml asks for."""
-OPTIONAL = {"batch": {"fsspec", "pyarrow", "ray"}, "sinks": {"pyarrow"}}
+OPTIONAL = {
+    "exports.py": {"pandas", "supervision"},
+    "results.py": {"pandas", "supervision"},  # for types
+    "tables.py": {"pyarrow"},
+    "sources": {"fsspec", "pyarrow"},
+    "batch": {"fsspec", "pyarrow", "ray"},
+    "sinks": {"pyarrow"},
+}
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
 

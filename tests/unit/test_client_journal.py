@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cocoer_client import InvalidInput
 from cocoer_client.pipeline import Journal, RunOptions
 from cocoer_client.pipeline.history import Judge
 from cocoer_client.sources import Source, find_sources
@@ -212,3 +213,18 @@ def test_what_is_not_a_file_has_no_past(tmp_path):
 def test_nothing_is_written_before_it_begins(tmp_path):
     with pytest.raises(ValueError, match="has not begun"):
         Journal(tmp_path / "j").add({"file": "a"})
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_runs_do_not_write_one(resume, source, tmp_path):
+    """The second would move the file away under the first."""
+    first, second = Journal(tmp_path / "j"), Journal(tmp_path / "j", resume)
+    first.begin(Judge(MODEL, PLAIN, [source]))
+    first.add(record_of(source))
+    with pytest.raises(InvalidInput, match="another run writes .*/j; wait for it"):
+        second.begin(Judge(MODEL, PLAIN, [source]))
+    assert len((tmp_path / "j").read_text().splitlines()) == 1
+    first.close()
+    second.begin(Judge(MODEL, PLAIN, [source]))
+    assert (second.done(source) is not None) is resume
+    second.close()

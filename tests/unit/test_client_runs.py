@@ -1,5 +1,6 @@
 """The run of ``cocoer-infer``, as a library and as the command, with a client made up: what is asked, when it ends."""
 
+import itertools
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ from cocoer_client import (
     ServerError,
     ServerUnavailable,
 )
-from cocoer_client.drawing.images import save_png
+from cocoer_client.drawing.formats import save
+from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
 from cocoer_client.pipeline import Journal, Outcome, Run, RunOptions, Totals, images, patience, run
 from cocoer_client.pipeline.stages import in_two_stages
@@ -188,7 +190,7 @@ def test_a_fault_of_ours_is_one_images(sources, caplog):
 
 def test_a_result_outlives_its_image(tmp_path, sources):
     """What can't be opened here, or written, costs its annotated image alone, and is told."""
-    save_png(Image.new("RGB", (9, 9)), Path(sources[2].name))
+    save(Image.new("RGB", (9, 9)), Path(sources[2].name))
     (tmp_path / "outputs" / "c.png").mkdir(parents=True)  # in the annotated image's way
     options = RunOptions(output_dir=tmp_path / "outputs")
     totals = Totals(options)
@@ -226,6 +228,22 @@ class TestFailures:
         client = FakeClient(passing)
         assert ["error" in record for record in records_of(client, sources)] == [False] * 3
         assert len(client.asked) == 6 + 3 + 10
+
+    @pytest.mark.parametrize(("times", "kind"), [(2, None), (3, "SourceUnavailable")])
+    def test_what_can_not_be_read_for_now_is_read_again(self, times, kind, sources, monkeypatch):
+        """As often as is asked again, and without a thought of the server's."""
+        read, left = Source.read, [SourceUnavailable("the bucket says: slow down")] * times
+
+        def busy(source, timeout):
+            if source.name.endswith("b.png") and left:
+                raise left.pop()
+            return read(source, timeout)
+
+        monkeypatch.setattr(Source, "read", busy)
+        work = Run(FakeClient(), RunOptions(images=False, retries=2, patience=0))
+        records = [record for outcome in work.outcomes(sources) for record in outcome.records]
+        assert [record.get("error", {}).get("kind") for record in records] == [None, kind, None]
+        assert work.patience.lost is None
 
     def test_what_is_the_images_own_is_asked_once(self, sources):
         client = FakeClient(faults(a=[InvalidRequest("no image")] * 9))
@@ -325,6 +343,35 @@ class TestModelChanges:
         ]
 
 
+class TestOrdeal:
+    def test_a_thousand_images_end_answered_once_by_one_model(self, tmp_path):
+        """A server that is overloaded, fails, dies and comes back with another model; a run that is begun again."""
+        many = [Source(f"{number:04}.png", "file", f"{number:04}") for number in range(1000)]
+        for source in many:
+            (tmp_path / source.name).write_bytes(source.name.encode())
+        many = [Source(str(tmp_path / source.name), "file", source.target) for source in many]
+        client, calls, lock = FakeClient(weights="first"), itertools.count(), threading.Lock()
+
+        def fault(image):
+            with lock:
+                call = next(calls)
+            if call == 500:
+                client.model["weights"] = "second"
+            if call % 7 == 0:
+                raise [ServerBusy("full"), ServerUnavailable("gone"), ServerError("500")][call % 3]
+
+        client.fault = fault
+        options = RunOptions(images=False, concurrency=8, retries=20)
+        with Journal(tmp_path / "j") as journal, pytest.raises(ModelChanged):
+            Run(client, options, journal).finish(many)
+        with Journal(tmp_path / "j", resume=True) as journal:
+            totals = Run(client, options, journal).finish(many)
+        assert (totals.images, totals.failures) == (1000, [])
+        records = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
+        assert [record["file"] for record in records] == [source.name for source in many]
+        assert {record["model"]["weights"] for record in records} == {"second"}
+
+
 class FakeVideo:
     """Three frames; breaks off before the third where ``broken``."""
 
@@ -406,6 +453,30 @@ class TestVideos:
         records_of(FakeClient(), [film, other], RunOptions(output_dir=tmp_path / "out"))
         assert {name: len(frames) for name, frames in added.items()} == {"film.mp4": 3, "other.mp4": 3}
         assert all(frames[-1] == -1 for frames in added.values())
+
+    def test_a_video_that_can_not_be_written_costs_itself(self, film, tmp_path, monkeypatch):
+        """Told once; each frame's result is kept, and says nothing of it; the next video is written."""
+        written = []
+
+        class FakeFile:
+            def __init__(self, path, frame_s, sound_of, origin):
+                self.path = path
+                if path.name == "film.mp4":
+                    raise OSError(13, "Permission denied", str(path))
+
+            def add(self, image, time_s):
+                written.append(self.path.name)
+
+            finish = abandon = lambda self: None
+
+        monkeypatch.setattr(images, "VideoFile", FakeFile)
+        (tmp_path / "other.mp4").write_bytes(b"x")
+        other = Source(str(tmp_path / "other.mp4"), "video", Path("other"))
+        outcomes = list(Run(FakeClient(), RunOptions(output_dir=tmp_path / "out")).outcomes([film, other]))
+        refused = f"can't write {tmp_path}/out/film.mp4: Permission denied"
+        assert [outcome.not_drawn for outcome in outcomes] == [refused, "", "", "", "", ""]
+        assert ["picture" in outcome.records[0] for outcome in outcomes] == [False] * 3 + [True] * 3
+        assert written == ["other.mp4"] * 3
 
 
 class ListSink:
@@ -553,13 +624,19 @@ class TestCommand:
     def test_a_name_that_is_not_utf8(self, command, capsys):
         os.rename(b"in/b.png", b"in/b\xff\r=.png")
         assert command("in", "--no-images", "--csv", "t.csv", "--json", "t.json") == 0
-        assert "in/b\\udcff\\x0d=.png  nobody found" in capsys.readouterr().out
+        assert "in/b\\xff\\x0d=.png  nobody found" in capsys.readouterr().out
         assert [record["file"] for record in json.loads(Path("t.json").read_text())][1] == os.fsdecode(
             b"in/b\xff\r=.png"
         )
         assert Path("t.csv").read_bytes().count(b"\r") == 0
         assert command("in", "--no-images", "--resume") == 0
         assert "nothing left to do; 3 done before" in capsys.readouterr().err
+
+    def test_a_page_of_a_name_that_is_not_utf8(self, command, capsys):
+        Image.new("RGB", (9, 9)).save("in/a.png")
+        os.rename(b"in/a.png", b"in/\xff.png")
+        assert command(os.fsdecode(b"in/\xff.png"), "--no-images", "--explain", "why.html") == 0
+        assert "\\xff.png" in Path("why.html").read_text()
 
     def test_escape_sequences_in_messages(self, command, capsys):
         command.client.fault = faults(a=[InvalidRequest("\x1b[2Jgone")])
@@ -577,14 +654,12 @@ class TestCommand:
         """/dev/full is one."""
         assert command("in", "--no-images", "--csv", "/dev/full") == 1
         error = capsys.readouterr().err
-        assert "can't write /dev/full: No space left on device; make room first" in error
+        full = "can't write /dev/full: No space left on device; make room, and give the same command with --resume"
+        assert full in error
         assert len(Path("outputs/results.jsonl").read_text().splitlines()) == 3
         assert command("in", "--no-images", "--jsonl", "/dev/full") == 1
         error = capsys.readouterr().err
-        assert (
-            "stopped: can't write /dev/full: No space left on device; make room first; what is done is kept: the same "
-            "command with --resume does the rest" in error
-        )
+        assert f"stopped: {full}; what is done is kept\n" in error
         assert Path("/dev/full").is_char_device()
 
     def test_terminated(self, command):

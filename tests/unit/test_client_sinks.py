@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cocoer_client import InvalidInput
+from cocoer_client.columns import column_names, rows_of
 from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, parquet
-from cocoer_client.sinks.columns import column_names, rows_of
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
@@ -81,7 +82,7 @@ class TestCsv:
             ("\r=1.jpg", "\\x0d=1.jpg"),
             ("a\rb\nc.jpg", "a\\x0db\\x0ac.jpg"),
             ("\x1b[2J.jpg", "\\x1b[2J.jpg"),
-            (os.fsdecode(b"\xff.jpg"), "\\udcff.jpg"),
+            (os.fsdecode(b"\xff.jpg"), "\\xff.jpg"),
             ("Zoë - 1+1=2.jpg", "Zoë - 1+1=2.jpg"),
         ],
     )
@@ -111,6 +112,17 @@ class TestParquet:
         assert table.column("error").to_pylist() == ["InvalidRequest: not an image"] * 3 + [None] * 2
         assert table.column("persons").to_pylist()[3][0]["pred"] == ["peace"]
         assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
+
+    def test_a_name_that_is_not_utf8(self, tmp_path):
+        pq = pytest.importorskip("pyarrow.parquet")
+        with ParquetFile(tmp_path / "x.parquet") as file:
+            file.add(result(os.fsdecode(b"\xff.jpg")))
+            file.add({**FAILURE, "file": os.fsdecode(b"Zo\xc3\xab.jpg")})
+        assert pq.read_table(tmp_path / "x.parquet").column("path").to_pylist() == ["\\xff.jpg", "Zo\xeb.jpg"]
+
+    def test_no_file(self):
+        with pytest.raises(InvalidInput, match="/dev/null is a pipe or a device"):
+            ParquetFile("/dev/null")
 
     def test_nothing(self, tmp_path):
         pq = pytest.importorskip("pyarrow.parquet")

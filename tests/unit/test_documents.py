@@ -35,6 +35,7 @@ COMMANDS = {
     "client/infer.py": "client/infer.py",
     "export/build_engines.py": "export/build_engines.py",
     "benchmarks/run.py": "benchmarks/run.py",
+    "benchmarks/folder.py": "benchmarks/folder.py",
     "benchmarks/accuracy.py": "benchmarks/accuracy.py",
     "cocoer.checkpoints.synthetic": "cocoer/checkpoints/synthetic.py",
     "export.detectors.synthetic": "export/detectors/synthetic.py",

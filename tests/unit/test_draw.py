@@ -2,23 +2,21 @@
 
 import io
 import itertools
-import json
 import math
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
-from skimage.color import deltaE_ciede2000, rgb2lab
+from PIL import Image, ImageColor, ImageFile
 
 from cocoer_bls.decoding import DecodeLimits, read_image
 from cocoer_bls.errors import InputError
-from cocoer_client.drawing import badge, figures, layout, panel, shapes
+from cocoer_client.drawing import badge, draw, figures, layout, leaders, panel, shapes
 from cocoer_client.drawing.draw import MIN_SIDE, annotate, draw_boxes
-from cocoer_client.drawing.explain import page
 from cocoer_client.drawing.figures import COLOURS, figures_of
 from cocoer_client.drawing.images import open_upright
 from cocoer_client.drawing.release_style import annotate_as_release
 from tests import hostile
+from tests.colours import BLINDNESS, contrast, difference
 from tests.conftest import DATA
 from tests.results import make_person, make_result
 
@@ -130,6 +128,85 @@ def test_one_person_has_the_panel_beside_the_face(seen):
     assert math.hypot(max(0, rect[0] - 300, 200 - rect[2]), max(0, rect[1] - 280, 150 - rect[3])) < 60
 
 
+@pytest.fixture
+def lines(monkeypatch):
+    """Leader lines drawn, with their colours."""
+    drawn = []
+    monkeypatch.setattr(draw, "draw_leader", lambda canvas, line, width, colour: drawn.append((line, colour)))
+    return drawn
+
+
+def test_a_panel_beside_another_face_has_a_line_to_its_own(lines, seen):
+    """Of three faces close together, whose panels don't all fit beside them; far apart, none needs one."""
+    for apart, some in ((70, True), (400, False)):
+        lines.clear()
+        seen.clear()
+        heads = [[100 + index * apart, 300, 150 + index * apart, 360] for index in range(3)]
+        persons = [make_person(i + 1, [*head[:2], head[2], 800], head, LABELS[:3]) for i, head in enumerate(heads)]
+        annotate(Image.new("RGB", (1280, 900), GROUND), make_result((1280, 900), persons))
+        panels = [rect for kind, rect, _ in seen if kind == "panel"]
+        assert bool(lines) == some
+        for (at_panel, at_face), colour in lines:
+            number = COLOURS.index(colour)
+            for point, rect in ((at_panel, panels[number]), (at_face, heads[number])):
+                assert rect[0] <= point[0] <= rect[2]
+                assert rect[1] <= point[1] <= rect[3]
+        for index, rect in enumerate(panels):
+            if COLOURS[index] not in [colour for _, colour in lines]:
+                gaps = [math.hypot(*(max(0, r - f, g - s) for r, s, f, g in pairs(rect, head))) for head in heads]
+                assert gaps.index(min(gaps)) == index
+
+
+def pairs(rect, head):
+    """Of each axis: start and end of one, start and end of the other, so that a gap is positive."""
+    return [(rect[axis], rect[axis + 2], head[axis + 2], head[axis]) for axis in (0, 1)]
+
+
+def test_lines_cross_no_face_no_panel_and_not_each_other(lines, seen, rng):
+    """Crowds for whom that can't be had get a margin, without lines."""
+    counted = 0
+    for _ in range(25):
+        lines.clear()
+        seen.clear()
+        persons = crowd((1600, 1000), 5, rng)
+        annotate(Image.new("RGB", (1600, 1000), GROUND), make_result((1600, 1000), persons))
+        panels = [rect for kind, rect, _ in seen if kind == "panel"]
+        for index, (line, colour) in enumerate(lines):
+            counted += 1
+            own = COLOURS.index(colour)
+            others = [person["head_box"] for i, person in enumerate(persons) if i != own]
+            others += [rect for i, rect in enumerate(panels) if i != own]
+            assert not leaders.crossed_rects(np.array([line]), others).any()
+            assert not leaders.crossed_lines(np.array([line]), [other for other, _ in lines[:index]]).any()
+    assert counted > 10
+
+
+def test_a_line_is_soft_straight_and_as_wide_as_asked():
+    canvas = Image.new("RGB", (300, 200), "black")
+    leaders.stroke(canvas, (20.0, 20.0), (270.0, 150.0), 4, "#FFFFFF", 1.0)
+    mask = np.asarray(canvas)[..., 0] / 255
+    assert mask.sum() == pytest.approx(4 * math.hypot(250, 130) + math.pi * 4, rel=0.02)
+    assert len(np.unique(mask)) > 20
+    assert mask[85, 145] == 1
+    leaders.stroke(canvas, (-50.0, -9.0), (-10.0, -3.0), 4, "#FFFFFF", 1.0)  # outside: nothing happens
+
+
+def test_margin_runs_from_left_to_right(seen, monkeypatch):
+    """Persons in any order of RESULT: their panels come as their faces stand in the image."""
+    numbers = []
+    real = panel.Panel.draw
+    monkeypatch.setattr(panel.Panel, "draw", lambda one, *rest: (numbers.append(one.number), real(one, *rest)))
+    order = [3, 1, 4, 0, 2, 5, 8, 7, 6, 9]
+    persons = []
+    for index, place in enumerate(order):
+        x = 10 + 60 * place
+        persons.append(make_person(index + 1, [x, 20, x + 55, 470], [x + 5, 25, x + 50, 80], LABELS))
+    annotate(Image.new("RGB", (640, 480), GROUND), make_result((640, 480), persons))
+    panels = [rect for kind, rect, _ in seen if kind == "panel"]
+    assert [rect[:2] for rect in panels] == sorted(rect[:2] for rect in panels)
+    assert numbers == [str(order.index(place) + 1) for place in range(10)]
+
+
 def test_a_face_is_as_it_was():
     head = [200, 150, 300, 280]
     image = Image.effect_noise((640, 480), 60).convert("RGB")
@@ -147,37 +224,75 @@ def test_shapes_have_soft_edges():
     assert ring.sum() / 255 == pytest.approx(4 * (2 * 120 + 2 * 20) + math.pi * (40**2 - 36**2), rel=0.02)
 
 
-# Machado, Oliveira, Fernandes (2009), severity 1: linear RGB as seen.
-BLINDNESS = {
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
-    "none": np.eye(3).tolist(),
-}
+@pytest.mark.parametrize(
+    "box", [(10, 10, 190, 90), (-20, 5, 60, 150), (150, 60, 260, 130), (30, 30, 38, 36), (5, 5, 19, 80)]
+)
+@pytest.mark.parametrize("opacity", [1.0, 0.45])
+def test_an_outline_in_pieces_is_the_one_in_one(box, opacity):
+    """Painted by its edges, a box looks as if painted through a mask of all of it, outside and small ones too."""
+    pieces, whole = (Image.effect_noise((200, 100), 60).convert("RGB") for _ in range(2))
+    whole.paste(pieces)
+    shapes.outline(pieces, box, 9, 3, "#E69F00", opacity)
+    mask = shapes.rounded((box[2] - box[0], box[3] - box[1]), 9, 3)
+    shapes.fill(whole, box[:2], mask, "#E69F00", opacity)
+    assert np.abs(np.asarray(pieces, dtype=int) - np.asarray(whole, dtype=int)).max() <= 1
+
+
+def test_dashes_begin_and_end_with_one():
+    canvas = Image.new("RGB", (200, 100))
+    shapes.outline(canvas, (0, 0, 200, 100), 6, 2, "#FFFFFF", dash=10)
+    edge = np.asarray(canvas)[0, :, 0] > 128
+    assert edge[6]
+    assert edge[193]
+    changes = np.flatnonzero(np.diff(edge[6:194]))
+    assert len(changes) % 2 == 0
+    assert np.abs(np.diff(changes) - 10).max() <= 1
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
 def test_colours_are_told_apart_by_the_colour_blind(kind):
     """CIEDE2000 of at least 9 between any two persons' colours, where about 2 can be noticed."""
-    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS]) / 255
-    seen_as = np.clip((colours**2.2) @ np.array(BLINDNESS[kind]).T, 0, 1) ** (1 / 2.2)
-    lab = rgb2lab(seen_as)
-    differences = [deltaE_ciede2000(a, b) for i, a in enumerate(lab) for b in lab[:i]]
-    assert min(differences) >= 9
+    assert min(difference(a, b, kind) for i, a in enumerate(COLOURS) for b in COLOURS[:i]) >= 9
 
 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_numbers_are_legible(colour):
     """WCAG's 4.5 : 1 between a number and its badge."""
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-    ink = {"black": 0.0, "white": 1.0}[shapes.ink_on(colour)]
-    assert (max(luminance, ink) + 0.05) / (min(luminance, ink) + 0.05) >= 4.5
+    assert contrast({"black": "#000000", "white": "#FFFFFF"}[shapes.ink_on(colour)], colour) >= 4.5
 
 
 def test_after_seven_persons_colours_come_again_with_dashes():
     persons = figures_of([make_person(i + 1, [0, 0, 9, 9], [0, 0, 5, 5], ()) for i in range(14)])
     assert len({(figure.colour, figure.is_dashed) for figure in persons}) == 14
+
+
+def test_numbers_can_be_given():
+    """A film's: the number, and the colour with it, is the caller's; who has none keeps the id."""
+    persons = [
+        make_person(i + 1, [x, 100, x + 200, 480], [x + 50, 120, x + 120, 200], ()) for i, x in ((0, 100), (1, 400))
+    ]
+    drawn = annotate(Image.new("RGB", (900, 600)), make_result((900, 600), persons), numbers={1: 5})
+    box = [drawn.getpixel((101 + 300 * i, 300)) for i in range(2)]
+    assert box == [ImageColor.getrgb(COLOURS[4]), ImageColor.getrgb(COLOURS[1])]
+    assert [figure.number for figure in figures_of(persons, numbers={1: 5})] == [5, 2]
+
+
+def test_boxes_can_be_left_out():
+    person = make_person(1, [100, 100, 400, 480], [200, 150, 300, 280], LABELS[:1])
+    seen_at = {}
+    for boxes in figures.BOXES:
+        drawn = annotate(Image.new("RGB", (640, 480)), make_result((640, 480), [person]), boxes=boxes)
+        seen_at[boxes] = [drawn.getpixel(point) != (0, 0, 0) for point in ((101, 400), (201, 220))]
+        released = annotate_as_release(Image.new("RGB", (640, 480)), make_result((640, 480), [person]), boxes=boxes)
+        assert [released.getpixel(point) != (0, 0, 0) for point in ((100, 400), (200, 220))] == seen_at[boxes]
+    assert seen_at == {"both": [True, True], "heads": [False, True], "none": [False, False]}
+
+    person = make_person(1, [100, 100, 400, 480], [200, 150, 300, 280], LABELS[:1])
+    image = Image.new("RGB", (640, 480))
+    drawn = annotate(image, make_result(image.size, [person]))
+    assert image.getcolors() == [(640 * 480, (0, 0, 0))]
+    assert annotate(image, make_result(image.size, [person]), in_place=True) is image
+    assert np.array_equal(np.asarray(image), np.asarray(drawn))
 
 
 def test_first_excluded_is_struck_out_and_the_last_filled(monkeypatch):
@@ -276,22 +391,3 @@ def test_images_are_shown_as_the_server_takes_them():
             assert shown.size == pixels.shape[1::-1]
     assert taken > 100
     assert unopened < taken / 4
-
-
-@pytest.mark.parametrize(
-    ("step", "words"), [(1.0, "a step of size 1 towards"), (0.1, "a step of size 0.1 towards"), (0.0, "takes no step")]
-)
-def test_page_names_the_coordination_step(step, words):
-    person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
-    result = {"file": "a.png", **make_result((90, 90), [person])}
-    result["model"]["coordination_step"] = step
-    assert words in page(Image.new("RGB", (90, 90)), result, [])
-
-
-def test_page_escapes_what_it_shows():
-    person = make_person(1, [0, 0, 60, 60], [0, 0, 40, 40], LABELS[:1])
-    result = {"file": "<script>alert(1)</script>.png", **make_result((90, 90), [person])}
-    text = page(Image.new("RGB", (90, 90)), result, ["<b>warning</b>"])
-    assert "<script" not in text
-    assert "<b>warning" not in text
-    assert json.dumps(result)  # unchanged by the page

@@ -6,77 +6,134 @@ Killed, crashed or interrupted: the same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from cocoer_client.batch.arguments import parse_args
-from cocoer_client.command import DONE, INTERRUPTED, NO_SERVER, SOME_FAILED, USAGE, thresholds_of
-from cocoer_client.errors import InvalidInput
+from cocoer_client.batch.statistics import Statistics
+from cocoer_client.command import (
+    DONE,
+    INTERRUPTED,
+    MODEL_CHANGED,
+    NO_SERVER,
+    SOME_FAILED,
+    USAGE,
+    connection_of,
+    thresholds_of,
+)
+from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerError
 from cocoer_client.optional import needs
+from cocoer_client.terminal import printable
 
-COUNTS = ("pictures", "failed", "persons", "refused", "unreachable", "tried_again")
+if TYPE_CHECKING:
+    from cocoer_client.batch.job import Work
+    from cocoer_client.batch.lease import Lease
+    from cocoer_client.batch.shards import Output, Shard
+    from cocoer_client.batch.storage import Storage
 
 
 def run(args: argparse.Namespace) -> int:
     # Here: they need the packages of the extra.
+    from cocoer_client.batch.paths import list_images
+    from cocoer_client.batch.shards import Output
+    from cocoer_client.batch.storage import Storage
+
+    storage = Storage(dict(args.storage_option))
+    output = Output(args.output, storage)
+    paths, found = list_images(args.inputs, args.column, storage)
+    lease = output.lease()
+    with lease.held():
+        work = agreed(args, storage)
+        shards = output.begin(paths, args.shard_size, work.job)
+        statistics, left = plan(args, output, shards)
+        if left:
+            recognise(args, work, left, statistics, lease)
+        statistics.found(found)
+        for shard in output.files().left:
+            statistics.remains(output.left(shard))
+    print(statistics.as_json() if args.json else statistics.describe())
+    for problem in found.problems:
+        complain(f"error: {problem}")
+    return SOME_FAILED if statistics.failed or statistics.left or found.problems else DONE
+
+
+def agreed(args: argparse.Namespace, storage: Storage) -> Work:
+    """What the workers do, once the servers have said which model they have and that they take the options."""
+    from cocoer_client.batch.agreement import agree
+    from cocoer_client.batch.job import Job, Work
+    from cocoer_client.key import ResultKey
+
+    options, connection = thresholds_of(args), connection_of(args)
+    servers = agree(args.url, connection, options, args.patience, complain)
+    for url, why in servers.silent.items():
+        complain(f"{url} does not answer, and is asked again later: {why}")
+    return Work(
+        job=Job(ResultKey.of(servers.model.model_dump(mode="json"), **options), servers.labels, args.layout),
+        output=args.output,
+        urls=args.url,
+        model=servers.model,
+        options=options,
+        connection=connection,
+        storage=storage,
+        concurrency=args.concurrency,
+        retries=args.retries,
+        patience=args.patience,
+        retry_failed=args.retry_failed,
+    )
+
+
+def plan(args: argparse.Namespace, output: Output, shards: Sequence[Shard]) -> tuple[Statistics, list[Shard]]:
+    """Statistics of what is done, and the shards of which something is left to do."""
+    files = output.files()
+    statistics, left = Statistics(args.output), []
+    for shard in shards:
+        count = len(shard.paths)
+        to_do = 0 if shard.number in files.done else count
+        if shard.number in files.parts & files.left:
+            to_do = len(output.left(shard.number))
+        if args.retry_failed and shard.number in files.parts:
+            to_do += output.failed(shard.number)
+        statistics.total += count
+        statistics.done_before += count - to_do
+        if to_do:
+            left.append(shard)
+    return statistics, left
+
+
+def recognise(
+    args: argparse.Namespace, work: Work, shards: Sequence[Shard], statistics: Statistics, lease: Lease
+) -> None:
+    """Have the workers do what there is to do of shards.
+
+    Raises:
+        NoServer, ModelChanged, CantWrite, LeaseLost: the job has ended before its end.
+    """
     from cocoer_client.batch.ray_data import rays_core_silent, run_shards, start_ray
-    from cocoer_client.batch.shards import Output, list_images
+    from cocoer_client.batch.server_pool import NoServer
+    from cocoer_client.batch.worker import CantWrite
 
-    options = thresholds_of(args)
-    output = Output(args.output)
-    shards = output.begin(list_images(args.inputs, args.column), args.shard_size, options)
-    done = output.done()
-    left = [shard for shard in shards if shard.number not in done]
-    total = sum(len(shard.paths) for shard in shards)
-    before = total - sum(len(shard.paths) for shard in left)
-    statistics: dict[str, Any] = {"output": args.output, "total": total, "done_before": before}
-    statistics |= dict.fromkeys(COUNTS, 0)
-    started = time.monotonic()
-    if left:
-        hidden = args.quiet or not sys.stderr.isatty()
-        with rays_core_silent(), tqdm(total=total, initial=before, unit="image", disable=hidden) as bar:
-            ray = start_ray(args)
-            try:
-                for figures in run_shards(ray, left, args, options):
-                    for name in COUNTS:
-                        statistics[name] += int(figures[name])
-                    bar.set_postfix(failed=statistics["failed"], refused=statistics["refused"])
-                    bar.update(int(figures["pictures"]))
-            finally:
-                ray.shutdown()
-    seconds = time.monotonic() - started
-    statistics |= {"seconds": round(seconds, 1), "pictures_per_second": round(statistics["pictures"] / seconds, 2)}
-    print(json.dumps(statistics) if args.json else describe(statistics))
-    return SOME_FAILED if statistics["failed"] else DONE
+    ends = {kind.__name__: kind for kind in (NoServer, ModelChanged, CantWrite)}
+    hidden = args.quiet or not sys.stderr.isatty()
+    progress = tqdm(total=statistics.total, initial=statistics.done_before, unit="image", disable=hidden)
+    with rays_core_silent(), progress as bar:
+        ray = start_ray(args)
+        try:
+            for figures in run_shards(ray, shards, work, args.workers, args.cpus_per_worker):
+                if figures["ended"]:
+                    raise ends[figures["ended"]](figures["told"])
+                lease.check()
+                statistics.add(figures)
+                bar.set_postfix(failed=statistics.failed, refused=statistics.refused)
+                bar.update(int(figures["pictures"]))
+        finally:
+            ray.shutdown()
 
 
-def describe(statistics: dict[str, Any]) -> str:
-    """The final statistics for people."""
-    s = statistics
-    lines = [
-        f"{s['pictures']} images with {s['persons']} persons in {s['seconds']:.0f} s "
-        f"({s['pictures_per_second']:.1f} per second), {s['failed']} failed; {s['done_before']} were done before.",
-        f"Results of all {s['total']}: {s['output']}",
-    ]
-    if s["failed"]:
-        lines.append("Column error says why an image has no result.")
-    if s["refused"] or s["unreachable"] or s["tried_again"]:
-        lines.append(
-            f"Servers were full {s['refused']} times, out of reach {s['unreachable']} times, and failed "
-            f"{s['tried_again']} times; what they had refused was asked again."
-        )
-    return "\n".join(lines)
-
-
-def no_server_in(error: BaseException) -> str:
-    """What a worker said when it gave up waiting for servers; empty for another error."""
-    lines = [line for line in str(error).splitlines() if "NoServer:" in line]
-    return lines[-1].partition("NoServer:")[2].strip() if lines else ""
+def complain(text: str) -> None:
+    print(printable(text), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,17 +142,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         needs("cocoer-batch", "ray", "pyarrow", "fsspec", extra="batch")
         return run(args)
-    except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InvalidInput, InvalidRequest) as error:
+        complain(f"error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        complain("interrupted; the same command goes on from here")
         return INTERRUPTED
-    except Exception as error:
-        if not (told := no_server_in(error)):
-            raise
-        print(f"error: {told}. The same command goes on from here", file=sys.stderr)
-        return NO_SERVER
+    except ModelChanged as error:
+        complain(
+            f"error: {error}. Nothing of it was kept. With the model of before, the same command goes on from here; "
+            "results of another one need another directory"
+        )
+        return MODEL_CHANGED
+    except (CocoerError, OSError) as error:
+        from cocoer_client.batch.server_pool import NoServer
+
+        complain(f"error: {error}. The same command goes on from here")
+        return NO_SERVER if isinstance(error, (NoServer, ServerError)) else SOME_FAILED
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cocoer_client.batch.job import Work
+from cocoer_client.batch.paths import encoded
 from cocoer_client.batch.shards import Shard
 from cocoer_client.batch.worker import Recogniser
 
@@ -55,15 +57,15 @@ def rays_core_silent() -> Iterator[None]:
 
 
 def run_shards(
-    ray: Any, shards: Sequence[Shard], args: argparse.Namespace, options: Mapping[str, Any]
+    ray: Any, shards: Sequence[Shard], work: Work, workers: int, cpus_per_worker: float
 ) -> Iterator[dict[str, Any]]:
     """The workers' figures of each shard, as shards are done; Ray hands a dead worker's shard to another."""
-    items = [{"number": shard.number, "paths": list(shard.paths)} for shard in shards]
+    items = [{"number": shard.number, "paths": [encoded(path) for path in shard.paths]} for shard in shards]
     # A block for each shard: what is handed out, and handed out again, is one.
     data = ray.data.from_items(items, override_num_blocks=len(items)).map(
         Recogniser,
-        fn_constructor_args=(args.url.split(","), args.output, args.concurrency, args.timeout, args.patience, options),
-        compute=ray.data.ActorPoolStrategy(size=min(args.workers, len(items))),
-        num_cpus=args.cpus_per_worker,
+        fn_constructor_args=(work,),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
+        num_cpus=cpus_per_worker,
     )
     yield from data.iter_rows()

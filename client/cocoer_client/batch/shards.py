@@ -2,139 +2,134 @@
 
 Layout of an output directory, local or in a bucket:
 
-    _cocoer/job.json              the options; another run must have the same
-    _cocoer/pictures-00000.parquet  shard, path: what the first run was given; later ones add to it
-    shard=00000/part.parquet      the results of a shard, written whole or not at all
+    _cocoer/job.json            what decides the results (``ResultKey``), the labels, the layout; other runs must agree
+    _cocoer/lock.json           the driver that is at work (``lease``)
+    _cocoer/images-00000.arrow  shard, path: what the first run was given; later ones add to it
+    _cocoer/left-00003.json     images of shard 3 that have no row yet, and why: servers failed at them
+    shard=00000/part.parquet    the results of a shard, written whole or not at all
 
-A shard is done if its file is there. Nothing else is kept of the progress, so that nothing can disagree with it.
+An image is done if its row is there, and a shard if its file is there and nothing is left of it. The list of what is
+left is written before the file and removed after it, so that it can't be missing; where it says too much, rows count.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from cocoer_client.errors import InvalidInput
-from cocoer_client.files import replace_bytes
-from cocoer_client.sources import IMAGE_SUFFIXES
+from cocoer_client.batch.job import Job
+from cocoer_client.batch.lease import Lease
+from cocoer_client.batch.paths import decoded, encoded
+from cocoer_client.batch.storage import PLAIN, Storage, write
+from cocoer_client.tables import table_of
 
 OWN = "_cocoer"
 """Readers of a Parquet data set pass over names with an underscore."""
-JOB = f"{OWN}/job.json"
+PART = re.compile(r"shard=(\d+)/part\.parquet")
+LEFT = re.compile(rf"{OWN}/left-(\d+)\.json")
+IMAGES = re.compile(rf"{OWN}/images-(\d+)\.arrow")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Images that are done together."""
+    """Images that are done together.
+
+    Args:
+        number: from 0.
+        paths: of its images.
+    """
 
     number: int
     paths: tuple[str, ...]
 
 
-def list_images(inputs: Sequence[str], column: str) -> list[str]:
-    """Images in a fixed order, each once.
+@dataclass(frozen=True)
+class Files:
+    """Which shards have which files."""
 
-    Args:
-        inputs: folders (searched with all below them), files and globs, here or in a bucket (any URL that fsspec opens:
-            ``s3://...``, ``gs://...``), and Parquet files with a column of such names.
-        column: its name.
+    parts: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
+    images: set[int] = field(default_factory=set)
 
-    Raises:
-        InvalidInput: nothing is there; names the input.
-    """
-    found: dict[str, None] = {}
-    for given in inputs:
-        names = dict.fromkeys(_images_of(given, column))
-        if not names:
-            raise InvalidInput(f"{given}: no images ({', '.join(IMAGE_SUFFIXES)})")
-        found |= names
-    return list(found)
-
-
-def _images_of(given: str, column: str) -> Iterator[str]:
-    fs, path = _open(given)
-    try:
-        if path.endswith(".parquet"):
-            yield from _column(fs, path, given, column)
-        elif any(sign in path for sign in "*?["):
-            yield from (fs.unstrip_protocol(name) for name in sorted(fs.glob(path)) if _is_image(name))
-        elif fs.isdir(path):
-            yield from (fs.unstrip_protocol(name) for name in sorted(fs.find(path)) if _is_image(name))
-        elif fs.isfile(path):
-            yield fs.unstrip_protocol(path)
-        else:
-            raise InvalidInput(f"{given}: no such file or folder")
-    except OSError as error:
-        raise InvalidInput(f"{given}: {error}") from error
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _column(fs: fsspec.AbstractFileSystem, path: str, given: str, column: str) -> list[str]:
-    try:
-        names: list[str] = pq.read_table(path, filesystem=fs, columns=[column])[column].to_pylist()
-        return names
-    except (KeyError, pa.ArrowException) as error:
-        raise InvalidInput(f"{given} has no column {column!r} of names; --column says which ({error})") from error
-
-
-def _open(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    try:
-        fs, path = fsspec.core.url_to_fs(url)
-        return fs, path
-    except (ValueError, ImportError) as error:  # an unknown protocol, or its package is missing
-        raise InvalidInput(f"{url}: {error}") from error
+    @property
+    def done(self) -> set[int]:
+        """Shards of which nothing is left."""
+        return self.parts - self.left
 
 
 class Output:
-    """An output directory."""
+    """An output directory.
 
-    def __init__(self, url: str) -> None:
-        self.fs, self.root = _open(url)
+    Args:
+        url: here or in a bucket.
+        storage: opens it.
+    """
+
+    def __init__(self, url: str, storage: Storage = PLAIN) -> None:
+        self.fs, self.root = storage.open(url)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine's disks."""
+        return isinstance(self.fs, LocalFileSystem)
 
     def path_of(self, shard: int) -> str:
         return f"{self.root}/shard={shard:05d}/part.parquet"
 
+    def left_path_of(self, shard: int) -> str:
+        return f"{self.root}/{OWN}/left-{shard:05d}.json"
+
+    def lease(self) -> Lease:
+        """Of one driver at a time."""
+        return Lease(self.fs, f"{self.root}/{OWN}/lock.json", self.root)
+
+    def files(self) -> Files:
+        """What is there now."""
+        self.fs.invalidate_cache()
+        found = Files()
+        kinds = ((PART, found.parts), (LEFT, found.left), (IMAGES, found.images))
+        for name in self.fs.find(self.root):
+            for pattern, numbers in kinds:
+                if match := pattern.fullmatch(name[len(self.root) + 1 :]):
+                    numbers.add(int(match[1]))
+        return found
+
     def shards(self) -> list[Shard]:
         """All that runs so far were given."""
         groups: dict[int, list[str]] = {}
-        for name in sorted(self.fs.glob(f"{self.root}/{OWN}/pictures-*.parquet")):
-            table = pq.read_table(name, filesystem=self.fs)
+        for first in sorted(self.files().images):
+            table = feather.read_table(io.BytesIO(self.fs.cat_file(self._images_path(first))))
             for shard, path in zip(table["shard"].to_pylist(), table["path"].to_pylist()):
-                groups.setdefault(shard, []).append(path)
+                groups.setdefault(shard, []).append(decoded(path))
         return [Shard(number, tuple(paths)) for number, paths in sorted(groups.items())]
 
-    def done(self) -> set[int]:
-        """Numbers of the shards whose results are there."""
-        names = self.fs.glob(f"{self.root}/shard=*/part.parquet")
-        return {int(name.split("/")[-2].partition("=")[2]) for name in names}
+    def _images_path(self, first: int) -> str:
+        return f"{self.root}/{OWN}/images-{first:05d}.arrow"
 
-    def begin(self, paths: Sequence[str], size: int, options: Mapping[str, Any]) -> list[Shard]:
+    def begin(self, paths: Sequence[str], size: int, job: Job) -> list[Shard]:
         """Take note of what is to be done; images of earlier runs keep their shards.
 
         Args:
             paths: images of this run.
             size: images of a shard.
-            options: what results depend on.
+            job: what the directory is of.
 
         Returns:
             all shards, of earlier runs too.
 
         Raises:
-            InvalidInput: the directory has results that were asked for with other options.
+            InvalidInput: the directory has results of another job.
         """
-        self._same_options(options)
+        self._same_job(job)
         shards = self.shards()
         known = {path for shard in shards for path in shard.paths}
         new = [path for path in paths if path not in known]
@@ -142,32 +137,65 @@ class Output:
         added = [Shard(first + i // size, tuple(new[i : i + size])) for i in range(0, len(new), size)]
         if added:
             columns = {
-                "shard": [shard.number for shard in added for _ in shard.paths],
-                "path": [path for shard in added for path in shard.paths],
+                "shard": pa.array([shard.number for shard in added for _ in shard.paths], pa.int32()),
+                "path": pa.array([encoded(path) for shard in added for path in shard.paths], pa.binary()),
             }
-            self.write_table(pa.table(columns), f"{self.root}/{OWN}/pictures-{first:05d}.parquet")
+            stream = io.BytesIO()
+            feather.write_feather(pa.table(columns), stream, compression="zstd")
+            write(self.fs, self._images_path(first), stream.getvalue())
         return shards + added
 
-    def _same_options(self, options: Mapping[str, Any]) -> None:
-        path = f"{self.root}/{JOB}"
-        if not self.fs.exists(path):
-            self.write(json.dumps(dict(options), indent=2).encode(), path)
-            return
-        earlier = json.loads(self.fs.cat_file(path))
-        changed = sorted(key for key in {*earlier, *options} if earlier.get(key) != options.get(key))
-        if changed:
-            told = ", ".join(f"{key} was {earlier.get(key)} and is {options.get(key)}" for key in changed)
-            raise InvalidInput(f"{self.root} has results of other options ({told}); choose another directory")
+    def _same_job(self, job: Job) -> None:
+        path = f"{self.root}/{OWN}/job.json"
+        try:
+            earlier = self.fs.cat_file(path)
+        except FileNotFoundError:
+            write(self.fs, path, job.to_json())
+        else:
+            job.require_same(earlier, self.root)
 
-    def write_table(self, table: pa.Table, path: str) -> None:
-        """Write a Parquet file, whole or not at all."""
+    def rows(self, shard: int) -> dict[str, list[dict[str, Any]]]:
+        """Path -> rows, of what an earlier run has done of a shard."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        try:
+            table = self._read(shard)
+        except FileNotFoundError:
+            return rows
+        for row in table.to_pylist():
+            rows.setdefault(row["path"], []).append(row)
+        return rows
+
+    def failed(self, shard: int) -> int:
+        """How many of a shard's images have an error."""
+        column = self._read(shard, ["error"])["error"]
+        return len(column) - int(column.null_count)
+
+    def _read(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        content = io.BytesIO(self.fs.cat_file(self.path_of(shard)))
+        return pq.ParquetFile(content).read(columns)
+
+    def left(self, shard: int) -> dict[str, str]:
+        """Path -> why it has no row, of an earlier run."""
+        told = json.loads(self.fs.cat_file(self.left_path_of(shard)))
+        return {entry["path"]: entry["error"] for entry in told}
+
+    def finish(self, shard: int, rows: Sequence[Mapping[str, Any]], left: Mapping[str, str], job: Job) -> None:
+        """Write a shard.
+
+        Args:
+            shard: its number.
+            rows: of all images that are done, those of earlier runs too.
+            left: path -> why it has no row.
+            job: what the directory is of.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        if left:
+            told = [{"path": path, "error": error} for path, error in left.items()]
+            write(self.fs, self.left_path_of(shard), json.dumps(told, indent=1).encode())
         stream = io.BytesIO()
-        pq.write_table(table, stream, compression="zstd")
-        self.write(stream.getvalue(), path)
-
-    def write(self, content: bytes, path: str) -> None:
-        """Write a file, whole or not at all: an object store does it so by itself."""
-        if not isinstance(self.fs, LocalFileSystem):
-            self.fs.pipe_file(path, content)
-            return
-        replace_bytes(Path(path), content)
+        pq.write_table(table_of(rows, job.schema), stream, compression="zstd")
+        write(self.fs, self.path_of(shard), stream.getvalue())
+        if not left and self.fs.exists(self.left_path_of(shard)):
+            self.fs.rm_file(self.left_path_of(shard))

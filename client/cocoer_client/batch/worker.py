@@ -2,82 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
-
-from cocoer_client.batch.rows import failed_row, row_of, table_of
+from cocoer_client.batch.job import Work
+from cocoer_client.batch.paths import decoded, shown
 from cocoer_client.batch.server_pool import NoServer, ServerPool
 from cocoer_client.batch.shards import Output
-from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.errors import CocoerError, ModelChanged, may_pass
 from cocoer_client.ordered import in_order
+from cocoer_client.tables import failed_row, rows_of
+
+logger = logging.getLogger(__name__)
+ENDS = (NoServer, ModelChanged)
+"""What ends the whole job: nothing is written of the shard that was in progress."""
+
+
+class CantWrite(CocoerError):
+    """Results can't be written, or those of an earlier run can't be read."""
+
+
+@dataclass
+class Outcome:
+    """What became of an image: rows, or why it is left for a later run."""
+
+    path: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    left: str = ""
 
 
 class Recogniser:
-    """An actor; Ray makes as many as there are workers, and anew those that die.
+    """An actor; Ray makes as many as there are workers, and anew those that die."""
 
-    Args:
-        urls: the servers.
-        output: the output directory.
-        concurrency: requests on their way from this worker to one server.
-        timeout, patience: see ``ServerPool``.
-        options: request parameters.
-    """
-
-    def __init__(
-        self,
-        urls: Sequence[str],
-        output: str,
-        concurrency: int,
-        timeout: float,
-        patience: float,
-        options: Mapping[str, Any],
-    ) -> None:
-        self.pool = ServerPool(urls, concurrency, timeout, patience)
-        self.output, self.options = Output(output), dict(options)
-        self.threads = concurrency * len(urls)
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.pool = ServerPool(
+            work.urls,
+            work.concurrency,
+            work.connection,
+            work.retries,
+            work.patience,
+            work.model.model_dump(mode="json"),
+        )
+        self.output = Output(work.output, work.storage)
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
-        """Do a shard, if its results are not there yet; figures for the driver.
+        """Do what there is to do of a shard.
 
         A shard that a worker died over comes again. It can't come twice: its results are one file.
+
+        Args:
+            shard: ``number``, and ``paths`` as bytes.
+
+        Returns:
+            figures for the driver. ``ended`` is the kind of error that ends the job, else empty, and ``told`` its
+            message.
         """
-        number, paths = int(shard["number"]), list(shard["paths"])
+        try:
+            return self._do(int(shard["number"]), [decoded(path) for path in shard["paths"]])
+        except ENDS as error:
+            return {"ended": type(error).__name__, "told": str(error)}
+        except Exception as error:
+            # Storage's failure, whose errors are a bucket's own: those of an image stay with it.
+            if isinstance(error, OSError) or not self.output.is_local:
+                path = self.output.path_of(int(shard["number"]))
+                return {
+                    "ended": CantWrite.__name__,
+                    "told": f"{path} can't be written: {error or type(error).__name__}",
+                }
+            raise
+
+    def _do(self, number: int, paths: list[str]) -> dict[str, Any]:
         before = vars(self.pool.statistics).copy()
-        labels: list[str] = []
-
-        def row(path: str) -> dict[str, Any]:
-            try:
-                result = self.pool.infer_raw(read(path), **self.options)
-            except NoServer:
-                raise
-            except CocoerError as error:
-                return failed_row(path, error)
-            labels[:] = result["labels"]
-            return row_of(path, result)
-
-        rows = list(in_order(row, paths, self.threads))
-        self.output.write_table(table_of(rows, labels), self.output.path_of(number))
+        known = self.output.rows(number)
+        if self.work.retry_failed:
+            known = {path: rows for path, rows in known.items() if rows[0]["error"] is None}
+        asked = [path for path in paths if shown(path) not in known]
+        threads = self.work.concurrency * len(self.work.urls)
+        outcomes = {outcome.path: outcome for outcome in in_order(self.outcome, asked, threads)}
+        made = {shown(path): outcome.rows for path, outcome in outcomes.items()}
+        left = {shown(path): outcome.left for path, outcome in outcomes.items() if outcome.left}
+        rows = [row for path in map(shown, paths) for row in known.get(path) or made[path]]
+        self.output.finish(number, rows, left, self.work.job)
+        new = [row for outcome in outcomes.values() for row in outcome.rows]
         after = vars(self.pool.statistics)
         return {
-            "shard": number,
-            "pictures": len(rows),
-            "failed": sum("error" in row for row in rows),
-            "persons": sum(len(row.get("persons", ())) for row in rows),
+            "ended": "",
+            "told": json.dumps(sorted(set(left.values()))[:3]),
+            "pictures": len(outcomes) - len(left),
+            "failed": sum("error" in row for row in new),
+            "left": len(left),
+            "persons": sum(map(self._persons, new)),
             **{name: after[name] - before[name] for name in after},
         }
 
+    def _persons(self, row: Mapping[str, Any]) -> int:
+        if self.work.job.layout == "persons":
+            return int("person" in row)
+        return len(row.get("persons", ()))
 
-def read(path: str) -> bytes:
-    """The bytes of an image, wherever it is.
-
-    Raises:
-        InvalidInput: can't be read.
-    """
-    try:
-        with fsspec.open(path, "rb") as file:
-            content: bytes = file.read()
-            return content
-    except (OSError, ValueError, ImportError) as error:
-        raise InvalidInput(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
+    def outcome(self, path: str) -> Outcome:
+        """An image's rows; any error of its own is its row, and what may pass leaves it for later."""
+        place = {"path": shown(path)}
+        try:
+            result = self.pool.infer_raw(
+                self.work.storage.read(path, self.work.connection.timeout), **self.work.options
+            )
+            return Outcome(path, rows_of(self.work.job.layout, place, result))
+        except ENDS:
+            raise
+        except Exception as error:
+            if may_pass(error):
+                return Outcome(path, left=f"{type(error).__name__}: {error}")
+            logger.debug("%s has no result", path, exc_info=True)
+            message = shown(str(error)) or "no more is known"
+            return Outcome(path, [failed_row(place, type(error).__name__, message)])

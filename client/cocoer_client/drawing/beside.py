@@ -48,7 +48,7 @@ def plan_beside(
                 return placed
             if crossing is None or _crossings(placed) < _crossings(crossing):
                 crossing = placed
-    return crossing if may_cross or not figures else None
+    return crossing if may_cross else None
 
 
 def _orders(heads: Sequence[Rect]) -> list[tuple[int, ...]]:

@@ -25,8 +25,18 @@ WEIGHTS = {
     "lambda_w2": "weights, remaining",
     "lambda_b2": "biases, remaining",
 }
-MAX_WIDTH = 1200
+MAX_SIDE = 1200
 """Of the embedded image, pixels."""
+# Each with a contrast of 4.5 : 1 to the page's cards, told apart from each other and from persons' colours by the
+# colour-blind too (tests/unit/test_explain.py).
+LEVEL_COLOURS = {
+    "light": {"head": "#802bfc", "body": "#78080b", "context": "#29796e", "vi": "#3a0a4d", "final": "#1b1d21"},
+    "dark": {"head": "#8e6be5", "body": "#caa7ad", "context": "#d0fecd", "vi": "#a0c07d", "final": "#e8eaed"},
+}
+DEFAULT_THRESHOLDS = {"final_threshold": 0.26, "level_threshold": 0.6}
+"""The server's, unless its configuration or a request says otherwise."""
+DECIDED_BY = {"final_threshold": ("pred",), "level_threshold": ("VI", *LEVEL_KEYS.values())}
+"""Threshold -> the lists of labels that it decides."""
 
 
 def write_page(path: Path, image: bytes, result: Mapping[str, Any], warnings: Sequence[str]) -> None:
@@ -50,13 +60,17 @@ def page(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str])
         result: the RESULT object, with ``file``.
         warnings: shown on top.
     """
-    small = draw_boxes(image, result)
-    small.thumbnail((MAX_WIDTH, MAX_WIDTH))
+    scale = min(1.0, MAX_SIDE / max(image.size))
+    # A new one in any case: it is drawn on.
+    small = image.resize([max(1, round(side * scale)) for side in image.size], reducing_gap=2.0)
     return _template().render(
         file=Path(result["file"]).name,
-        image=_data_uri(small),
+        image=_data_uri(draw_boxes(small, result, scale)),
+        context_crop=_data_uri(_crop(image, (0, 0, *image.size))),
         warnings=warnings,
-        persons=[_person(image, person, index, result["labels"]) for index, person in enumerate(result["persons"])],
+        persons=[_person(image, person, result["labels"]) for person in result["persons"]],
+        colours=LEVEL_COLOURS,
+        **{name: threshold_of(result, name) for name in DEFAULT_THRESHOLDS},
         levels=LEVELS,
         pseudo_threshold=PSEUDO_THRESHOLD,
         crop_side=CROP_SIDE,
@@ -77,16 +91,36 @@ def _template() -> jinja2.Template:
     return environment.get_template("explain.html.j2")
 
 
-def _person(image: Image.Image, person: Mapping[str, Any], index: int, labels: Sequence[str]) -> dict[str, Any]:
+def threshold_of(result: Mapping[str, Any], name: str) -> float | None:
+    """A threshold that was asked for, or the server's usual one; None where the result's labels contradict that.
+
+    Args:
+        result: the RESULT object, with ``options`` where some were given.
+        name: ``final_threshold`` or ``level_threshold``.
+    """
+    if (given := result.get("options", {}).get(name)) is not None:
+        return float(given)
+    usual = DEFAULT_THRESHOLDS[name]
+    agrees = all(
+        (probability > usual) == (label in person[key])
+        for person in result["persons"]
+        for key in DECIDED_BY[name]
+        for label, probability in zip(result["labels"], person["scores"][key])
+    )
+    return usual if agrees else None
+
+
+def _person(image: Image.Image, person: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     losses = person["losses"]
     rows = [_row(person, number, label) for number, label in enumerate(labels)]
-    boxes = {"head": person["head_box"], "body": person["body_box"], "context": (0, 0, *image.size)}
+    crops = {"head": _data_uri(_crop(image, person["head_box"])), "body": _data_uri(_crop(image, person["body_box"]))}
     return {
         "id": person["id"],
         "colour": colour_of(person["id"]),
         "pred": [label for label, _ in ranked(person, "pred", labels)],
         "crops": [
-            {"level": level, "image": _data_uri(_crop(image, boxes[level])), "labels": person[key]}
+            # The context crop is the same for all, and is on the page once.
+            {"level": level, "image": crops.get(level), "labels": person[key]}
             for level, key in LEVEL_KEYS.items()
         ],
         "pseudo": [row["label"] for row in rows if row["pseudo"]],
@@ -124,5 +158,5 @@ def _crop(image: Image.Image, box: Sequence[int]) -> Image.Image:
 
 def _data_uri(image: Image.Image) -> str:
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    image.save(stream, "WEBP", quality=85, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"

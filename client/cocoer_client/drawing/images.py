@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from PIL import Image, ImageFile
 
 from cocoer_client.drawing.draw import annotate
 from cocoer_client.drawing.essentials import essentials
+from cocoer_client.drawing.figures import Boxes
+from cocoer_client.drawing.formats import profile_of
 from cocoer_client.drawing.release_style import annotate_as_release
 from cocoer_client.errors import InvalidInput
-from cocoer_client.files import replace_file
 from cocoer_client.inputs import Pixels, upright
 from cocoer_client.reading import warnings_of
 
@@ -25,6 +25,8 @@ _AT_A_TIME = threading.Lock()
 
 def open_upright(image: bytes | Pixels) -> Image.Image:
     """An image as the server sees it: RGB, turned by its EXIF orientation; of a damaged one, what there is.
+
+    Of the file's own information (``info``), only a colour profile stays.
 
     Raises:
         OSError, ValueError, SyntaxError: Pillow can't open it.
@@ -43,13 +45,16 @@ def open_upright(image: bytes | Pixels) -> Image.Image:
                 ImageFile.LOAD_TRUNCATED_IMAGES = before
     if turned.mode.startswith("I"):  # 16 bits, which Pillow would clip
         turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
-    return turned.convert("RGB")
+    profile = profile_of(turned.info)
+    plain = turned if turned.mode == "RGB" else turned.convert("RGB")
+    plain.info = profile
+    return plain
 
 
 def _opened(image: bytes) -> Image.Image:
     with Image.open(io.BytesIO(image)) as opened:
         opened.load()
-        return upright(opened)
+        return upright(opened, in_place=True)
 
 
 def draw(
@@ -58,27 +63,31 @@ def draw(
     style: str,
     boxes_given: bool,
     fixed_size: bool = False,
+    *,
     numbers: Mapping[int, int] | None = None,
+    boxes: Boxes = "both",
 ) -> Image.Image:
-    """The annotated image.
+    """The annotated image, with the colour profile of the file.
 
     Args:
         image: the file's bytes, or a frame (RGB).
         result: the RESULT object.
         style: ``panel`` or ``release``.
         boxes_given: the detector's warnings are left out.
-        fixed_size, numbers: see ``annotate``.
+        fixed_size, numbers, boxes: see ``annotate``; of the release's style, ``boxes`` alone.
+
+    Raises:
+        InvalidInput: Pillow can't open it.
     """
     warnings = warnings_of(result, boxes_given)
     try:
         canvas = open_upright(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"the server can read this image, this machine's Pillow can't: {error}") from error
+    profile = canvas.info
     if style == "release":
-        return annotate_as_release(canvas, result, warnings)
-    return annotate(canvas, result, warnings, fixed_size, numbers=numbers)
-
-
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write atomically."""
-    replace_file(path, lambda temporary: image.save(temporary, format="PNG"))
+        canvas = annotate_as_release(canvas, result, warnings, boxes)
+    else:
+        canvas = annotate(canvas, result, warnings, fixed_size, numbers=numbers, boxes=boxes, in_place=True)
+    canvas.info = profile
+    return canvas

@@ -89,7 +89,7 @@ def place(size: tuple[int, int], index: int, around: Surroundings, gap: int = 6)
     best = np.argsort(np.where(free, cost, np.inf), axis=None, kind="stable")[: min(LOOKED_AT, int(free.sum()))]
     corners = np.stack([xs[best % len(xs)], ys[best // len(xs)]], axis=1)
     panels = np.concatenate([corners, corners + np.array(size)], axis=1)
-    lines, needed = leaders(panels, face), _needs_leader(panels, index, around.heads, gap)
+    lines, needed = leaders(panels, face), _needs_leader(panels, index, around, gap)
     crossings = np.where(needed, _crossings(lines, index, around), 0)
     chosen = int(np.argmin(cost.ravel()[best] + LEADER * needed + crossings))
     (x1, y1), (x2, y2) = lines[chosen].tolist()
@@ -113,15 +113,23 @@ def _gaps(starts: Array, side: int, low: float, high: float) -> Array:
     return gaps
 
 
-def _needs_leader(panels: Array, index: int, heads: Sequence[Rect], gap: int) -> Mask:
-    """Whether a panel is not right at its face, or about as near to another: BOOL [N]."""
-    boxes = np.array(heads, dtype=np.float64)[None]
-    apart = np.maximum(boxes[..., :2] - panels[:, None, 2:], panels[:, None, :2] - boxes[..., 2:]).clip(min=0)
-    away = np.hypot(apart[..., 0], apart[..., 1])
+def _needs_leader(panels: Array, index: int, around: Surroundings, gap: int) -> Mask:
+    """Whether a panel is not right at its face or number, or about as near to another face: BOOL [N]."""
+    away = _away(panels, around.heads)
     own = away[:, index]
+    if around.badges:
+        own = np.minimum(own, _away(panels, [around.badges[index]])[:, 0])
     nearest_other = np.delete(away, index, axis=1).min(axis=1, initial=np.inf)
     needed: Mask = (own > 1.5 * gap) | (nearest_other < own + gap)
     return needed
+
+
+def _away(panels: Array, rects: Sequence[Rect]) -> Array:
+    """The gap between each panel and each rectangle; 0 where they touch: FP64 [N, R]."""
+    boxes = np.array(rects, dtype=np.float64)[None]
+    apart = np.maximum(boxes[..., :2] - panels[:, None, 2:], panels[:, None, :2] - boxes[..., 2:]).clip(min=0)
+    away: Array = np.hypot(apart[..., 0], apart[..., 1])
+    return away
 
 
 def _crossings(lines: Array, index: int, around: Surroundings) -> Array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_thresholds, thresholds_of
+from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
+from cocoer_client.drawing.figures import BOXES
+from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
 from cocoer_client.pipeline import RunOptions
 from cocoer_client.pipeline.options import STYLES
@@ -55,7 +56,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="INPUT",
         help="an image (JPEG, PNG, WebP, BMP), a folder with all below it, a quoted glob, - (standard input), "
-        "a video, camera:N, or a URL",
+        "a video, camera:N, a URL of an image or a stream (rtsp://...), of a bucket (s3://...), or a .parquet file of "
+        "names",
     )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
     _file(
@@ -65,14 +67,15 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "boxes of the one image's persons, so that none are detected:"
         ' [{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}, ...] in pixels; without "head", it is looked for',
     )
-    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are http(s) URLs")
+    group.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images or streams")
     group.add_argument(
-        "--frame-step", type=_whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)"
+        "--column", default="path", metavar="NAME", help="column of names in .parquet inputs (default: path)"
     )
-    group.add_argument("--max-frames", type=_whole, metavar="N", help="videos: N frames at most")
+    group.add_argument("--frame-step", type=whole, default=1, metavar="N", help="videos: every N-th frame (default: 1)")
+    group.add_argument("--max-frames", type=whole, metavar="N", help="videos: N frames at most")
     group.add_argument(
         "--smooth",
-        type=_seconds,
+        type=seconds,
         metavar="S",
         help="videos: each person's scores averaged over about S seconds, beside each frame's own (default: not)",
     )
@@ -101,6 +104,25 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         default="panel",
         help="how images look; release: as CocoER's own script",
     )
+    group.add_argument(
+        "--boxes",
+        choices=BOXES,
+        default="both",
+        help="which boxes to draw; heads: without those of bodies, which hide each other in crowds (default: both)",
+    )
+    group.add_argument(
+        "--format",
+        choices=IMAGE_FORMATS,
+        default="auto",
+        help="of annotated images; auto: the input's, PNG for BMP (default: auto)",
+    )
+    group.add_argument(
+        "--quality",
+        type=_quality,
+        default=QUALITY,
+        metavar="N",
+        help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
+    )
     _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
     _file(
         group,
@@ -117,6 +139,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         str,
     )
     _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    _file(
+        group, "--coco", "FILE", "persons as COCO's annotations, labels and scores as their attributes; - likewise", str
+    )
     _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
@@ -130,31 +155,16 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     group.add_argument(
-        "--concurrency", type=_whole, default=4, metavar="N", help="images on their way at once (default: 4)"
-    )
-    group.add_argument(
-        "--retries",
-        type=_count,
-        default=3,
-        metavar="N",
-        help="times to ask again after a time-out or a failure of the server (default: 3)",
+        "--concurrency", type=whole, default=4, metavar="N", help="images on their way at once (default: 4)"
     )
     group.add_argument(
         "--patience",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="S",
         help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
-    group.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait for each image (default: 30)"
-    )
-    group.add_argument(
-        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
-    )
-    _file(group, "--tls-ca", "PEM", "encrypt, and trust servers certified by this authority")
-    _file(group, "--tls-cert", "PEM", "this client's certificate, where the server wants one")
-    _file(group, "--tls-key", "PEM", "its key")
+    add_server(group, timeout=30.0, retries=3)
 
 
 def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
@@ -171,8 +181,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{option} gives {several} of one {what}; run it for each {what}")
     if args.inputs.count("-") > 1:
         parser.error("standard input (-) can be read once")
-    if [args.json, args.jsonl, args.csv].count("-") > 1:
-        parser.error("only one of --json, --jsonl and --csv can go to standard output")
+    if [args.json, args.jsonl, args.csv, args.coco].count("-") > 1:
+        parser.error("only one of --json, --jsonl, --csv and --coco can go to standard output")
     if args.resume and args.explain:
         parser.error("--explain needs a new answer; leave out --resume")
     if args.resume and "-" in args.inputs:
@@ -181,8 +191,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--retry-failed goes with --resume")
     if args.timeline and args.timeline.suffix.lower() not in SUFFIXES:
         parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {args.timeline}")
-    if bool(args.tls_cert) != bool(args.tls_key):
-        parser.error("--tls-cert and --tls-key go together")
+    check_server(parser, args)
     return args
 
 
@@ -204,6 +213,9 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         smooth=args.smooth,
         images=not args.no_images,
         style=args.style,
+        image_format=args.format,
+        quality=args.quality,
+        drawn_boxes=args.boxes,
         output_dir=args.output_dir,
         retry_failed=args.retry_failed,
     )
@@ -216,22 +228,8 @@ def _count(text: str) -> int:
     return value
 
 
-def _whole(text: str) -> int:
+def _quality(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 100, got {text}")
     return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0 or math.isinf(value):
-        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
-    return value
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, got {text}")
-    return name.strip(), value.strip()

@@ -21,20 +21,21 @@ from cocoer_client.command import (
     TERMINATED,
     USAGE,
     Terminated,
+    connection_of,
     terminable,
 )
-from cocoer_client.connection import TLS
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
-from cocoer_client.files import why_not_written
+from cocoer_client.files import cant_write, naming
 from cocoer_client.infer.arguments import options_of, parse_args
 from cocoer_client.infer.talk import Talk, complain
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
 from cocoer_client.pipeline.following import Following
 from cocoer_client.reading import warnings_of
-from cocoer_client.sinks import CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
-from cocoer_client.sources import Source, find_sources
+from cocoer_client.sinks import CocoFile, CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
+from cocoer_client.sources import find
+from cocoer_client.terminal import printable
 from cocoer_client.timeline.writers import writer_of
 
 JOURNAL = "results.jsonl"
@@ -47,6 +48,8 @@ def open_sinks(args: argparse.Namespace, several: bool, stack: contextlib.ExitSt
         sinks.append(stack.enter_context(JsonFile(args.json, several)))
     if args.csv:
         sinks.append(stack.enter_context(CsvFile(args.csv)))
+    if args.coco:
+        sinks.append(stack.enter_context(CocoFile(args.coco)))
     if args.parquet:
         sinks.append(stack.enter_context(ParquetFile(args.parquet)))
     if args.jsonl == "-":
@@ -65,21 +68,21 @@ def open_journal(args: argparse.Namespace, several: bool) -> Journal | None:
 
 def run(args: argparse.Namespace) -> int:
     options = options_of(args)
-    sources, unusable = usable_sources(args)
+    found = find(args.inputs, allow_url=args.allow_url, output_dir=args.output_dir, column=args.column)
+    sources = found.sources
     try:
         check_targets(args, sources)
     except InvalidInput as error:
         complain(str(error))
         return USAGE
-    totals, talk = Totals(options, failures=unusable), Talk(args, sources)
+    totals, talk = Totals(options, found.problems, found.left_out), Talk(args, sources)
     if (options.boxes_given or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
     if args.timeline and any(not source.is_video for source in sources):
         raise InvalidInput("--timeline is for a video")
-    tls = TLS(args.tls_ca, args.tls_cert, args.tls_key) if args.tls_ca or args.tls_cert else None
     with contextlib.ExitStack() as stack:
         # What is asked again is the run's to say.
-        connection = CocoerClient(args.url, args.timeout, retries=0, tls=tls, headers=dict(args.header))
+        connection = CocoerClient(args.url, retries=0, **connection_of(args).arguments())
         client = stack.enter_context(connection)
         if sources:
             client.check_ready()
@@ -90,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         stop: Exception | KeyboardInterrupt | None = None
         try:
             work.begin(sources)
-        except InvalidRequest as error:
+        except (InvalidInput, InvalidRequest) as error:
             complain(str(error))
             return USAGE
         # Not before: an earlier table stays until there is something to put in its place.
@@ -115,22 +118,13 @@ def run(args: argparse.Namespace) -> int:
     return status(totals, stop, journal)
 
 
-def usable_sources(args: argparse.Namespace) -> tuple[list[Source], list[str]]:
-    """Sources, and messages about inputs that are none."""
-    sources, problems = [], []
-    for given in args.inputs:
-        try:
-            sources += find_sources([given], args.allow_url, args.output_dir)
-        except InvalidInput as error:
-            problems.append(str(error))
-    return list(dict.fromkeys(sources)), problems
-
-
 def explain(args: argparse.Namespace, outcome: Outcome, boxes_given: bool) -> None:
     if outcome.data:
-        write_page(args.explain, outcome.data, outcome.records[0], warnings_of(outcome.records[0], boxes_given))
+        record = {**outcome.records[0], "file": printable(outcome.records[0]["file"])}
+        with naming(args.explain):
+            write_page(args.explain, outcome.data, record, warnings_of(record, boxes_given))
         if not args.quiet:
-            print(f"explanation: {args.explain}", file=sys.stderr)
+            print(f"explanation: {printable(str(args.explain))}", file=sys.stderr)
 
 
 def status(totals: Totals, stop: Exception | KeyboardInterrupt | None, journal: Journal | None) -> int:
@@ -143,13 +137,14 @@ def status(totals: Totals, stop: Exception | KeyboardInterrupt | None, journal: 
     elif isinstance(stop, ModelChanged):
         what, rest, code = f"stopped, since {stop}", "does all anew, with the model that answers now", MODEL_CHANGED
     elif isinstance(stop, OSError):
-        what = f"stopped: {why_not_written(stop)}"
+        what = f"stopped: {cant_write(stop)}"
+        rest = "" if "--resume" in what else rest  # of a full disk it says so already
     elif is_gone(stop):
         what, code = "stopped, since the server is gone", NO_SERVER
     else:
         what, code = "stopped, since the server has given no result for a while", NO_SERVER
     if journal:
-        what += f"; what is done is kept: the same command with --resume {rest}"
+        what += "; what is done is kept" + (f": the same command with --resume {rest}" if rest else "")
     complain(what)
     return code
 
@@ -170,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
     except (CocoerError, OSError) as error:
-        complain(why_not_written(error) if isinstance(error, OSError) else str(error))
+        complain(cant_write(error) if isinstance(error, OSError) else str(error))
         return SOME_FAILED
     except Terminated:
         return TERMINATED

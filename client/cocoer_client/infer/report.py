@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cocoer_client.printable import printable
 from cocoer_client.reading import ranked, warnings_of
+from cocoer_client.terminal import printable
 
 ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
 WIDTH = 100
@@ -24,7 +24,7 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
     """
     image, persons = result["image"], result["persons"]
     lines = [f"{printable(file)}  {image['width']}x{image['height']}  {counted(len(persons), 'person')}"]
-    lines += [f"  !! {warning}" for warning in warnings_of(result, boxes_given)]
+    lines += [f"  !! {printable(warning)}" for warning in warnings_of(result, boxes_given)]
     for person in persons:
         lines += ["", *_format_person(person, result["labels"])]
     return "\n".join(lines)

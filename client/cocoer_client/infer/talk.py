@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from cocoer_client.infer.report import counted, format_line, format_result
 from cocoer_client.pipeline import Journal, Outcome, Totals
-from cocoer_client.printable import printable
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import Source
+from cocoer_client.terminal import printable
 
 MAX_FAILURES = 20
 """Listed at the end."""
@@ -45,7 +45,7 @@ class Talk:
     def __init__(self, args: argparse.Namespace, sources: Sequence[Source]) -> None:
         self.args = args
         self.several = len(sources) > 1 or any(source.is_video for source in sources)
-        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv)
+        self.text = not args.quiet and "-" not in (args.json, args.jsonl, args.csv, args.coco)
         endless = any(source.kind in ("camera", "stream") for source in sources)
         # Without a terminal (None), or anything to wait for, no bar.
         hidden = True if args.quiet or not self.several else None
@@ -80,7 +80,7 @@ class Talk:
         for warning in warnings:
             kind = warning.partition(":")[0]
             if kind not in self.warned:
-                tqdm.write(f"!! {warning}", file=file)
+                tqdm.write(f"!! {printable(warning)}", file=file)
             self.warned.add(kind)
 
     def begin(self, journal: Journal | None) -> None:
@@ -94,9 +94,11 @@ class Talk:
         self.bar.close()
         if (self.several or totals.skipped) and not self.args.quiet:
             self._warn(totals.warnings.values(), sys.stderr)
-            print(summary(totals) + (f"; results: {journal.path}" if journal else ""), file=sys.stderr)
+            print(summary(totals) + (f"; results: {printable(str(journal.path))}" if journal else ""), file=sys.stderr)
+        if totals.left_out and not self.args.quiet:
+            print(totals.left_out.line(), file=sys.stderr)
         for note in () if self.args.quiet else notes:
-            print(note, file=sys.stderr)
+            print(printable(note), file=sys.stderr)
         for failure in totals.failures[:MAX_FAILURES]:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:
@@ -104,5 +106,5 @@ class Talk:
 
 
 def complain(message: str) -> None:
-    """An error, on a line."""
+    """Say what is wrong, on one line."""
     print(f"error: {printable(message)}", file=sys.stderr)

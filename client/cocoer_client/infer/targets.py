@@ -9,8 +9,10 @@ from pathlib import Path
 
 from cocoer_client.errors import InvalidInput
 from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from cocoer_client.sources.folders import Identity, identity
+from cocoer_client.sources.reading import local_path
 
-OPTIONS = ("json", "jsonl", "csv", "parquet", "explain", "timeline")
+OPTIONS = ("json", "jsonl", "csv", "coco", "parquet", "explain", "timeline")
 
 
 def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
@@ -26,30 +28,37 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
             inputs that is the output's.
     """
     targets = [(f"--{name}", Path(value)) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
-    inputs = {Path(source.name).resolve() for source in sources if source.kind in ("file", "video")}
+    # With the user's tables of names, which are no sources themselves.
+    inputs = [*(source.name for source in sources if source.is_file), *map(local_path, args.inputs)]
     if args.persons:
-        inputs.add(args.persons.resolve())
-    taken: dict[Path, str] = {}
+        inputs.append(str(args.persons))
+    read = _files_of(inputs) if any(path.exists() for _, path in targets) else set()
+    taken: dict[str, str] = {}
     for option, path in targets:
         if path.is_dir():
             raise InvalidInput(f"{option} {path} is a directory; name a file in it")
         _check_writable(option, path)
-        if path.resolve() in inputs:
+        if identity(str(path)) in read:
             raise InvalidInput(f"{option} {path} is an input, and would be overwritten; name another file")
         is_picture = path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
         if is_picture and (option, path.suffix.lower()) != ("--timeline", ".png"):
             raise InvalidInput(f"{option} {path} is named like an image or a video; give the results another name")
-        if other := taken.get(path.resolve()):
+        if other := taken.get(os.path.realpath(path)):
             raise InvalidInput(f"{other} and {option} both name {path}; give each its own file")
-        taken[path.resolve()] = option
+        taken[os.path.realpath(path)] = option
     if not args.no_images:
         _check_folders(args.inputs, args.output_dir)
+
+
+def _files_of(names: Iterable[str]) -> set[Identity]:
+    return {this for name in names if (this := identity(name)) is not None}
 
 
 def _check_folders(inputs: Iterable[str], output_dir: Path) -> None:
     """Images of results in a folder of inputs would be inputs of the next run."""
     for given in inputs:
-        if Path(given).is_dir() and Path(given).resolve() == output_dir.resolve():
+        folder = local_path(given)
+        if os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(output_dir):
             raise InvalidInput(
                 f"annotated images would go into {given}, where the next run takes them for inputs; give another "
                 "--output-dir, or --no-images"

@@ -2,8 +2,9 @@
 
 ``options`` (what is asked and made), ``run`` (sources to outcomes), ``tasks`` (one image or frame, and what became of
 it), ``stages`` (asking, then drawing, several at once and in order), ``patience`` (what is asked again), ``images``
-(draws and saves), ``names`` (of annotated images), ``journal`` (what ``resume`` reads), ``totals`` (counts, failures,
-warnings). Knows nothing of command lines; ``infer`` imports it.
+(draws and saves), ``following`` (persons through videos), ``names`` (of annotated images), ``journal`` and ``history``
+(what is kept of an earlier run), ``totals`` (counts, failures, warnings). Knows nothing of command lines; ``infer``
+imports it.
 """
 
 from cocoer_client.pipeline.journal import Journal

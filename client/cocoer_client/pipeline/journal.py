@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from cocoer_client.files import is_special, naming, temporary_name
+from cocoer_client.errors import InvalidInput
+from cocoer_client.files import locked, naming, temporary_name
 from cocoer_client.pipeline.history import Entry, Judge
 from cocoer_client.records import Record
 from cocoer_client.sources import Source
@@ -60,16 +61,27 @@ class Journal:
         self._file = None
 
     def begin(self, judge: Judge) -> None:
-        """Open it: read what there is, and keep what counts of it, one line for each image or frame."""
+        """Open it: read what there is, and keep what counts of it, one line for each image or frame.
+
+        Raises:
+            InvalidInput: another run writes it.
+            OSError: it can't be written.
+        """
         with naming(self.path):
-            if is_special(self.path):
-                pass  # a pipe, say: it has no past
-            elif self.path.exists() and self.resume:
-                self._keep(self._read(judge), judge)
-            elif self.path.exists():
-                self.path.replace(self._previous)
+            if self.path.is_file():  # a pipe, say, has no past
+                self._take_over(judge)
             # Without a buffer: what can't be written is not written later.
             self._file = self.path.open("ab", buffering=0)
+        locked(self._file)
+
+    def _take_over(self, judge: Judge) -> None:
+        with self.path.open("rb") as file:
+            if not locked(file):
+                raise InvalidInput(f"another run writes {self.path}; wait for it, or give this one another file")
+            if self.resume:
+                self._keep(self._read(judge), judge)
+            else:
+                self.path.replace(self._previous)
 
     @property
     def _previous(self) -> Path:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from cocoer_client.connection import given_parameters
+from cocoer_client.drawing.figures import BOXES, Boxes
+from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY, ImageFormat
 from cocoer_client.inputs import BoxPair
 from cocoer_client.protocol import OnDamage, Thresholds
 
 Style = Literal["panel", "release"]
 STYLES: tuple[Style, ...] = get_args(Style)
-OF_IMAGES = ("style",)
+OF_IMAGES = ("style", "image_format", "quality", "drawn_boxes")
 """What of ``RunOptions.asked`` decides annotated images alone."""
 
 
@@ -36,6 +38,9 @@ class RunOptions:
         smooth: of a video, seconds over which each person's scores are averaged as well; None: they are not.
         images: whether annotated images are made.
         style: how they look.
+        image_format: of their files; ``auto``: the input's.
+        quality: of JPEG and WebP files, 1 to 100.
+        drawn_boxes: which boxes are drawn: of body and head, of the head alone, of neither.
         output_dir: where they go.
         retry_failed: with a journal that is resumed, ask again what the server had refused.
     """
@@ -54,6 +59,9 @@ class RunOptions:
     smooth: float | None = None
     images: bool = True
     style: Style = "panel"
+    image_format: ImageFormat = "auto"
+    quality: int = QUALITY
+    drawn_boxes: Boxes = "both"
     output_dir: Path = Path("outputs")
     retry_failed: bool = False
 
@@ -66,8 +74,12 @@ class RunOptions:
             raise ValueError("retries and patience can't be negative, and timeout must be more than 0 seconds")
         if self.smooth is not None and not 0 < self.smooth < math.inf:
             raise ValueError(f"smooth must be more than 0 seconds, got {self.smooth}")
-        if self.style not in STYLES:
-            raise ValueError(f"style is one of {', '.join(STYLES)}, not {self.style}")
+        choices = {"style": STYLES, "image_format": IMAGE_FORMATS, "drawn_boxes": BOXES}
+        for name, allowed in choices.items():
+            if (chosen := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {chosen}")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality is from 1 to 100, got {self.quality}")
 
     @property
     def thresholds(self) -> Thresholds:
@@ -94,6 +106,8 @@ class RunOptions:
             given["smooth"] = self.smooth
         if drawn:
             given["style"] = self.style
+            for name, default in (("image_format", "auto"), ("quality", QUALITY), ("drawn_boxes", "both")):
+                given[name] = None if getattr(self, name) == default else getattr(self, name)
         return {name: value for name, value in given.items() if value is not None}
 
 

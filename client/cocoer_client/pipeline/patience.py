@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cocoer_client.errors import CocoerError, InvalidRequest, ServerUnavailable, may_pass
+from cocoer_client.errors import CocoerError, InvalidRequest, ServerUnavailable, SourceUnavailable, may_pass
 
 Answer = TypeVar("Answer")
 FIRST_PAUSE, MAX_PAUSE = 0.2, 4.0
@@ -56,10 +56,22 @@ class Patience:
             else:
                 self._answered()
                 return answer
-            # Scattered, so that those who were refused together don't come back together.
-            if self.stopped.wait(min(FIRST_PAUSE * 2**tries, MAX_PAUSE) * random.uniform(0.5, 1.0)):
-                raise InterruptedError("the run has ended")
+            self._pause(tries)
             tries += 1
+
+    def read(self, call: Callable[[], Answer]) -> Answer:
+        """As ``ask``, of an image that is read from the web, a bucket or a disk: the server has no part in it."""
+        for tries in range(self.retries):
+            try:
+                return call()
+            except SourceUnavailable:
+                self._pause(tries)
+        return call()
+
+    def _pause(self, tries: int) -> None:
+        # Scattered, so that those who were refused together don't come back together.
+        if self.stopped.wait(min(FIRST_PAUSE * 2**tries, MAX_PAUSE) * random.uniform(0.5, 1.0)):
+            raise InterruptedError("the run has ended")
 
     def _answered(self) -> None:
         with self._lock:

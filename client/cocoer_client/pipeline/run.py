@@ -129,8 +129,9 @@ class Run:
         if not self.begun:
             self.begin(sources)
         videos = Videos()
-        inputs = [source.name for source in sources if source.kind in ("file", "video")]
-        names = Names(self.options.output_dir, inputs, self.journal.images if self.journal else {})
+        inputs = [source.name for source in sources if source.is_file]
+        given = self.journal.images if self.journal else {}
+        names = Names(self.options.output_dir, inputs, given, self.options.image_format)
         tasks = self._tasks(sources, names)
         workers = self.options.concurrency, WORKERS
         stages = in_two_stages(tasks, self._ask, self.step, self._draw, *workers, self.stopped)
@@ -206,9 +207,10 @@ class Run:
     def _recognise(self, task: Task) -> Outcome:
         if task.problem is not None:
             raise task.problem
-        data = b"" if task.frame is not None else task.source.read(self.options.timeout)
+        options, data = self.options, b""
+        if task.frame is None:
+            data = self.patience.read(lambda: task.source.read(options.timeout))
         image = data if task.frame is None else task.frame.pixels
-        options = self.options
         raw = self.patience.ask(lambda: self.client.infer_raw(image, options.persons, **options.thresholds))
         require_same_model(self.model, raw)
         return Outcome(task, [{**self._facts(task, drawn=task.image is not None), **raw}], data=data)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
+from cocoer_client.ordered import _enter
+
 Item = TypeVar("Item")
 Middle = TypeVar("Middle")
 Last = TypeVar("Last")
@@ -44,8 +46,9 @@ def in_two_stages(
     waiting: deque[Future[Middle]] = deque()
     ending: deque[Future[Last]] = deque()
     left: Iterator[Item] | None = iter(items)
+    stopped = stopped or threading.Event()
     pools = [
-        ThreadPoolExecutor(workers, thread_name_prefix=f"cocoer-{name}")
+        ThreadPoolExecutor(workers, f"cocoer-{name}", _enter, (stopped,))
         for name, workers in (("ask", first_workers), ("draw", second_workers))
     ]
     try:
@@ -63,8 +66,7 @@ def in_two_stages(
                 heads: list[Future[Any]] = [queue[0] for queue in (ending, waiting) if queue and not queue[0].done()]
                 wait(heads, return_when=FIRST_COMPLETED)
     finally:
-        if stopped is not None:
-            stopped.set()
+        stopped.set()
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in pools:

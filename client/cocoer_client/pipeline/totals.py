@@ -10,6 +10,7 @@ from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.pipeline.tasks import Outcome
 from cocoer_client.reading import warnings_of
 from cocoer_client.records import Record, has_failed, place_of
+from cocoer_client.sources import LeftOut
 
 
 @dataclass
@@ -19,10 +20,12 @@ class Totals:
     Args:
         options: the run's.
         failures: each with where it happened; those of inputs that are none to begin with.
+        left_out: what was come across, and is no source.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
     failures: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     images: int = 0
     """Asked and answered."""
     persons: int = 0

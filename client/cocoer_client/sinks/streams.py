@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+from cocoer_client.columns import column_names, rows_of
 from cocoer_client.files import NamedText, is_special, naming, temporary_name
 from cocoer_client.records import Record, has_failed
-from cocoer_client.sinks.columns import column_names, rows_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self

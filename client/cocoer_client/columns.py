@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cocoer_client.printable import printable
 from cocoer_client.reading import warnings_of
 from cocoer_client.results import BOXES, LISTS, Box
+from cocoer_client.terminal import printable
 
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that a spreadsheet computes; so do a tab and a carriage return, which are escaped anyway."""
@@ -35,7 +35,7 @@ def _probability(label: str) -> str:
 
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record's rows, column -> value: one for each person, or one for an image without any or with an error."""
-    return [{name: cell(value) for name, value in row.items()} for row in _rows(record)]
+    return [{name: cell(value) for name, value in row.items()} for row in plain_rows(record)]
 
 
 def cell(value: Any) -> Any:
@@ -50,7 +50,8 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def plain_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same as ``rows_of``, before values are made fit for spreadsheets."""
     common = {"file": record["file"], **{name: record.get(name, "") for name in ("frame", "time_s")}}
     if "error" in record:
         return [{**common, "error": record["error"]["message"]}]
