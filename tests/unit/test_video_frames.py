@@ -18,7 +18,7 @@ from cocoer_client.video import opening
 from cocoer_client.video.frames import Video
 from cocoer_client.video.latest import Latest
 from cocoer_client.video.opening import upright
-from tests.films import TURNED_90, moving, truncate, turn, write_film
+from tests.films import TURNED_90, moving, trim, truncate, turn, write_film
 from tests.waiting import PATIENCE
 
 SIDE = 64
@@ -109,6 +109,14 @@ def test_a_film_that_breaks_off(tmp_path, capfd, name, share, message):
     assert len(got) > 8
     # Who wants no more than there is, has all of it.
     assert read(path, maximum=3)[-1].last
+
+
+def test_a_trimmed_film_is_whole(tmp_path):
+    """Telephones trim by an edit list: the file has more frames than are shown."""
+    path = trim(write_film(tmp_path / "a.mp4", moving(40, SIDE)), 2.0, 1.0)
+    frames = read(path)
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 10 for index in range(10)], abs=1e-3)
+    assert frames[-1].last
 
 
 def test_damage_in_the_middle(tmp_path):

@@ -63,11 +63,8 @@ class Video:
         start = self.container.start_time
         self.origin = None if self.is_live or start is None else start / self.av.time_base
         """Of the container's time, seconds: the film's beginning. None: its first frame's."""
-        self._reset()
-        self.latest: Latest[Any] | None = None
-
-    def _reset(self) -> None:
         self.read, self.undecoded, self.broke_off, self.shown_until = 0, 0, False, 0.0
+        self.latest: Latest[Any] | None = None
 
     @property
     def dropped(self) -> int:
@@ -133,7 +130,7 @@ class Video:
         if self.is_live:
             return "the stream broke off" if self.broke_off else ""
         short = self.duration is not None and self.shown_until < self.duration - TOLERANCE
-        if self.broke_off or short or 0 < self.read < self.stream.frames:
+        if self.broke_off or short:
             of = f" of {self.duration:.1f}" if self.duration else ""
             return f"the video breaks off after {self.shown_until:.1f}{of} s; the file is damaged or not all of it"
         if self.undecoded:
@@ -156,12 +153,12 @@ class Video:
         begun = False
         for packet in self._packets():
             try:
-                decoded_frames = self.stream.codec_context.decode(packet)
+                frames = self.stream.codec_context.decode(packet)
             except failure:
                 self.undecoded += begun  # a recording may begin between two key frames
                 continue
-            begun = begun or bool(decoded_frames)
-            yield from decoded_frames
+            begun = begun or bool(frames)
+            yield from frames
 
     def _packets(self) -> Iterator[Any]:
         """The stream's packets, then None, which has the decoder give what it holds."""
