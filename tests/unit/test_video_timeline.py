@@ -11,6 +11,7 @@ from PIL import Image
 
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_client.errors import InvalidInput
+from cocoer_client.infer.command import main
 from cocoer_client.timeline import collect
 from cocoer_client.timeline.collect import Timeline
 from cocoer_client.timeline.image import image
@@ -201,3 +202,39 @@ def test_writers(tmp_path):
     assert rows[1] == {"time": "0.0", "person": "1", "label": EMOTIC_LABELS[1], "probability": "0.5", "level": "final"}
     with pytest.raises(InvalidInput, match=r"--timeline writes \.html, \.png, \.csv files, not a\.txt"):
         writer_of(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["a.mp4", "b.mp4", "--timeline", "t.html"],
+            "--timeline gives the persons of one video; run it for each video",
+        ),
+        (
+            ["a.mp4", "--timeline", "t.html", "--timeline", "t.txt"],
+            "--timeline writes .html, .png, .csv files, not t.txt",
+        ),
+        (["a.mp4", "--smooth", "0"], "must be more than 0 seconds, got 0"),
+        (["a.mp4", "--timeline", "t.csv", "--csv", "t.csv"], "--csv and --timeline both name t.csv"),
+        (["a.mp4", "--timeline", "a.mp4"], "--timeline writes"),
+    ],
+)
+def test_refusals(arguments, message, capsys, tmp_path, monkeypatch):
+    """Before anything is asked or written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "a.mp4").read_bytes() == b"film"
+
+
+def test_two_videos_of_a_folder(capsys, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"film")
+    assert main([str(tmp_path), "--output-dir", str(tmp_path / "out"), "--timeline", str(tmp_path / "t.html")]) == 1
+    assert "--timeline is for one video" in capsys.readouterr().err
