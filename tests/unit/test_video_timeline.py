@@ -225,10 +225,9 @@ def test_refusals(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"film")
     try:
-        status = main(arguments)
+        assert main(arguments) == 2
     except SystemExit as stop:
-        status = stop.code
-    assert status == 2
+        assert stop.code == 2
     assert message in capsys.readouterr().err
     assert (tmp_path / "a.mp4").read_bytes() == b"film"
 

@@ -129,9 +129,10 @@ class Video:
         """Why what there was is not all; empty where it is."""
         if self.is_live:
             return "the stream broke off" if self.broke_off else ""
-        short = self.duration is not None and self.shown_until < self.duration - TOLERANCE
+        duration = self.duration or 0.0
+        short = self.shown_until < duration - min(TOLERANCE, duration / 4)
         if self.broke_off or short:
-            of = f" of {self.duration:.1f}" if self.duration else ""
+            of = f" of {duration:.1f}" if duration else ""
             return f"the video breaks off after {self.shown_until:.1f}{of} s; the file is damaged or not all of it"
         if self.undecoded:
             return f"{self.undecoded} of {self.read} frames are damaged and are missing"
@@ -166,6 +167,7 @@ class Video:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     self.read += 1
+                    self.broke_off = packet.is_corrupt  # the file ends in it, unless another follows
                     yield packet
         except self.av.error.FFmpegError:
             self.broke_off = True
