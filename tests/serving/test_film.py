@@ -58,17 +58,8 @@ def film(tmp_path):
 def test_a_film(infer, film, opencv_server, tmp_path):
     """Tracks, times and sound, and all that is written of them; then in a browser."""
     out, page = tmp_path / "out", tmp_path / "pages" / "film.html"
-    wanted = [
-        "--smooth",
-        "0.5",
-        "--timeline",
-        page,
-        "--timeline",
-        tmp_path / "film.png",
-        "--csv",
-        tmp_path / "table.csv",
-    ]
-    run = infer(film, "--output-dir", out, *wanted)
+    timelines = ["--timeline", page, "--timeline", tmp_path / "film.png"]
+    run = infer(film, "--output-dir", out, "--smooth", "0.5", *timelines, "--csv", tmp_path / "table.csv")
     assert run.returncode == 0, run.stderr
     frames = lines_of(out / "results.jsonl")
     assert [frame["time_s"] for frame in frames] == pytest.approx(TIMES, abs=2e-3)

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -224,10 +225,8 @@ def test_refusals(arguments, message, capsys, tmp_path, monkeypatch):
     """Before anything is asked or written."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"film")
-    try:
-        assert main(arguments) == 2
-    except SystemExit as stop:
-        assert stop.code == 2
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(main(arguments))
     assert message in capsys.readouterr().err
     assert (tmp_path / "a.mp4").read_bytes() == b"film"
 
