@@ -110,3 +110,13 @@ def truncate(path: Path, share: float) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: round(len(data) * share)])
     return path
+
+
+def trim(path: Path, start: float, seconds: float) -> Path:
+    """Have an MP4 file show a part of it alone, by its edit list, as telephones trim."""
+    data = bytearray(path.read_bytes())
+    (of_film,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    (of_track,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    struct.pack_into(">Ii", data, data.index(b"elst") + 12, round(seconds * of_film), round(start * of_track))
+    path.write_bytes(data)
+    return path

@@ -1,5 +1,7 @@
 """Reading films: times, turns, steps; what is none, breaks off or is damaged; live sources."""
 
+import functools
+import http.server
 import sys
 import threading
 import tracemalloc
@@ -16,7 +18,7 @@ from cocoer_client.video import opening
 from cocoer_client.video.frames import Video
 from cocoer_client.video.latest import Latest
 from cocoer_client.video.opening import upright
-from tests.films import TURNED_90, moving, truncate, turn, write_film
+from tests.films import TURNED_90, moving, trim, truncate, turn, write_film
 from tests.waiting import PATIENCE
 
 SIDE = 64
@@ -88,15 +90,17 @@ def test_turns_and_mirrors():
 @pytest.mark.parametrize(
     ("name", "share", "message"),
     [
-        ("a.mp4", 0.5, r"the film breaks off after 1\.\d of 3\.9 s; the file is damaged or not all of it"),
-        ("a.mkv", 0.4, r"the film breaks off after 1\.\d of 3\.9 s; "),
+        ("a.mp4", 0.5, r"the video breaks off after 1\.\d of 3\.9 s; the file is damaged or not all of it"),
+        ("short.mp4", 0.5, r"the video breaks off after 0\.\d of 1\.1 s; "),
+        ("a.mkv", 0.4, r"the video breaks off after 1\.\d of 3\.9 s; "),
         ("late.mp4", 0.5, "not a video that FFmpeg can read, or its beginning alone"),
     ],
 )
 def test_a_film_that_breaks_off(tmp_path, capfd, name, share, message):
     """What there is of it comes, none of it is the last, and it is said; FFmpeg's own lines are not."""
-    options = {"movflags": "faststart"} if name == "a.mp4" else {}
-    path = truncate(write_film(tmp_path / name, moving(40, SIDE), container_options=options), share)
+    options = {} if name in ("late.mp4", "a.mkv") else {"movflags": "faststart"}
+    frames = moving(12 if name == "short.mp4" else 40, SIDE)
+    path = truncate(write_film(tmp_path / name, frames, container_options=options), share)
     got = []
     with pytest.raises(InvalidInput, match=message):
         got.extend(Video(film(path)).frames())
@@ -104,9 +108,17 @@ def test_a_film_that_breaks_off(tmp_path, capfd, name, share, message):
     assert capfd.readouterr() == ("", "")
     if name == "late.mp4":
         return
-    assert len(got) > 8
+    assert len(got) > len(frames) / 4
     # Who wants no more than there is, has all of it.
     assert read(path, maximum=3)[-1].last
+
+
+def test_a_trimmed_film_is_whole(tmp_path):
+    """Telephones trim by an edit list: the file has more frames than are shown."""
+    path = trim(write_film(tmp_path / "a.mp4", moving(40, SIDE)), 2.0, 1.0)
+    frames = read(path)
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 10 for index in range(10)], abs=1e-3)
+    assert frames[-1].last
 
 
 def test_damage_in_the_middle(tmp_path):
@@ -184,6 +196,26 @@ def test_a_camera(monkeypatch):
     assert frames[0].pixels.shape == (48, 64, 3)
     assert all(frame.index % 3 == 0 for frame in frames)
     assert [frame.time_s for frame in frames] == pytest.approx([frame.index / 50 for frame in frames], abs=1e-3)
+
+
+def test_a_film_on_the_web(tmp_path):
+    """It has an end, so that it is read at its own pace; a file's list of addresses is another thing."""
+    write_film(tmp_path / "a.mp4", moving(12, SIDE), container_options={"movflags": "faststart"})
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as website:
+        threading.Thread(target=website.serve_forever, daemon=True).start()
+        name = f"http://127.0.0.1:{website.server_port}/a.mp4"
+        video = Video(Source(name, "stream", PurePath("a")))
+        assert not video.is_live
+        assert len(list(video.frames())) == 12
+        with pytest.raises(InvalidInput, match="this stream can't be opened: Server returned 404 Not Found"):
+            Video(Source(name.replace("a.mp4", "b.mp4"), "stream", PurePath("b")))
+        website.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
 
 
 def test_a_live_source_drops_what_nobody_takes():

@@ -124,12 +124,16 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
     )
     _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
-    _file(
-        group,
+    timeline = group.add_argument(
         "--timeline",
-        "FILE",
-        "one video: write each person's labels over time, as a page (.html), an image (.png) or a table (.csv)",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="one video: write each person's labels over time, as a page (.html), an image (.png) or a table (.csv); "
+        "may be given for each",
     )
+    timeline.complete = shtab.FILE  # type: ignore[attr-defined]
     _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
     _file(
         group,
@@ -189,8 +193,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--resume can't tell whether standard input was done")
     if args.retry_failed and not args.resume:
         parser.error("--retry-failed goes with --resume")
-    if args.timeline and args.timeline.suffix.lower() not in SUFFIXES:
-        parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {args.timeline}")
+    for path in args.timeline:
+        if path.suffix.lower() not in SUFFIXES:
+            parser.error(f"--timeline writes {', '.join(SUFFIXES)} files, not {path}")
     check_server(parser, args)
     return args
 

@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     totals, talk = Totals(options, found.problems, found.left_out), Talk(args, sources)
     if (options.boxes_given or args.explain) and talk.several:
         raise InvalidInput("--persons and --explain are for one image")
-    if args.timeline and any(not source.is_video for source in sources):
-        raise InvalidInput("--timeline is for a video")
+    if args.timeline and (len(sources) > 1 or any(not source.is_video for source in sources)):
+        raise InvalidInput("--timeline is for one video")
     with contextlib.ExitStack() as stack:
         # What is asked again is the run's to say.
         connection = CocoerClient(args.url, retries=0, **connection_of(args).arguments())
@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
             return USAGE
         # Not before: an earlier table stays until there is something to put in its place.
         work.sinks = open_sinks(args, talk.several or len(args.inputs) > 1, stack)
-        if args.timeline:
-            timeline = writer_of(args.timeline)
+        timelines = [writer_of(path) for path in args.timeline]
+        for timeline in timelines:
             stack.callback(timeline.write)  # whatever ends the run: what there is of it
-            work.step = Following(options, timeline)
+        work.step = Following(options, timelines)
         talk.begin(journal)
         try:
             for outcome in work.outcomes(sources):

@@ -12,7 +12,7 @@ from cocoer_client.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from cocoer_client.sources.folders import Identity, identity
 from cocoer_client.sources.reading import local_path
 
-OPTIONS = ("json", "jsonl", "csv", "coco", "parquet", "explain", "timeline")
+OPTIONS = ("json", "jsonl", "csv", "coco", "parquet", "explain")
 
 
 def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
@@ -27,7 +27,9 @@ def check_targets(args: argparse.Namespace, sources: Sequence[Source]) -> None:
             a list of images); one file for two things; a directory, or where nothing can be written; a folder of
             inputs that is the output's.
     """
-    targets = [(f"--{name}", Path(value)) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
+    given = [(name, value) for name in OPTIONS if (value := getattr(args, name)) not in (None, "-")]
+    given += [("timeline", value) for value in args.timeline]
+    targets = [(f"--{name}", Path(value)) for name, value in given]
     # With the user's tables of names, which are no sources themselves.
     inputs = [*(source.name for source in sources if source.is_file), *map(local_path, args.inputs)]
     if args.persons:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from cocoer_client.inputs import Pixels
@@ -25,11 +25,11 @@ class Following:
 
     Args:
         options: of the run.
-        watcher: gets the records of frames; None: nobody does.
+        watchers: get the records of frames.
     """
 
-    def __init__(self, options: RunOptions, watcher: Watcher | None = None) -> None:
-        self.options, self.watcher = options, watcher
+    def __init__(self, options: RunOptions, watchers: Sequence[Watcher] = ()) -> None:
+        self.options, self.watchers = options, watchers
         self.video: Video | None = None
         self.through: ThroughTime | None = None
 
@@ -42,8 +42,8 @@ class Following:
                 self.video, self.through = task.video, ThroughTime(rate, self.options.smooth, self.options.thresholds)
             pixels = task.frame.pixels
             self.through.add(outcome.records[0], pixels)
-        if self.watcher is not None:
-            for record in outcome.records:
-                if "time_s" in record:
-                    self.watcher.add(record, pixels)
+        for record in outcome.records:
+            if "time_s" in record:
+                for watcher in self.watchers:
+                    watcher.add(record, pixels)
         return (outcome,)

@@ -11,7 +11,7 @@ from cocoer_client.inputs import Pixels
 from cocoer_client.optional import pyav
 from cocoer_client.sources import Source
 from cocoer_client.video.latest import Latest
-from cocoer_client.video.opening import matrix_of, open_video, pictures_of, rgb_of, upright
+from cocoer_client.video.opening import matrix_of, open_video, rgb_of, upright, video_streams
 
 TOLERANCE = 1.0
 """Seconds by which a film may end before its stated duration: not all files tell the truth."""
@@ -50,7 +50,7 @@ class Video:
         self.step, self.maximum = step, maximum
         self.av = pyav("a video")
         self.container = open_video(source)
-        self.stream = pictures_of(self.container)[0]
+        self.stream = video_streams(self.container)[0]
         self.stream.thread_type = "AUTO"
         self.rate = float(self.stream.average_rate or self.stream.guessed_rate or 25)
         """Frames per second, on average."""
@@ -63,11 +63,8 @@ class Video:
         start = self.container.start_time
         self.origin = None if self.is_live or start is None else start / self.av.time_base
         """Of the container's time, seconds: the film's beginning. None: its first frame's."""
-        self._reset()
-        self.latest: Latest[Any] | None = None
-
-    def _reset(self) -> None:
         self.read, self.undecoded, self.broke_off, self.shown_until = 0, 0, False, 0.0
+        self.latest: Latest[Any] | None = None
 
     @property
     def dropped(self) -> int:
@@ -94,7 +91,7 @@ class Video:
         """The frames.
 
         Raises:
-            InvalidInput: there is none; or, after those that there are, the film breaks off or is damaged. Of such a
+            InvalidInput: there is none; or, after those that there are, the video breaks off or is damaged. Of such a
                 film no frame is ``last``.
         """
         every = self._every()
@@ -113,10 +110,10 @@ class Video:
         # One ahead, to know the last.
         previous: Frame | None = None
         count = 0
-        for index, time_s, picture in every:
+        for index, time_s, decoded in every:
             if previous is not None:
                 yield previous
-            pixels = upright(rgb_of(picture), matrix_of(picture))
+            pixels = upright(rgb_of(decoded), matrix_of(decoded))
             previous = Frame(index, round(time_s, 3), pixels, last=False)
             count += 1
             if count == self.maximum:
@@ -132,36 +129,37 @@ class Video:
         """Why what there was is not all; empty where it is."""
         if self.is_live:
             return "the stream broke off" if self.broke_off else ""
-        short = self.duration is not None and self.shown_until < self.duration - TOLERANCE
-        if self.broke_off or short or 0 < self.read < self.stream.frames:
-            of = f" of {self.duration:.1f}" if self.duration else ""
-            return f"the film breaks off after {self.shown_until:.1f}{of} s; the file is damaged or not all of it"
+        duration = self.duration or 0.0
+        short = self.shown_until < duration - min(TOLERANCE, duration / 4)
+        if self.broke_off or short:
+            of = f" of {duration:.1f}" if duration else ""
+            return f"the video breaks off after {self.shown_until:.1f}{of} s; the file is damaged or not all of it"
         if self.undecoded:
             return f"{self.undecoded} of {self.read} frames are damaged and are missing"
         return ""
 
     def _every(self) -> Iterator[tuple[int, float, Any]]:
         """Index, time in seconds and decoded frame of every ``step``-th."""
-        for index, picture in enumerate(self._decoded()):
+        for index, decoded in enumerate(self._decoded()):
             # Raw streams have no times.
-            time_s = index / self.rate if picture.pts is None else float(picture.pts * self.stream.time_base)
+            time_s = index / self.rate if decoded.pts is None else float(decoded.pts * self.stream.time_base)
             if self.origin is None:
                 self.origin = time_s
             self.shown_until = time_s - self.origin + 1 / self.rate
             if index % self.step == 0:
-                yield index, time_s - self.origin, picture
+                yield index, time_s - self.origin, decoded
 
     def _decoded(self) -> Iterator[Any]:
         failure = self.av.error.FFmpegError
         begun = False
         for packet in self._packets():
             try:
-                pictures = self.stream.codec_context.decode(packet)
+                frames = self.stream.codec_context.decode(packet)
             except failure:
                 self.undecoded += begun  # a recording may begin between two key frames
                 continue
-            begun = begun or bool(pictures)
-            yield from pictures
+            begun = begun or bool(frames)
+            yield from frames
 
     def _packets(self) -> Iterator[Any]:
         """The stream's packets, then None, which has the decoder give what it holds."""
@@ -169,6 +167,7 @@ class Video:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     self.read += 1
+                    self.broke_off = packet.is_corrupt  # the file ends in it, unless another follows
                     yield packet
         except self.av.error.FFmpegError:
             self.broke_off = True

@@ -38,14 +38,14 @@ def open_video(source: Source) -> Any:
         container = _open(av, source)
     except av.error.FFmpegError as error:
         raise InvalidInput(_why(av, source, error)) from error
-    if not pictures_of(container):
+    if not video_streams(container):
         has_sound = bool(container.streams.audio)
         container.close()
         raise InvalidInput("there is only sound in it" if has_sound else "there is no video in it")
     return container
 
 
-def pictures_of(container: Any) -> list[Any]:
+def video_streams(container: Any) -> list[Any]:
     """Its video streams, without covers."""
     attached = pyav("a video").stream.Disposition.attached_pic
     return [stream for stream in container.streams.video if not stream.disposition & attached]

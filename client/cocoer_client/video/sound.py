@@ -15,7 +15,7 @@ AS_IT_IS = ("aac",)
 
 
 class Sound:
-    """The first audio stream of a film, read a second time and only as far as the pictures are.
+    """The first audio stream of a film, read a second time and only as far as the frames are.
 
     Args:
         source: PyAV's container to read from.
@@ -59,7 +59,7 @@ class Sound:
                 self._write(self.waiting)
                 self.waiting = None
         except self.av.error.FFmpegError as error:
-            # The pictures are what the film is for.
+            # The frames are what the film is for.
             logger.warning("the sound breaks off: %s", error)
             self.packets, self.waiting = iter(()), None
 

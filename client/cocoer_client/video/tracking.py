@@ -33,12 +33,13 @@ class Shot:
     Args:
         rate: frames per second that come, about; times count, this says what is usual.
         numbers: where new tracks get their numbers.
+        tracker: another of the package's; None: C-BIoU.
     """
 
-    def __init__(self, rate: float, numbers: Iterator[int]) -> None:
+    def __init__(self, rate: float, numbers: Iterator[int], tracker: Any = None) -> None:
         self.numbers = numbers
         self.detections = supervision().Detections
-        self.tracker = trackers().CBIoUTracker(
+        self.tracker = tracker or trackers().CBIoUTracker(
             lost_track_buffer=round(30 * REMEMBERED),  # the package counts in frames of 1/30 s
             frame_rate=rate,
             minimum_consecutive_frames=1,
