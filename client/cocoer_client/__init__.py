@@ -1,10 +1,12 @@
 """Client of the CocoER server: ``CocoerClient``, ``AsyncCocoerClient``, and what they give and raise.
 
 The library: ``client`` and ``aio`` on ``connection`` (a call, its retries), ``inputs`` (images and boxes to tensors),
-``batches`` (several images), ``results`` (RESULT, and its ``schema``), ``tables`` (rows of Parquet files), ``key``
-(what decides a result), ``errors``, ``protocol`` (the served model's names and limits). The folders ``infer``,
-``batch``, ``drawing``, ``video`` and ``sources`` (what users name) are the commands'; the library imports none of them.
-Names are imported when they are first asked for, so that a command can decide what gRPC says before gRPC is imported.
+``batches`` (several images in a request), ``ordered`` and ``ordered_async`` (several requests at once), ``results``
+(RESULT, and its ``schema``), ``columns``, ``tables``, ``exports`` and ``coco`` (RESULT as tables and annotations),
+``key`` (what decides a result), ``errors``, ``protocol`` (the served model's names and limits). The folders ``sources``
+(what users name), ``drawing``, ``video`` and ``timeline``, ``sinks`` and ``pipeline`` (many images, without a command
+line), ``infer`` and ``batch`` (the commands) are built on it. Names are imported when they are first asked for, so that
+a command can decide what gRPC says before gRPC is imported.
 """
 
 from importlib import import_module
