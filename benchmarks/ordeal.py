@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.ordeal_setting import PROJECT, Server, make_images, make_repository
@@ -176,7 +176,10 @@ class OrdealOfBatch(Ordeal):
         import pyarrow.dataset as ds
 
         table = ds.dataset(self.output, partitioning="hive").to_table(columns=["path", "error", "model"])
-        return [Answer(row["path"], (row["model"] or {}).get("weights"), row["error"]) for row in table.to_pylist()]
+        rows = [Answer(row["path"], (row["model"] or {}).get("weights"), row["error"]) for row in table.to_pylist()]
+        lists = [json.loads(path.read_text()) for path in self.output.glob("_cocoer/left-*.json")]
+        left = [Answer(one["path"], None, one["error"]) for some in lists for one in some]
+        return [replace(one, file=one.file.removeprefix("file://")) for one in rows + left]
 
 
 ORDEALS = {"infer": OrdealOfInfer, "batch": OrdealOfBatch}
