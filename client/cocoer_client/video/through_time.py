@@ -32,9 +32,6 @@ class ThroughTime:
         rate: frames per second that are asked about, about.
         smooth: seconds; None: scores are not smoothed.
         thresholds: request parameters that were given: ``final_threshold``, ``level_threshold``.
-
-    Raises:
-        InvalidInput: a package is missing.
     """
 
     def __init__(self, rate: float, smooth: float | None = None, thresholds: Mapping[str, Any] | None = None) -> None:
@@ -54,6 +51,9 @@ class ThroughTime:
             record: with ``time_s``; gets ``shot``. Its persons get ``track``, and ``smoothed`` if that was asked for:
                 the lists of labels and the ``scores`` that a person has, of the means. A failure gets its shot alone.
             pixels: UINT8 [H, W, 3], RGB.
+
+        Raises:
+            InvalidInput: a package is missing.
         """
         scene = self._scene_of(Look.of(pixels), record["time_s"])
         record["shot"] = scene.number
