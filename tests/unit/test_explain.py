@@ -57,6 +57,8 @@ def test_thresholds(result):
     text = page(Image.new("RGB", (90, 90)), result, [])
     assert text.count('class="mark"') == 3  # of the levels' axes
     assert ">0.26<" not in text
+    assert "The mark on" not in text
+    assert "Those on the levels (0.6)" in text
 
 
 def test_axes_and_legend(result):
