@@ -1,23 +1,20 @@
-"""How often the trackers of the package trackers change a person's number, on the film of ``tests/walks.py``.
+"""How often the trackers of the package trackers change a person's number, on the film of ``benchmarks/walks.py``.
 
-python benchmarks/tracking.py
+python -m benchmarks.tracking
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import trackers
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.walks import CUT_S, RATE, SHOTS, switches, walk
 from cocoer_client.video.tracking import REMEMBERED, Shot
-from tests.walks import CUT_S, RATE, SHOTS, switches, walk
 
 STEPS = (1, 2, 5, 10, 25)
 Maker = Callable[[float], Any]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from benchmarks.walks import CUT_S, RATE, SHOTS, Moment, switches, walk
 from cocoer_client.errors import InvalidInput
 from cocoer_client.video.cuts import Look, is_cut
 from cocoer_client.video.smoothing import Smoother, Threshold, chosen
 from cocoer_client.video.through_time import ThroughTime, as_shown, track_numbers
 from cocoer_client.video.tracking import Shot
 from tests.films import sample
-from tests.walks import CUT_S, RATE, SHOTS, Moment, switches, walk
 
 
 def followed(moments, step):

@@ -2,7 +2,7 @@
 
 C-BIoU (Yang et al., WACV 2023) of the package trackers: boxes are matched with where each track should be by now, both
 grown by a margin, which finds persons again who walked on between frames far apart. On the film with two crossings and
-a cut of ``tests/walks.py`` it changes numbers least among that package's trackers (docs/video.md has the figures).
+a cut of ``benchmarks/walks.py`` it changes numbers least among that package's trackers (docs/video.md has the figures).
 """
 
 from __future__ import annotations
