@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RequestTimeout,
         ServerBusy,
         ServerError,
+        ServerLost,
         ServerUnavailable,
     )
     from cocoer_client.results import Box, Coordination, ModelInfo, Person, Result
@@ -44,6 +45,7 @@ __all__ = [
     "Result",
     "ServerBusy",
     "ServerError",
+    "ServerLost",
     "ServerUnavailable",
 ]
 
@@ -59,6 +61,7 @@ _HOMES = {
         "RequestTimeout",
         "ServerBusy",
         "ServerError",
+        "ServerLost",
         "ServerUnavailable",
     ),
     "results": ("Box", "Coordination", "ModelInfo", "Person", "Result"),

@@ -24,14 +24,18 @@ NO_MODEL = "Request for unknown model"
 """What it says, as UNAVAILABLE, where the model is not ready."""
 RESTRICTED = "protocol is restricted"
 """What it says, as UNAVAILABLE, where a call needs a key."""
-PASSING = {
-    "INTERNAL": {
-        "Stub process": "a process of its model has died; it is about to start anew",
-        "Failed to increase the shared memory pool size": "it is short of shared memory",
-    },
-    "UNKNOWN": {"Stream removed": "the connection was lost"},
+FULL = "Failed to increase the shared memory pool size"
+"""What it says, as INTERNAL, while its /dev/shm is full."""
+LOST = {
+    "INTERNAL": {"stub process": "a process of its model has died; it is about to start anew"},
+    "UNKNOWN": {"stream removed": "the connection was lost"},
+    "UNAVAILABLE": dict.fromkeys(
+        ("socket closed", "connection reset", "broken pipe", "recvmsg", "sendmsg", "connection termination"),
+        "the connection was lost",
+    ),
 }
-"""Code -> what is said with it where it passes, and how to put that: of Triton, of gRPC."""
+"""Code -> what is said with it (in small letters) where a request was under way, and how to put that: by Triton of a
+process, by gRPC and Envoy of a connection."""
 TOO_LARGE = {
     "RESOURCE_EXHAUSTED": ("larger than max",),
     "FAILED_PRECONDITION": ("buffer limit",),
@@ -57,8 +61,12 @@ class ServerUnavailable(CocoerError):
 
 
 class ServerBusy(ServerUnavailable):
-    """Not now: the queue is full, memory is short, the server restarts, the connection was lost, or a gateway has no
-    server just then."""
+    """Not now: the queue is full, memory is short, the server restarts, or a gateway has no server just then."""
+
+
+class ServerLost(ServerBusy):
+    """The server, a process of its model or the connection was lost with the request under way: perhaps for a fault of
+    theirs, perhaps for this very image."""
 
 
 class RequestTimeout(CocoerError):
@@ -101,11 +109,12 @@ def translate(error: InferenceServerException, url: str, timeout: float) -> Coco
     code, message = (error.status() or "").rpartition(".")[2], error.message() or ""
     if any(sign in message for sign in TOO_LARGE.get(code, ())):
         return InvalidRequest(message)
-    for sign, meaning in PASSING.get(code, {}).items():
-        if sign in message:
-            return _busy(url, meaning)
+    if code == "INTERNAL" and FULL in message:
+        return _busy(url, "it is short of shared memory")
     if code == "UNAVAILABLE":
         return _unavailable(message, url, timeout)
+    if (lost := _lost(code, message, url)) is not None:
+        return lost
     if code in ("RESOURCE_EXHAUSTED", "ABORTED"):
         return _busy(url, message)
     if code == "DEADLINE_EXCEEDED":
@@ -131,7 +140,15 @@ def _unavailable(message: str, url: str, timeout: float) -> CocoerError:
         return _no_key(url, message)
     if message.lower().startswith(NOBODY):
         return _nobody(message.splitlines()[0], url)
-    return _busy(url, message)
+    return _lost("UNAVAILABLE", message, url) or _busy(url, message)
+
+
+def _lost(code: str, message: str, url: str) -> ServerLost | None:
+    words = message.lower()
+    for sign, meaning in LOST.get(code, {}).items():
+        if sign in words:
+            return ServerLost(f"the server at {url} is restarting, or was lost: {meaning}")
+    return None
 
 
 def _nobody(message: str, url: str) -> ServerUnavailable:

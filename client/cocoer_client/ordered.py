@@ -21,7 +21,8 @@ def is_ending() -> bool:
     return ending is not None and ending.is_set()
 
 
-def _enter(ending: threading.Event) -> None:
+def enter(ending: threading.Event) -> None:
+    """First in each of such threads: what ``is_ending`` looks at there."""
     _thread.ending = ending
 
 
@@ -43,7 +44,7 @@ def in_order(
     [3, 1, 2]
     """
     ending = threading.Event()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="cocoer", initializer=_enter, initargs=(ending,))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="cocoer", initializer=enter, initargs=(ending,))
     turns: SimpleQueue[Future[Outcome] | None] = SimpleQueue()
 
     def begin(taken: Taken[Item]) -> None:

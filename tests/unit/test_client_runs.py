@@ -21,6 +21,7 @@ from cocoer_client import (
     RequestTimeout,
     ServerBusy,
     ServerError,
+    ServerLost,
     ServerUnavailable,
 )
 from cocoer_client.drawing.formats import save
@@ -288,10 +289,50 @@ class TestFailures:
         assert len(list(work.outcomes(more))) == 150
         assert work.patience.lost is None
 
+    def test_an_image_that_the_server_dies_of_costs_itself_alone(self, sources):
+        """It is asked so often as the server came back from it; whoever was on the way beside it is answered."""
+
+        class Mortal(FakeClient):
+            def __init__(self):
+                super().__init__(self.live)
+                self.dead_for, self.deaths = 0, 0
+
+            def live(self, image):
+                if image == b"b":
+                    self.deaths += 1
+                    self.dead_for = 5
+                    raise ServerLost("Stub process is not healthy")
+                self.be_there()
+
+            def be_there(self):
+                if self.dead_for:
+                    self.dead_for -= 1
+                    raise ServerUnavailable("no server")
+
+            def model_info(self, **options):
+                self.be_there()
+                return super().model_info(**options)
+
+        client = Mortal()
+        more = [Source(source.name, "file", source.target) for source in sources * 9]
+        work = Run(client, RunOptions(images=False, retries=2, concurrency=2))
+        kinds = [outcome.records[0].get("error", {}).get("kind") for outcome in work.outcomes(more)]
+        assert kinds == [None, "ServerLost", None] * 9
+        assert client.deaths == 9 * 3
+        assert work.patience.lost is None
+
+    def test_a_server_that_dies_of_every_image_is_lost(self, sources):
+        error = ServerLost("the connection was lost")
+        more = [Source(source.name, "file", source.target) for source in sources * 50]
+        client = FakeClient(faults(a=[error] * 999, b=[error] * 999, c=[error] * 999))
+        work = Run(client, RunOptions(images=False, patience=0, retries=1, concurrency=1))
+        assert len(list(work.outcomes(more))) < 10
+        assert work.patience.lost is error
+
     def test_an_answer_renews_patience(self, monkeypatch):
         now = [0.0]
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
-        one = patience.Patience(0, 10, threading.Event())
+        one = patience.Patience(0, 10, threading.Event(), lambda: None)
         gone = [ServerUnavailable("gone")] * 2
 
         def call():

@@ -14,6 +14,7 @@ from cocoer_client.errors import (
     RequestTimeout,
     ServerBusy,
     ServerError,
+    ServerLost,
     ServerUnavailable,
 )
 from cocoer_client.inputs import NOTHING
@@ -228,7 +229,9 @@ def test_a_restart_is_waited_for():
     assert pool.servers[0].closed
 
 
-@pytest.mark.parametrize("error", [ServerError("failed"), RequestTimeout("late"), ServerUnavailable("crashed")])
+@pytest.mark.parametrize(
+    "error", [ServerError("failed"), RequestTimeout("late"), ServerUnavailable("crashed"), ServerLost("Stub process")]
+)
 def test_an_image_that_servers_always_fail_at(error):
     """It is left over after its tries, at all servers, and does not hold up the others."""
     clock = FakeClock()
@@ -257,7 +260,7 @@ def test_an_image_that_is_refused_for_ever():
         clock.time += 1
         if image == b"poison":
             pool.last_answer, pool.silent_since = clock.time, None  # others are answered meanwhile
-            raise ServerBusy("Stub process is not healthy")
+            raise ServerBusy("Exceeds maximum queue size")
         return RESULT
 
     pool = pool_of(Fleet(a=picky), "a", clock=clock, patience=100)

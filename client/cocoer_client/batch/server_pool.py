@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from cocoer_client.batch.server import Place, Server
 from cocoer_client.client import CocoerClient
 from cocoer_client.command import Connection
-from cocoer_client.errors import CocoerError, ModelChanged, ServerBusy, ServerError, ServerUnavailable, may_pass
+from cocoer_client.errors import (
+    CocoerError,
+    ModelChanged,
+    ServerBusy,
+    ServerError,
+    ServerLost,
+    ServerUnavailable,
+    may_pass,
+)
 from cocoer_client.inputs import NOTHING
 from cocoer_client.key import require_same_model
 from cocoer_client.protocol import Options
@@ -111,7 +119,7 @@ class ServerPool:
                 if not may_pass(error):
                     raise
                 # It was there when this was sent, so it may be the image that it fails at.
-                if not isinstance(error, ServerBusy):
+                if isinstance(error, ServerLost) or not isinstance(error, ServerBusy):
                     failed_at.append(place.server.url)
                 if len(failed_at) > self.retries or self.clock.now() - first > self.patience:
                     raise
@@ -197,7 +205,7 @@ class ServerPool:
         self.last_error = error
         if self.silent_since is None:
             self.silent_since = max(place.sent, self.last_answer)
-        if isinstance(error, ServerBusy):
+        if isinstance(error, ServerBusy) and not isinstance(error, ServerLost):
             self.statistics.refused += 1
             place.refused(now)
         elif isinstance(error, ServerUnavailable):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cocoer_client.errors import CocoerError, InvalidRequest, ServerUnavailable, SourceUnavailable, may_pass
+from cocoer_client.errors import CocoerError, InvalidRequest, ServerLost, ServerUnavailable, SourceUnavailable, may_pass
 
 Answer = TypeVar("Answer")
 FIRST_PAUSE, MAX_PAUSE = 0.2, 4.0
@@ -21,21 +22,26 @@ class Patience:
     """One server's, shared by the threads that ask it.
 
     A server that is away, restarting or busy is waited for: until it answers anybody, or has answered nobody for so
-    long that the run had better end. A time-out and a failure may be one image's own fault, so each image has a number
-    of tries; where several in a row have used them up, the run ends, too.
+    long that the run had better end. A time-out, a failure and the death of a process may be one image's own fault, so
+    each image has a number of tries; where several in a row have used them up, the run ends, too.
 
     Args:
-        retries: times an image is asked again after a time-out or a failure of the server.
+        retries: times an image is asked again after a time-out or a failure of the server, or its loss.
         seconds: without any answer, after which it is over.
         stopped: set where nobody waits for an answer any more.
+        probe: asks the server about nothing. What was lost with an image is asked so first: if it isn't back, it is not
+            the image's fault.
     """
 
-    def __init__(self, retries: int, seconds: float, stopped: threading.Event) -> None:
-        self.retries, self.seconds, self.stopped = retries, seconds, stopped
+    def __init__(self, retries: int, seconds: float, stopped: threading.Event, probe: Callable[[], object]) -> None:
+        self.retries, self.seconds, self.stopped, self.probe = retries, seconds, stopped, probe
         self.lost: CocoerError | None = None
         """Why it is over."""
         self._lock = threading.Lock()
         self._since: float | None = None
+        """When the first of the failures was that no image's answer has come after."""
+        self._heard = -math.inf
+        """When the server last answered a probe."""
         self._given_up = 0
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
@@ -51,13 +57,32 @@ class Patience:
                     if isinstance(error, InvalidRequest):
                         self._answered()
                     raise
-                failures += not isinstance(error, ServerUnavailable)
+                lost = isinstance(error, ServerLost)
+                failures += lost or not isinstance(error, ServerUnavailable)
                 self._without_answer(error, is_last=failures > self.retries)
             else:
                 self._answered()
                 return answer
             self._pause(tries)
             tries += 1
+            if lost:
+                self._until_back()
+
+    def _until_back(self) -> None:
+        tries = 0
+        while True:
+            try:
+                self.probe()
+            except CocoerError as error:
+                if not may_pass(error):
+                    return  # an answer, too
+                self._without_answer(error, is_last=False, is_away=True)
+            else:
+                break
+            self._pause(tries)
+            tries += 1
+        with self._lock:
+            self._heard = time.monotonic()
 
     def read(self, call: Callable[[], Answer]) -> Answer:
         """As ``ask``, of an image that is read from the web, a bucket or a disk: the server has no part in it."""
@@ -77,15 +102,16 @@ class Patience:
         with self._lock:
             self._since, self._given_up = None, 0
 
-    def _without_answer(self, error: CocoerError, is_last: bool) -> None:
+    def _without_answer(self, error: CocoerError, is_last: bool, is_away: bool = False) -> None:
         """Note it; raises it where it was the image's last try, or patience is over."""
         with self._lock:
             now = time.monotonic()
             if self._since is None:
                 self._since = now
             self._given_up += is_last
-            at_fault = isinstance(error, ServerUnavailable) or self._given_up >= IN_A_ROW
-            if at_fault and now - self._since >= self.seconds:
+            away = is_away or isinstance(error, ServerUnavailable)
+            since = max(self._since, self._heard) if self._given_up < IN_A_ROW else self._since
+            if (away or self._given_up >= IN_A_ROW) and now - since >= self.seconds:
                 self.lost = error
         if is_last or self.lost is not None:
             raise error

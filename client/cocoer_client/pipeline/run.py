@@ -81,7 +81,7 @@ class Run:
         """RESULT's ``model``: that of all of the run's results."""
         self.begun = False
         self.stopped = threading.Event()
-        self.patience = Patience(options.retries, options.patience, self.stopped)
+        self.patience = Patience(options.retries, options.patience, self.stopped, self._model_info)
         self.notes: list[str] = []
         """What is to be said at the end, that is no failure."""
         self.live: tuple[Source, Video] | None = None
@@ -97,10 +97,13 @@ class Run:
         self.begun = True
         if not sources:
             return
-        info = self.patience.ask(lambda: self.client.model_info(**self.options.thresholds))
+        info = self.patience.ask(self._model_info)
         self.model = info.model_dump(mode="json")
         if self.journal is not None:
             self.journal.begin(Judge(self.model, self.options, sources))
+
+    def _model_info(self) -> ModelInfo:
+        return self.client.model_info(**self.options.thresholds)
 
     def finish(self, sources: Sequence[Source]) -> Totals:
         """Do all of it, and count; see ``outcomes``.

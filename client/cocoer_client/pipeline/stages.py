@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from cocoer_client.ordered import _enter
+from cocoer_client.ordered import enter
 
 Item = TypeVar("Item")
 Middle = TypeVar("Middle")
@@ -48,7 +48,7 @@ def in_two_stages(
     left: Iterator[Item] | None = iter(items)
     stopped = stopped or threading.Event()
     pools = [
-        ThreadPoolExecutor(workers, f"cocoer-{name}", _enter, (stopped,))
+        ThreadPoolExecutor(workers, f"cocoer-{name}", enter, (stopped,))
         for name, workers in (("ask", first_workers), ("draw", second_workers))
     ]
     try:
