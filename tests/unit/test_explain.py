@@ -9,8 +9,9 @@ from PIL import Image
 
 from cocoer_bls.options import DEFAULT_OPTIONS
 from cocoer_client.drawing import explain
-from cocoer_client.drawing.explain import LEVEL_COLOURS, page, threshold_of
+from cocoer_client.drawing.explain import page, threshold_of
 from cocoer_client.drawing.figures import COLOURS
+from cocoer_client.drawing.levels import LEVEL_COLOURS
 from tests.colours import BLINDNESS, contrast, difference
 from tests.conftest import SAMPLE
 from tests.results import make_person, make_result

@@ -59,6 +59,14 @@ def test_one_row_for_each_person():
     assert first.face is not None
 
 
+def test_a_detection_of_a_moment_has_no_row():
+    """Unless the film has nobody who is seen for longer; the table has everybody."""
+    frames = [record(t / 10, [person(1, 0.9)] + ([person(5, 0.5)] if t < 2 else [])) for t in range(40)]
+    assert [row.number for row in rows_of(gathered(frames))] == [1]
+    assert "(and 1 seen for less)" in page(gathered(frames), None)
+    assert [row.number for row in rows_of(gathered(frames[:2]))] == [1, 5]
+
+
 def test_who_is_away_has_a_gap():
     times = [t / 10 for t in range(20)] + [5 + t / 10 for t in range(20)]
     (row,) = rows_of(gathered([record(t, [person(1, 0.9)]) for t in times]))
@@ -152,7 +160,7 @@ def test_pages_of_few_and_many(count):
     assert len(data) == shown
     assert all(len(values) == len(one["t"]) for one in data for values in one["v"])
     assert not re.search(r"https?://", text)
-    assert ("seen longest" in text) == (count > MAX_PERSONS)
+    assert ("(and 5 seen for less)" in text) == (count > MAX_PERSONS)
     drawn = image(timeline)
     assert drawn.width == 1920
     assert drawn.height >= 1080

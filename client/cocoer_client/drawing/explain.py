@@ -15,6 +15,7 @@ from PIL import Image
 from cocoer_client.drawing.draw import draw_boxes
 from cocoer_client.drawing.figures import colour_of
 from cocoer_client.drawing.images import open_upright
+from cocoer_client.drawing.levels import LEVEL_COLOURS
 from cocoer_client.files import replace_file
 from cocoer_client.protocol import CROP_SIDE, LEVEL_KEYS, LEVELS, PSEUDO_THRESHOLD
 from cocoer_client.reading import ranked
@@ -27,12 +28,6 @@ WEIGHTS = {
 }
 MAX_SIDE = 1200
 """Of the embedded image, pixels."""
-# Each with a contrast of 4.5 : 1 to the page's cards, told apart from each other and from persons' colours by the
-# colour-blind too (tests/unit/test_explain.py).
-LEVEL_COLOURS = {
-    "light": {"head": "#802bfc", "body": "#78080b", "context": "#29796e", "vi": "#3a0a4d", "final": "#1b1d21"},
-    "dark": {"head": "#8e6be5", "body": "#caa7ad", "context": "#d0fecd", "vi": "#a0c07d", "final": "#e8eaed"},
-}
 DEFAULT_THRESHOLDS = {"final_threshold": 0.26, "level_threshold": 0.6}
 """The server's, unless its configuration or a request says otherwise."""
 DECIDED_BY = {"final_threshold": ("pred",), "level_threshold": ("VI", *LEVEL_KEYS.values())}

@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 from cocoer_client.drawing.badge import badge_size, draw_badge
 from cocoer_client.drawing.banner import with_banner
 from cocoer_client.drawing.figures import colour_of
+from cocoer_client.drawing.levels import LEVEL_COLOURS
 from cocoer_client.drawing.shapes import font_of, rounded, shorten, write
 from cocoer_client.files import replace_file
-from cocoer_client.protocol import Level
+from cocoer_client.protocol import LEVELS
 from cocoer_client.timeline.collect import Timeline
 from cocoer_client.timeline.rows import Line, Row, clock, rows_of, ticks
 
@@ -24,7 +25,6 @@ OVERSAMPLING = 2
 GROUND, INK, MUTED, RULE = "#FFFFFF", "#1B1D21", "#5B626D", "#D5D9E0"
 COLOURS = ("#0072B2", "#D55E00", "#00805D", "#B0488A", "#946C00", "#6A51C7", "#6B7078", "#7A4A2B")
 """Of labels, as on the page in the light."""
-LEVEL_COLOURS: dict[Level, str] = {"head": "#0072B2", "body": "#D55E00", "context": "#009E73"}
 STRIP = 9
 """Height of one place of the exclusion order."""
 
@@ -52,15 +52,16 @@ def _title(canvas: Image.Image, timeline: Timeline, rows: Sequence[Row]) -> None
     font, small = font_of(TEXT + 10), font_of(TEXT - 4)
     write(canvas, (MARGIN, MARGIN + 14), shorten(Path(timeline.file).name, font, WIDTH // 2), font, INK)
     smoothed = f", smoothed over {timeline.smooth:g} s" if timeline.smooth else ""
-    count = len(timeline.persons)
-    persons = f"{count} person{'' if count == 1 else 's'}" + (f", {len(rows)} shown" if len(rows) < count else "")
+    unseen = len(timeline.persons) - len(rows)
+    persons = f"{len(rows)} person{'' if len(rows) == 1 else 's'}"
+    persons += f" (and {unseen} seen for less)" if unseen else ""
     text = f"{persons}, {timeline.frames} frames. Lines: final probability, 0 to 1{smoothed}. Strips: exclusion order"
     text += " (first, second, stays) of"
     y = MARGIN + 2 * TEXT + 8
     write(canvas, (MARGIN, y), text, small, MUTED)
     x = MARGIN + small.getlength(text) + 14
-    for level, colour in LEVEL_COLOURS.items():
-        ImageDraw.Draw(canvas).rectangle((x, y - 6, x + 18, y + 6), fill=colour)
+    for level in LEVELS:
+        ImageDraw.Draw(canvas).rectangle((x, y - 6, x + 18, y + 6), fill=_level_colour(level))
         write(canvas, (x + 25, y), level, small, MUTED)
         x += 43 + small.getlength(level)
 
@@ -92,7 +93,7 @@ def _row(canvas: Image.Image, row: Row, top: int, height: int, end_s: float) -> 
 
 
 def _level_colour(level: str) -> str:
-    return {str(name): colour for name, colour in LEVEL_COLOURS.items()}[level]
+    return LEVEL_COLOURS["light"][level]
 
 
 def _colour(line: Line) -> str:

@@ -16,10 +16,11 @@ import jinja2
 from PIL import Image
 
 from cocoer_client.drawing.figures import colour_of
+from cocoer_client.drawing.levels import LEVEL_COLOURS
 from cocoer_client.drawing.shapes import ink_on
 from cocoer_client.files import replace_file
 from cocoer_client.timeline.collect import Timeline
-from cocoer_client.timeline.rows import MAX_PERSONS, PLACES, Line, Point, Row, Span, clock, gap_of, rows_of, ticks
+from cocoer_client.timeline.rows import PLACES, Line, Point, Row, Span, clock, gap_of, rows_of, ticks
 
 WIDTH, HEIGHT = 1000, 100
 """Of a chart's own units, which the page stretches."""
@@ -64,7 +65,7 @@ def page(timeline: Timeline, film: str | None) -> str:
         warnings=list(timeline.warnings.values()),
         persons=[_person(row, end, step) for row in rows],
         unseen=len(timeline.persons) - len(rows),
-        max_persons=MAX_PERSONS,
+        level_colours=LEVEL_COLOURS,
         ticks=[{"left": 100 * mark / end, "text": clock(mark, step)} for mark in marks],
         model=timeline.model,
         width=WIDTH,

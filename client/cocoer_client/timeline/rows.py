@@ -18,6 +18,8 @@ COLOURS = 8
 """Of labels."""
 MAX_PERSONS = 40
 """With a row; those who are seen longest."""
+MIN_FRAMES = 3
+"""Of a person with a row, where somebody has so many: fewer are mostly detections that were none."""
 MAX_GAP = 1.0
 """Seconds without the person that a line is drawn across; more, where frames lie farther apart."""
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -69,8 +71,10 @@ class Row:
 
 
 def rows_of(timeline: Timeline) -> list[Row]:
-    """The persons, in the order in which they come in; of more than ``MAX_PERSONS``, those seen in most frames."""
+    """The persons, in the order in which they come in, without those of a moment; of more than ``MAX_PERSONS``, those
+    seen in most frames."""
     longest = sorted(timeline.persons.values(), key=lambda someone: -someone.frames)[:MAX_PERSONS]
+    longest = [someone for someone in longest if someone.frames >= min(MIN_FRAMES, longest[0].frames)]
     persons = sorted(longest, key=lambda someone: (someone.first_s, someone.number))
     strongest = {someone.number: _strongest(someone) for someone in persons}
     colours = colours_of(list(strongest.values()))
