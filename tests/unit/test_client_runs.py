@@ -54,6 +54,7 @@ def hurried(monkeypatch):
     """No pauses worth waiting for."""
     monkeypatch.setattr(patience, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(patience, "MAX_PAUSE", 0.01)
+    monkeypatch.setattr(patience, "MAX_AFTER_LOSS", 0.01)
 
 
 def faults(**of_image):
@@ -320,6 +321,23 @@ class TestFailures:
         assert kinds == [None, "ServerLost", None] * 9
         assert client.deaths == 9 * 3
         assert work.patience.lost is None
+
+    def test_what_is_left_of_a_process_is_not_taken_for_the_images_fault(self, monkeypatch):
+        """It answers with an error, at once, until the server stops; its other processes are well."""
+        monkeypatch.undo()
+        now = [0.0]
+
+        class Waiting(threading.Event):
+            def wait(self, timeout=None):
+                now[0] += timeout
+                return False
+
+        def call():
+            if now[0] < 3:
+                raise ServerLost("Stub process is not healthy")
+            return "answer"
+
+        assert patience.Patience(3, 60, Waiting(), lambda: "well").ask(call) == "answer"
 
     def test_a_server_that_dies_of_every_image_is_lost(self, sources):
         error = ServerLost("the connection was lost")

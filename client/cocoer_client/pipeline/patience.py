@@ -14,6 +14,9 @@ from cocoer_client.errors import CocoerError, InvalidRequest, ServerLost, Server
 Answer = TypeVar("Answer")
 FIRST_PAUSE, MAX_PAUSE = 0.2, 4.0
 """Seconds before the first and, doubled each time, before later tries."""
+FIRST_AFTER_LOSS, MAX_AFTER_LOSS = 4.0, 16.0
+"""The same after the loss of a server, or of a process of its model: until it stops, what is left of it answers nothing
+with an error, and at once."""
 IN_A_ROW = 3
 """Images without a result, and none with one between them, after which it is not the images' fault."""
 
@@ -63,10 +66,12 @@ class Patience:
             else:
                 self._answered()
                 return answer
-            self._pause(tries)
-            tries += 1
             if lost:
+                self._pause(failures - 1, after_loss=True)
                 self._until_back()
+            else:
+                self._pause(tries)
+                tries += 1
 
     def _until_back(self) -> None:
         tries = 0
@@ -93,9 +98,10 @@ class Patience:
                 self._pause(tries)
         return call()
 
-    def _pause(self, tries: int) -> None:
+    def _pause(self, tries: int, after_loss: bool = False) -> None:
+        first, most = (FIRST_AFTER_LOSS, MAX_AFTER_LOSS) if after_loss else (FIRST_PAUSE, MAX_PAUSE)
         # Scattered, so that those who were refused together don't come back together.
-        if self.stopped.wait(min(FIRST_PAUSE * 2**tries, MAX_PAUSE) * random.uniform(0.5, 1.0)):
+        if self.stopped.wait(min(first * 2**tries, most) * random.uniform(0.5, 1.0)):
             raise InterruptedError("the run has ended")
 
     def _answered(self) -> None:
