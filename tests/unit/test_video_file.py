@@ -116,6 +116,25 @@ def test_a_film_that_is_given_up(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_interrupted_at_any_time(tmp_path, monkeypatch):
+    """A camera's film is finished after Ctrl-C, which may come when a frame has just been written."""
+    written, pixels = VideoFile(tmp_path / "a.mp4", 0.1), moving(4, SIDE)
+    for index in range(3):
+        written.add(Image.fromarray(pixels[index]), index / 10)
+    write_it = written._write
+
+    def interrupted(*arguments):
+        write_it(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(written, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        written.add(Image.fromarray(pixels[3]), 0.3)
+    monkeypatch.undo()
+    written.finish()
+    assert [time for time, _ in shown(tmp_path / "a.mp4")] == pytest.approx([0, 0.1, 0.2], abs=1e-3)
+
+
 def test_where_it_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     written = VideoFile(tmp_path / "file" / "a.mp4", 0.1)

@@ -62,8 +62,10 @@ class VideoFile:
         if self.container is None:
             self._open((image.width // 2 * 2, image.height // 2 * 2))
         tick = round(time_s * CLOCK)
-        if self.held is not None and tick > self.held_at:
-            self._write(self.held, self.held_at, tick - self.held_at)
+        # Ctrl-C may come at any time, and the film be finished then: no frame is written twice.
+        before, self.held = self.held, None
+        if before is not None and tick > self.held_at:
+            self._write(before, self.held_at, tick - self.held_at)
         # A stream whose clock jumps back goes on where it was.
         self.held, self.held_at = image, max(tick, self.held_at)
 
