@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
-import signal
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -30,27 +27,6 @@ THRESHOLD_HELP = {
     "level_threshold": "labels of a level and of V-I above this probability",
     "min_score": "detections above this score",
 }
-
-
-class Terminated(KeyboardInterrupt):
-    """Another program, not the keyboard, wants an end of it."""
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Around a run: a request to terminate is raised as ``Terminated``, so that files are completed or removed."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # others get no signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def add_thresholds(parser: argparse._ActionsContainer) -> None:

@@ -366,6 +366,39 @@ class TestFailures:
         with pytest.raises(ServerUnavailable):
             one.ask(call)
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_leaves_no_record_half(self, number, sources, tmp_path):
+        """It ends the run, once what is being written is; a second one ends it at once."""
+
+        class Halves:
+            text, times = "", 1
+
+            def add(self, record):
+                self.text += "("
+                for _ in range(self.times):
+                    signal.raise_signal(number)
+                self.text += ")"
+
+            def close(self):
+                pass
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        whole, half, journal = Halves(), Halves(), Journal(tmp_path / "j")
+        half.times = 2
+        handler = signal.signal(number, interrupt)
+        try:
+            with journal, pytest.raises(KeyboardInterrupt):
+                Run(FakeClient(), PLAIN, journal, [whole]).finish(sources)
+            with pytest.raises(KeyboardInterrupt):
+                Run(FakeClient(), PLAIN, None, [half]).finish(sources)
+            assert signal.getsignal(number) is interrupt
+        finally:
+            signal.signal(number, handler)
+        assert (whole.text, half.text) == ("()", "(")
+        assert len((tmp_path / "j").read_text().splitlines()) == 1
+
     def test_an_end_wakes_who_waits(self, sources, monkeypatch):
         """Nobody waits for a server out of habit once the results are not wanted any more."""
         monkeypatch.setattr(patience, "FIRST_PAUSE", 3600)

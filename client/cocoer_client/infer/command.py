@@ -20,9 +20,7 @@ from cocoer_client.command import (
     SOME_FAILED,
     TERMINATED,
     USAGE,
-    Terminated,
     connection_of,
-    terminable,
 )
 from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
@@ -33,6 +31,7 @@ from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
 from cocoer_client.pipeline.following import Following
 from cocoer_client.reading import warnings_of
+from cocoer_client.signals import Terminated, terminable
 from cocoer_client.sinks import CocoFile, CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import find
 from cocoer_client.terminal import printable

@@ -25,6 +25,7 @@ from cocoer_client.pipeline.totals import Totals
 from cocoer_client.protocol import Options
 from cocoer_client.records import Record
 from cocoer_client.results import ModelInfo
+from cocoer_client.signals import unbroken
 from cocoer_client.sinks import Sink
 from cocoer_client.sources import Source
 from cocoer_client.video.frames import Video
@@ -142,8 +143,9 @@ class Run:
             for outcome in stages:
                 if isinstance(outcome.error, ModelChanged):
                     raise outcome.error
-                videos.add(outcome)
-                self._write(outcome)
+                with unbroken():
+                    videos.add(outcome)
+                    self._write(outcome)
                 yield outcome
         finally:
             stages.close()

@@ -1,0 +1,60 @@
+"""Ctrl-C and requests to terminate: raised where nothing is left half by them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Terminated(KeyboardInterrupt):
+    """Another program, not the keyboard, wants an end of it."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Around a run: a request to terminate is raised as ``Terminated``, so that files are completed or removed."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Around what is to be done whole or not at all: a signal waits for its end; a second one does not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        if waiting:
+            deliver(number, frame)
+        waiting.append((number, frame))
+
+    def deliver(number: int, frame: FrameType | None) -> None:
+        before[number](number, frame)
+
+    # Only what Python handles: what is ignored, or ends the process, does so still.
+    handlers = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in before:
+        signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        deliver(*waiting[0])
