@@ -3,10 +3,10 @@
 The library: ``client`` and ``aio`` on ``connection`` (a call, its retries), ``inputs`` (images and boxes to tensors),
 ``batches`` (several images in a request), ``ordered`` and ``ordered_async`` (several requests at once), ``results``
 (RESULT, and its ``schema``), ``columns``, ``tables``, ``exports`` and ``coco`` (RESULT as tables and annotations),
-``key`` (what decides a result), ``errors``, ``signals``, ``protocol`` (the served model's names and limits). The folders
-``sources`` (what users name), ``drawing``, ``video`` and ``timeline``, ``sinks`` and ``pipeline`` (many images, without
-a command line), ``infer`` and ``batch`` (the commands) are built on it. Names are imported when they are first asked
-for, so that a command can decide what gRPC says before gRPC is imported.
+``key`` (what decides a result), ``errors``, ``signals``, ``protocol`` (the served model's names and limits). The
+folders ``sources`` (what users name), ``drawing``, ``video`` and ``timeline``, ``sinks`` and ``pipeline`` (many images,
+without a command line), ``infer`` and ``batch`` (the commands) are built on it. Names are imported when they are first
+asked for, so that a command can decide what gRPC says before gRPC is imported.
 """
 
 from importlib import import_module
