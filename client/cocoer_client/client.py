@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from cocoer_client.batches import Batch, as_result
+from cocoer_client.closing import Closing
 from cocoer_client.connection import BaseClient, given_parameters, require_workers
 from cocoer_client.errors import CocoerError
 from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
@@ -24,10 +24,10 @@ from cocoer_client.protocol import Options
 from cocoer_client.results import ModelInfo, Result
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Unpack
 
 
-class CocoerClient(BaseClient):
+class CocoerClient(Closing, BaseClient):
     """One connection to a server; use it as a context manager, or ``close`` it. Threads may share it.
 
     Args:
@@ -35,14 +35,6 @@ class CocoerClient(BaseClient):
     """
 
     transport = grpcclient.InferenceServerClient
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cocoer_client.reading import warnings_of
+from cocoer_client.records import has_failed
 
 PERSON = 1
 """Id of the one category, which is also that of persons in COCO."""
@@ -30,7 +31,7 @@ def coco_of(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for record in records:
-        if "error" not in record:
+        if not has_failed(record):
             images.append(image_of(record, len(images) + 1))
             annotations += annotations_of(record, len(images), len(annotations) + 1)
     return {"images": images, "annotations": annotations, "categories": CATEGORIES}

@@ -202,8 +202,13 @@ class Call:
 def backoff(retries: int | None) -> Iterator[float]:
     """Pauses before each next try, in seconds, doubled each time and scattered; None: without end."""
     for attempt in itertools.count() if retries is None else range(retries):
-        # Scattered, so that those who were refused together don't come back together.
-        yield min(FIRST_PAUSE * 2 ** min(attempt, 10), MAX_PAUSE) * random.uniform(0.5, 1.0)
+        yield pause(attempt, FIRST_PAUSE, MAX_PAUSE)
+
+
+def pause(attempt: int, first: float, most: float) -> float:
+    """Seconds before a try: ``first``, doubled with each that failed before, up to ``most``; scattered."""
+    # So that those who were refused together don't come back together.
+    return min(first * 2.0 ** min(attempt, 10), most) * random.uniform(0.5, 1.0)
 
 
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Record = dict[str, Any]
@@ -11,7 +12,7 @@ video), ``source``, ``options`` where there are any, ``asked``; then RESULT's ke
 """
 
 
-def has_failed(record: Record) -> bool:
+def has_failed(record: Mapping[str, Any]) -> bool:
     """Whether there is no result."""
     return "error" in record
 

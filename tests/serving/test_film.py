@@ -6,13 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser import look_at
 from tests.conftest import PROJECT, run_python
 from tests.films import TURNED_90, moving, sample, truncate, turn, write_film
 from tests.metrics import key, scrape
@@ -94,56 +94,42 @@ def test_a_film(infer, film, opencv_server, tmp_path):
     with Image.open(tmp_path / "film.png") as image:
         assert image.width == 1920
         assert image.getpixel((1900, 8)) == (0xB0, 0x00, 0x20)  # synthetic weights: as loud as elsewhere
-    look_at(page, out / "film.mp4", frames)
+    check_page(page, out / "film.mp4", frames)
 
 
-def look_at(page_file, film, frames):
+def check_page(page_file, film, frames):
     """The page in a headless Chromium: a row for each person, the film plays, charts and keys seek in it."""
-    from playwright.sync_api import sync_playwright
 
-    from tools.browser import install
+    def check(one):
+        page = one.page
+        until(functools.partial(page.evaluate, "document.querySelector('video').readyState >= 2"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= one.width
+        assert page.locator(".warning").first.inner_text().startswith("SYNTHETIC WEIGHTS")
+        assert page.locator(".person").count() == 2
+        assert page.locator(".person .number").all_inner_texts() == ["1", "2"]
+        assert page.evaluate("[...document.images].map(image => image.naturalWidth)") == [160, 160]
+        assert page.evaluate("document.querySelector('video').duration") == pytest.approx(TIMES[-1], abs=0.3)
+        chart = page.locator("#person-1 .plot").bounding_box()
+        assert chart is not None
+        page.mouse.click(chart["x"] + chart["width"] * 0.7 / TIMES[-1], chart["y"] + 30)
+        until(functools.partial(page.evaluate, "!document.querySelector('video').seeking"))
+        assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(0.7, abs=0.02)
+        labels = page.locator("#person-1 .labels b").all_inner_texts()
+        values = page.locator("#person-1 output").all_inner_texts()
+        person = next(frame for frame in frames if frame["time_s"] == pytest.approx(0.7, abs=0.01))["persons"][0]
+        scores = dict(zip(frames[0]["labels"], person["smoothed"]["scores"]["pred"]))
+        assert [float(value) for value in values] == pytest.approx([scores[label] for label in labels], abs=0.006)
+        page.locator("#person-2 .chart").focus()
+        page.keyboard.press("End")
+        assert page.locator("#person-2 .chart").get_attribute("aria-valuenow") == f"{TIMES[-1]:.2f}"
+        page.keyboard.press("Home")
+        page.keyboard.press("PageUp")
+        moved = float(page.locator("#person-2 .chart").get_attribute("aria-valuenow") or 0)
+        assert moved == pytest.approx(TIMES[-1] / 10, abs=0.02)
+        assert one.problems == []
+        assert set(one.fetched) == {page_file.as_uri(), film.as_uri()}
 
-    executable, environment = install()
-    patience = 1000 * PATIENCE
-    with sync_playwright() as play:
-        options: dict[str, Any] = {"executable_path": executable, "env": environment, "args": ["--no-sandbox"]}
-        browser: Any = play.chromium.launch(**options, timeout=patience)
-        for width, scheme in ((1280, "light"), (390, "dark")):
-            page = browser.new_page(viewport={"width": width, "height": 1200}, color_scheme=scheme)
-            page.set_default_timeout(patience)
-            problems, requests = [], []
-            page.on("console", lambda message, problems=problems: problems.append(message.text))
-            page.on("pageerror", lambda error, problems=problems: problems.append(str(error)))
-            page.on("request", lambda request, requests=requests: requests.append(request.url))
-            page.goto(page_file.as_uri())
-            until(functools.partial(page.evaluate, "document.querySelector('video').readyState >= 2"))
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.locator(".warning").first.inner_text().startswith("SYNTHETIC WEIGHTS")
-            assert page.locator(".person").count() == 2
-            assert page.locator(".person .number").all_inner_texts() == ["1", "2"]
-            assert page.evaluate("[...document.images].map(image => image.naturalWidth)") == [160, 160]
-            assert page.evaluate("document.querySelector('video').duration") == pytest.approx(TIMES[-1], abs=0.3)
-            chart = page.locator("#person-1 .plot").bounding_box()
-            assert chart is not None
-            page.mouse.click(chart["x"] + chart["width"] * 0.7 / TIMES[-1], chart["y"] + 30)
-            until(functools.partial(page.evaluate, "!document.querySelector('video').seeking"))
-            assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(0.7, abs=0.02)
-            labels = page.locator("#person-1 .labels b").all_inner_texts()
-            values = page.locator("#person-1 output").all_inner_texts()
-            person = next(frame for frame in frames if frame["time_s"] == pytest.approx(0.7, abs=0.01))["persons"][0]
-            scores = dict(zip(frames[0]["labels"], person["smoothed"]["scores"]["pred"]))
-            assert [float(value) for value in values] == pytest.approx([scores[label] for label in labels], abs=0.006)
-            page.locator("#person-2 .chart").focus()
-            page.keyboard.press("End")
-            assert page.locator("#person-2 .chart").get_attribute("aria-valuenow") == f"{TIMES[-1]:.2f}"
-            page.keyboard.press("Home")
-            page.keyboard.press("PageUp")
-            moved = float(page.locator("#person-2 .chart").get_attribute("aria-valuenow") or 0)
-            assert moved == pytest.approx(TIMES[-1] / 10, abs=0.02)
-            assert problems == []
-            assert {url for url in requests if not url.startswith("data:")} == {page_file.as_uri(), film.as_uri()}
-            page.close()
-        browser.close()
+    look_at(page_file, 1200, check)
 
 
 def test_a_turned_film(infer, tmp_path):

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from serving.server import TritonServer
+from tests.browser import look_at
 from tests.conftest import PROJECT, SAMPLE, run_python
 from tests.films import moving, write_film
 from tests.held import HeldImage
@@ -324,10 +325,6 @@ def test_release_style(infer, tmp_path):
 
 def test_the_page_in_a_browser(infer, tmp_path):
     """--explain, in a headless Chromium, wide and narrow, light and dark: whole, self-contained, nothing cut off."""
-    from playwright.sync_api import sync_playwright
-
-    from tools.browser import install
-
     page_file = tmp_path / "why.html"
     boxes = [
         {"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]},
@@ -338,50 +335,40 @@ def test_the_page_in_a_browser(infer, tmp_path):
     run = infer(SAMPLE, *arguments)
     assert run.returncode == 0, run.stderr
     persons = json.loads(run.stdout)["persons"]
-    executable, environment = install()
-    with sync_playwright() as play:
-        patience = 1000 * PATIENCE
-        options = {"executable_path": executable, "env": environment, "args": ["--no-sandbox"], "timeout": patience}
-        browser = play.chromium.launch(**options)
-        for width, scheme in ((1280, "light"), (390, "dark")):
-            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            page.set_default_timeout(patience)
-            problems, requests = [], []
-            page.on("console", lambda message, problems=problems: problems.append(message.text))
-            page.on("pageerror", lambda error, problems=problems: problems.append(str(error)))
-            page.on("request", lambda request, requests=requests: requests.append(request.url))
-            page.goto(page_file.as_uri())
-            page.wait_for_function(
-                "[...document.images].every(image => image.complete) && document.fonts.status === 'loaded'"
-            )
-            assert problems == []
-            assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            images = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
-            assert len(images) == 1 + 2 * 2  # the context crop is a background, once for all persons
-            assert all(images)
-            assert page.locator(".warning").inner_text().startswith("SYNTHETIC WEIGHTS")
-            for person in persons:
-                section = page.locator(f"#person-{person['id']}")
-                chips = section.locator(".chip").all_inner_texts()
-                assert [f"{chip}-level" for chip in chips] == person["emo_process"]
-                struck = section.locator(".chip.first").evaluate("chip => getComputedStyle(chip).textDecorationLine")
-                assert struck == "line-through"
-                context = section.locator(".context-crop")
-                assert context.evaluate("crop => getComputedStyle(crop).backgroundImage").startswith('url("data:image/')
-                assert context.bounding_box()["height"] > 50
-                # The thresholds lie on the axes where the points do.
-                assert section.locator("thead .mark").all_inner_texts() == ["0.6", "0.6", "0.6", "0.26"]
-                marks = [section.locator(where).first.bounding_box() for where in ("thead .mark", "svg .m")]
-                axis, line = (mark["x"] + mark["width"] / 2 for mark in marks)
-                assert abs(axis - line) < 3
-                assert section.locator("tbody tr").count() == 26
-                assert section.locator("tr.chosen").count() == len(person["pred"])
-                assert section.locator("svg").count() == 3 * 26
-                shown = section.locator("tbody tr").first.locator("svg title").first.text_content()
-                label = section.locator("tbody th").first.inner_text()
-                index = json.loads(run.stdout)["labels"].index(label)
-                before, after = person["scores"]["head"][index], person["refined"]["head"][index]
-                assert shown == f"head: {before:.2f} to {after:.2f}"
-            page.close()
-        browser.close()
+
+    def check(one):
+        page = one.page
+        page.wait_for_function(
+            "[...document.images].every(image => image.complete) && document.fonts.status === 'loaded'"
+        )
+        assert one.problems == []
+        assert one.fetched == [page_file.as_uri()]
+        assert page.evaluate("document.documentElement.scrollWidth") <= one.width
+        images = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
+        assert len(images) == 1 + 2 * 2  # the context crop is a background, once for all persons
+        assert all(images)
+        assert page.locator(".warning").inner_text().startswith("SYNTHETIC WEIGHTS")
+        for person in persons:
+            section = page.locator(f"#person-{person['id']}")
+            chips = section.locator(".chip").all_inner_texts()
+            assert [f"{chip}-level" for chip in chips] == person["emo_process"]
+            struck = section.locator(".chip.first").evaluate("chip => getComputedStyle(chip).textDecorationLine")
+            assert struck == "line-through"
+            context = section.locator(".context-crop")
+            assert context.evaluate("crop => getComputedStyle(crop).backgroundImage").startswith('url("data:image/')
+            assert context.bounding_box()["height"] > 50
+            # The thresholds lie on the axes where the points do.
+            assert section.locator("thead .mark").all_inner_texts() == ["0.6", "0.6", "0.6", "0.26"]
+            marks = [section.locator(where).first.bounding_box() for where in ("thead .mark", "svg .m")]
+            axis, line = (mark["x"] + mark["width"] / 2 for mark in marks)
+            assert abs(axis - line) < 3
+            assert section.locator("tbody tr").count() == 26
+            assert section.locator("tr.chosen").count() == len(person["pred"])
+            assert section.locator("svg").count() == 3 * 26
+            shown = section.locator("tbody tr").first.locator("svg title").first.text_content()
+            label = section.locator("tbody th").first.inner_text()
+            index = json.loads(run.stdout)["labels"].index(label)
+            before, after = person["scores"]["head"][index], person["refined"]["head"][index]
+            assert shown == f"head: {before:.2f} to {after:.2f}"
+
+    look_at(page_file, 900, check)

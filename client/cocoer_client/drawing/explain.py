@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from cocoer_client.drawing.draw import draw_boxes
 from cocoer_client.drawing.figures import colour_of
 from cocoer_client.drawing.images import open_upright
 from cocoer_client.drawing.levels import LEVEL_COLOURS
+from cocoer_client.drawing.pages import data_uri, template
 from cocoer_client.files import replace_file
 from cocoer_client.protocol import CROP_SIDE, LEVEL_KEYS, LEVELS, PSEUDO_THRESHOLD
 from cocoer_client.reading import ranked
 
+TEMPLATE = Path(__file__).with_name("explain.html.j2")
 WEIGHTS = {
     "lambda_w1": "weights, all",
     "lambda_b1": "biases, all",
@@ -58,7 +56,7 @@ def page(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str])
     scale = min(1.0, MAX_SIDE / max(image.size))
     # A new one in any case: it is drawn on.
     small = image.resize([max(1, round(side * scale)) for side in image.size], reducing_gap=2.0)
-    return _template().render(
+    return template(TEMPLATE).render(
         file=Path(result["file"]).name,
         image=_data_uri(draw_boxes(small, result, scale)),
         context_crop=_data_uri(_crop(image, (0, 0, *image.size))),
@@ -73,17 +71,6 @@ def page(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str])
         step=result["model"].get("coordination_step", 1),
         **result["image"],
     )
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("explain.html.j2")
 
 
 def threshold_of(result: Mapping[str, Any], name: str) -> float | None:
@@ -152,6 +139,4 @@ def _crop(image: Image.Image, box: Sequence[int]) -> Image.Image:
 
 
 def _data_uri(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=85, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return data_uri(image, "webp", method=4)

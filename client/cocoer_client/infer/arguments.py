@@ -226,13 +226,6 @@ def options_of(args: argparse.Namespace) -> RunOptions:
     )
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
-    return value
-
-
 def _quality(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100:

@@ -8,20 +8,17 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from cocoer_client.closing import Closing
 from cocoer_client.errors import InvalidInput
 from cocoer_client.files import locked, naming, temporary_name
 from cocoer_client.pipeline.history import Entry, Judge
 from cocoer_client.records import Record
 from cocoer_client.sources import Source
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
-
-class Journal:
+class Journal(Closing):
     """Appends a line for each record, at once.
 
     Args:
@@ -45,14 +42,6 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
                 raise PermissionError(13, "Permission denied", str(self.path))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

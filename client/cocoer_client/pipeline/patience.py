@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from cocoer_client.connection import pause
 from cocoer_client.errors import CocoerError, InvalidRequest, ServerLost, ServerUnavailable, SourceUnavailable, may_pass
 
 Answer = TypeVar("Answer")
@@ -100,8 +100,7 @@ class Patience:
 
     def _pause(self, tries: int, after_loss: bool = False) -> None:
         first, most = (FIRST_AFTER_LOSS, MAX_AFTER_LOSS) if after_loss else (FIRST_PAUSE, MAX_PAUSE)
-        # Scattered, so that those who were refused together don't come back together.
-        if self.stopped.wait(min(first * 2**tries, most) * random.uniform(0.5, 1.0)):
+        if self.stopped.wait(pause(tries, first, most)):
             raise InterruptedError("the run has ended")
 
     def _answered(self) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cocoer_client.closing import Closing
 from cocoer_client.errors import InvalidInput
 from cocoer_client.files import is_special, naming, temporary_name
 from cocoer_client.optional import needs
 from cocoer_client.records import Record, has_failed
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 GROUP = 1000
 """Rows that are written together."""
 
 
-class ParquetFile:
+class ParquetFile(Closing):
     """A row for each image or frame, its persons in a list; failures have their message.
 
     Args:
@@ -41,14 +38,6 @@ class ParquetFile:
         self.rows: list[dict[str, Any]] = []
         self.labels: list[str] = []
         self.writer: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def add(self, record: Record) -> None:
         """Take a record."""

@@ -7,18 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from cocoer_client.closing import Closing
 from cocoer_client.columns import column_names, rows_of
 from cocoer_client.files import NamedText, is_special, naming, temporary_name
 from cocoer_client.records import Record, has_failed
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
-
-class TextFile:
+class TextFile(Closing):
     """A file, or standard output (``-``), that gets records one by one; a file has its name when it is complete.
 
     Args:
@@ -41,15 +38,6 @@ class TextFile:
             # Names of files need not be UTF-8.
             opened = (self.temporary or self.path).open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self.file = NamedText(opened, self.path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Interrupted or not: what there is, is whole.
-        self.close()
 
     def close(self) -> None:
         """Complete the text, and give the file its name."""

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-from PIL import Image
-
 from cocoer_client.drawing.figures import colour_of
 from cocoer_client.drawing.levels import LEVEL_COLOURS
+from cocoer_client.drawing.pages import data_uri, template
 from cocoer_client.drawing.shapes import ink_on
 from cocoer_client.files import replace_file
 from cocoer_client.timeline.collect import Timeline
 from cocoer_client.timeline.rows import PLACES, Line, Point, Row, Span, clock, gap_of, rows_of, ticks
 
+TEMPLATE = Path(__file__).with_name("timeline.html.j2")
 WIDTH, HEIGHT = 1000, 100
 """Of a chart's own units, which the page stretches."""
 PLAYABLE = (".mp4", ".m4v", ".mov", ".webm")
@@ -54,7 +50,7 @@ def page(timeline: Timeline, film: str | None) -> str:
     end = max(timeline.end_s, 0.001)
     marks = ticks(end)
     step = marks[1] - marks[0] if len(marks) > 1 else 1.0
-    return _template().render(
+    return template(TEMPLATE).render(
         file=Path(timeline.file).name or "no film",
         film=film,
         end=end,
@@ -75,24 +71,13 @@ def page(timeline: Timeline, film: str | None) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("timeline.html.j2")
-
-
 def _person(row: Row, end: float, step: float) -> dict[str, Any]:
     colour = colour_of(row.number)
     return {
         "number": row.number,
         "colour": colour,
         "ink": ink_on(colour),
-        "face": None if row.face is None else _data_uri(row.face),
+        "face": None if row.face is None else data_uri(row.face, "jpeg"),
         "frames": row.frames,
         "first": clock(row.first_s, step),
         "last": clock(row.last_s, step),
@@ -161,9 +146,3 @@ def _data(rows: Sequence[Row]) -> str:
         if row.lines
     ]
     return json.dumps(persons, separators=(",", ":"))
-
-
-def _data_uri(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
