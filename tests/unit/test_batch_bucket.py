@@ -12,8 +12,8 @@ from cocoer_client.batch import holder
 from cocoer_client.batch import lease as leases
 from cocoer_client.batch.job import Job, Work
 from cocoer_client.batch.lease import Lease
-from cocoer_client.batch.paths import encoded, list_images
-from cocoer_client.batch.shards import Output
+from cocoer_client.batch.paths import list_images
+from cocoer_client.batch.shards import Output, ToDo
 from cocoer_client.batch.storage import Storage
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.errors import InvalidInput, ServerError, SourceUnavailable
@@ -67,7 +67,7 @@ def begin(storage, fleet, monkeypatch):
 
 
 def task(shard):
-    return {"number": shard.number, "paths": [encoded(path) for path in shard.paths]}
+    return ToDo(shard, shard.paths).task
 
 
 def test_killed_and_begun_again(storage, fs, monkeypatch):

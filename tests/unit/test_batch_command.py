@@ -12,7 +12,6 @@ import pytest
 from cocoer_client.batch import agreement, ray_data, server, server_pool
 from cocoer_client.batch import command as batch
 from cocoer_client.batch.arguments import parse_args
-from cocoer_client.batch.paths import encoded
 from cocoer_client.batch.shards import Output
 from cocoer_client.batch.statistics import Statistics
 from cocoer_client.batch.worker import Recogniser
@@ -32,8 +31,8 @@ class WithoutRay:
 def one_after_the_other(ray, shards, work, workers, cpus_per_worker):
     """As ``run_shards``."""
     recogniser = Recogniser(dataclasses.replace(work, concurrency=1))
-    for shard in shards:
-        yield recogniser({"number": shard.number, "paths": [encoded(path) for path in shard.paths]})
+    for to_do in shards:
+        yield recogniser(to_do.task)
 
 
 @pytest.fixture

@@ -146,8 +146,10 @@ def worker_of(tmp_path, monkeypatch, fleet, layout="images", **options):
     return Recogniser(Work(job_of(layout), str(tmp_path / "out"), tuple(fleet.behaviour), model, **options))
 
 
-def task_of(*paths, number=3):
-    return {"number": number, "paths": [os.fsencode(path) for path in paths]}
+def task_of(*paths, number=3, to_do=None):
+    """A shard, of which all is to do unless it is said."""
+    names = {"paths": paths, "to_do": paths if to_do is None else to_do}
+    return {"number": number, **{name: [os.fsencode(path) for path in of] for name, of in names.items()}}
 
 
 def rows_in(tmp_path, number=3):
@@ -226,7 +228,7 @@ def test_what_may_pass_is_left_for_later(tmp_path, folder, monkeypatch):
 
     bad.clear()
     fleet.images.clear()
-    figures = worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths))
+    figures = worker_of(tmp_path, monkeypatch, fleet)(task_of(*paths, to_do=paths[1:2]))
     assert (figures["pictures"], figures["left"]) == (1, 0)
     assert fleet.images == [b"b.jpg"]
     assert [row["path"] for row in rows_in(tmp_path)] == paths
@@ -271,17 +273,39 @@ def test_errors_are_asked_about_again_if_wanted(tmp_path, folder, monkeypatch):
         return RESULT
 
     fleet = Fleet(a=some)
-    task = task_of(*(f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg")))
+    paths = [f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg")]
+    task = task_of(*paths)
     worker_of(tmp_path, monkeypatch, fleet)(task)
-    assert Output(str(tmp_path / "out")).failed(3) == 1
+    output = Output(str(tmp_path / "out"))
+    assert (output.done(3, but_failed=False), output.done(3, but_failed=True)) == (set(paths), {paths[0]})
     refusing.clear()
     fleet.images.clear()
-    assert worker_of(tmp_path, monkeypatch, fleet)(task)["pictures"] == 0
+    worker_of(tmp_path, monkeypatch, fleet)(task)
+    assert fleet.images == []
     assert rows_in(tmp_path)[1]["error"] == "InvalidRequest: HEIC is not allowed"
+    task = task_of(*paths, to_do=paths[1:])
     assert worker_of(tmp_path, monkeypatch, fleet, retry_failed=True)(task)["pictures"] == 1
     assert fleet.images == [b"b.jpg"]
     assert [row["error"] for row in rows_in(tmp_path)] == [None, None]
     assert rows_in(tmp_path)[0]["persons"] == rows_in(tmp_path)[1]["persons"]
+
+
+@pytest.mark.parametrize("layout", ["images", "persons"])
+def test_a_worker_dies_after_the_rows_and_before_the_figures(tmp_path, folder, monkeypatch, layout):
+    """Its shard comes again: nothing is asked twice, and the run counts what it has done."""
+
+    def some(image, busy):
+        if image == b"b.jpg":
+            raise InvalidRequest("no image")
+        return RESULT
+
+    fleet = Fleet(a=some)
+    task = task_of(*(f"file://{folder}/{name}" for name in ("a.PNG", "b.jpg", "deep/c.webp")))
+    first = worker_of(tmp_path, monkeypatch, fleet, layout)(task)
+    fleet.images.clear()
+    assert worker_of(tmp_path, monkeypatch, fleet, layout)(task) == first
+    assert (first["pictures"], first["failed"], first["persons"]) == (3, 1, 2)
+    assert fleet.images == []
 
 
 def test_nothing_of_another_model_is_written(tmp_path, folder, monkeypatch):

@@ -12,7 +12,6 @@ import pytest
 
 from cocoer_client.batch import command as batch
 from cocoer_client.batch import ray_data, server
-from cocoer_client.batch.paths import encoded
 from cocoer_client.batch.worker import Recogniser
 from cocoer_client.command import MODEL_CHANGED, SOME_FAILED
 from cocoer_client.inputs import NOTHING
@@ -91,8 +90,8 @@ def trouble(monkeypatch):
 def one_worker(ray, shards, work, workers, cpus_per_worker):
     """As ``run_shards``."""
     recogniser = Recogniser(work)
-    for shard in shards:
-        yield recogniser({"number": shard.number, "paths": [encoded(path) for path in shard.paths]})
+    for to_do in shards:
+        yield recogniser(to_do.task)
 
 
 def test_each_image_is_answered_once_by_one_model(trouble, tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ from cocoer_client.terminal import printable
 if TYPE_CHECKING:
     from cocoer_client.batch.job import Work
     from cocoer_client.batch.lease import Lease
-    from cocoer_client.batch.shards import Output, Shard
+    from cocoer_client.batch.shards import Output, Shard, ToDo
     from cocoer_client.batch.storage import Storage
 
 
@@ -85,26 +85,30 @@ def agreed(args: argparse.Namespace, storage: Storage) -> Work:
     )
 
 
-def plan(args: argparse.Namespace, output: Output, shards: Sequence[Shard]) -> tuple[Statistics, list[Shard]]:
-    """Statistics of what is done, and the shards of which something is left to do."""
+def plan(args: argparse.Namespace, output: Output, shards: Sequence[Shard]) -> tuple[Statistics, list[ToDo]]:
+    """Statistics of what is done, and what is left to do of which shards."""
+    from cocoer_client.batch.paths import shown
+    from cocoer_client.batch.shards import ToDo
+
     files = output.files()
+    asked_again = files.parts if args.retry_failed else files.parts & files.left
     statistics, left = Statistics(args.output), []
     for shard in shards:
-        count = len(shard.paths)
-        to_do = 0 if shard.number in files.done else count
-        if shard.number in files.parts & files.left:
-            to_do = len(output.left(shard.number))
-        if args.retry_failed and shard.number in files.parts:
-            to_do += output.failed(shard.number)
-        statistics.total += count
-        statistics.done_before += count - to_do
-        if to_do:
-            left.append(shard)
+        done: set[str] = set()
+        if shard.number in asked_again:
+            done = output.done(shard.number, but_failed=args.retry_failed)
+        elif shard.number in files.parts:
+            done = set(map(shown, shard.paths))
+        to_do = ToDo(shard, tuple(path for path in shard.paths if shown(path) not in done))
+        statistics.total += len(shard.paths)
+        statistics.done_before += len(shard.paths) - len(to_do.paths)
+        if to_do.paths or shard.number in files.left:  # whose list may say too much
+            left.append(to_do)
     return statistics, left
 
 
 def recognise(
-    args: argparse.Namespace, work: Work, shards: Sequence[Shard], statistics: Statistics, lease: Lease
+    args: argparse.Namespace, work: Work, shards: Sequence[ToDo], statistics: Statistics, lease: Lease
 ) -> None:
     """Have the workers do what there is to do of shards.
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cocoer_client.batch.job import Work
-from cocoer_client.batch.paths import encoded
-from cocoer_client.batch.shards import Shard
+from cocoer_client.batch.shards import ToDo
 from cocoer_client.batch.worker import Recogniser
 
 # Before Ray is imported: nothing is reported to its makers, and CPU workers keep their environment.
@@ -57,10 +56,10 @@ def rays_core_silent() -> Iterator[None]:
 
 
 def run_shards(
-    ray: Any, shards: Sequence[Shard], work: Work, workers: int, cpus_per_worker: float
+    ray: Any, shards: Sequence[ToDo], work: Work, workers: int, cpus_per_worker: float
 ) -> Iterator[dict[str, Any]]:
     """The workers' figures of each shard, as shards are done; Ray hands a dead worker's shard to another."""
-    items = [{"number": shard.number, "paths": [encoded(path) for path in shard.paths]} for shard in shards]
+    items = [to_do.task for to_do in shards]
     # A block for each shard: what is handed out, and handed out again, is one.
     data = ray.data.from_items(items, override_num_blocks=len(items)).map(
         Recogniser,

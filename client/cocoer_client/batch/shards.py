@@ -53,6 +53,28 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class ToDo:
+    """What a run has to do of a shard.
+
+    Args:
+        shard: the whole.
+        paths: of its images, those that had no row when the run began (or one that it is to replace).
+    """
+
+    shard: Shard
+    paths: tuple[str, ...]
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """As a worker takes it."""
+        return {
+            "number": self.shard.number,
+            "paths": [encoded(path) for path in self.shard.paths],
+            "to_do": [encoded(path) for path in self.paths],
+        }
+
+
+@dataclass(frozen=True)
 class Files:
     """Which shards have which files."""
 
@@ -165,10 +187,14 @@ class Output:
             rows.setdefault(row["path"], []).append(row)
         return rows
 
-    def failed(self, shard: int) -> int:
-        """How many of a shard's images have an error."""
-        column = self._read(shard, ["error"])["error"]
-        return len(column) - int(column.null_count)
+    def done(self, shard: int, but_failed: bool) -> set[str]:
+        """Paths, as they are shown, that have rows; without those whose row is an error if that is asked for."""
+        table = self._read(shard, ["path", "error"])
+        return {
+            path
+            for path, error in zip(table["path"].to_pylist(), table["error"].to_pylist())
+            if not but_failed or error is None
+        }
 
     def _read(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         content = io.BytesIO(self.fs.cat_file(self.path_of(shard)))

@@ -54,14 +54,16 @@ class Recogniser:
         A shard that a worker died over comes again. It can't come twice: its results are one file.
 
         Args:
-            shard: ``number``, and ``paths`` as bytes.
+            shard: ``number``, and as bytes ``paths`` and, of these, ``to_do``: what this run counts as its own, whether
+                a worker that died had done it already or not.
 
         Returns:
             figures for the driver. ``ended`` is the kind of error that ends the job, else empty, and ``told`` its
             message.
         """
         try:
-            return self._do(int(shard["number"]), [decoded(path) for path in shard["paths"]])
+            paths, to_do = ([decoded(path) for path in shard[name]] for name in ("paths", "to_do"))
+            return self._do(int(shard["number"]), paths, set(map(shown, to_do)))
         except ENDS as error:
             return {"ended": type(error).__name__, "told": str(error)}
         except Exception as error:
@@ -74,7 +76,7 @@ class Recogniser:
                 }
             raise
 
-    def _do(self, number: int, paths: list[str]) -> dict[str, Any]:
+    def _do(self, number: int, paths: list[str], to_do: set[str]) -> dict[str, Any]:
         before = vars(self.pool.statistics).copy()
         known = self.output.rows(number)
         if self.work.retry_failed:
@@ -86,13 +88,13 @@ class Recogniser:
         left = {shown(path): outcome.left for path, outcome in outcomes.items() if outcome.left}
         rows = [row for path in map(shown, paths) for row in known.get(path) or made[path]]
         self.output.finish(number, rows, left, self.work.job)
-        new = [row for outcome in outcomes.values() for row in outcome.rows]
+        new = [row for row in rows if row["path"] in to_do]
         after = vars(self.pool.statistics)
         return {
             "ended": "",
             "told": "",
-            "pictures": len(outcomes) - len(left),
-            "failed": sum("error" in row for row in new),
+            "pictures": len(to_do - set(left)),
+            "failed": sum(row.get("error") is not None for row in new),
             "left": len(left),
             "persons": sum(map(self._persons, new)),
             **{name: after[name] - before[name] for name in after},
@@ -100,8 +102,8 @@ class Recogniser:
 
     def _persons(self, row: Mapping[str, Any]) -> int:
         if self.work.job.layout == "persons":
-            return int("person" in row)
-        return len(row.get("persons", ()))
+            return int(row.get("person") is not None)
+        return len(row.get("persons") or ())
 
     def outcome(self, path: str) -> Outcome:
         """An image's rows; any error of its own is its row, and what may pass leaves it for later."""
