@@ -16,6 +16,7 @@ from cocoer_client.results import Failure
 from serving.server import RunningServer, TritonServer
 from tests.conformance import Conformance, reference
 from tests.conftest import PROJECT, Golden
+from tests.gateway import Gateway, gateway
 from tests.golden import outputs_in_pytorch
 
 SCHEMA = json.loads((PROJECT / "docs" / "result.schema.json").read_text())
@@ -96,4 +97,11 @@ def opencv_server(
     repositories: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonServer]:
     with TritonServer(repositories("opencv"), tmp_path_factory.mktemp("opencv") / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def web(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """``cocoer-web`` in front of the server."""
+    with gateway(server.url, tmp_path_factory.mktemp("web") / "log") as running:
         yield running

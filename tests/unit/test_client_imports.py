@@ -23,6 +23,7 @@ MAY = {
     "pipeline": {LIBRARY, "sources", "drawing", "video", "sinks", "pipeline"},
     "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "timeline", "infer"},
     "batch": {LIBRARY, "sources", "batch"},
+    "web": {LIBRARY, "drawing", "web"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
@@ -34,6 +35,7 @@ OPTIONAL = {
     "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},
     "sinks": {"pyarrow"},
+    "web": {"fastapi", "fastapi_swagger", "prometheus_client", "python_multipart", "starlette", "uvicorn"},
 }
 """Module or folder -> what its extra brings."""
 FOR_TYPES = {"typing_extensions"}
@@ -80,7 +82,7 @@ def test_every_name_of_the_package_is_there():
         _ = cocoer_client.Nonsense
 
 
-@pytest.mark.parametrize("command", ["infer", "batch"])
+@pytest.mark.parametrize("command", ["infer", "batch", "web"])
 def test_a_command_silences_grpc_before_it_is_imported(command):
     """gRPC looks at its variable when it is imported."""
     code = (

@@ -1,0 +1,15 @@
+"""``cocoer-web``: the REST interface and the page, in front of any number of Triton servers. Needs the extra ``web``.
+
+A gateway without state: bytes come in over HTTP, go to Triton over gRPC, and RESULT, an annotated image or a page comes
+back. ``command`` starts it, from ``settings``; ``app`` puts it together; ``upload`` reads bodies within limits, ``asked``
+what is asked for beside the image; ``recognition`` asks Triton and draws; ``problems`` are its errors (RFC 9457);
+``page/`` is what browsers get. Nothing else imports from here.
+"""
+
+import os
+
+from cocoer_client.silence import silence_grpc
+
+silence_grpc()
+# As for cocoer-infer, whose images are drawn in the same way.
+os.environ.setdefault("PILLOW_BLOCKS_MAX", "12")
