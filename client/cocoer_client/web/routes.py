@@ -96,6 +96,8 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
+    if request.app.state.stopping:
+        raise Problem("unavailable", "this gateway is about to end")
     recognition: Recognition = request.app.state.recognition
     try:
         await asyncio.wait_for(recognition.client.check_ready(), READY_TIMEOUT)
