@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from cocoer_client.aio import AsyncCocoerClient
-from cocoer_client.web import about, routes
+from cocoer_client.web import about, docs, routes
 from cocoer_client.web.problems import MEDIA_TYPE, Problem
 from cocoer_client.web.recognition import Recognition
 from cocoer_client.web.settings import Settings
@@ -27,6 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_failure)
     app.include_router(routes.router)
+    app.include_router(docs.router)
     app.mount("/page", StaticFiles(directory=routes.PAGE))
     return app
 
