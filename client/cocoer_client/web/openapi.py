@@ -14,22 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from cocoer_client.files import replace_file
+from cocoer_client.schema import definitions
 from cocoer_client.web import components
 from cocoer_client.web.asked import Asked, AskedToDraw
-from cocoer_client.web.components import REQUEST_ID_HEADER, by_status, examples, never_null, reference
+from cocoer_client.web.components import REQUEST_ID_HEADER, SCHEMAS, by_status, examples, never_null, reference
 from cocoer_client.web.recognition import FORMATS
 
 DESCRIPTION = """\
-Emotion recognition in context (CocoER, CVPR 2025): send an image, and get for each person which of the 26 categories of \
-EMOTIC they appear to feel, and how the method came to it.
+Emotion recognition in context (CocoER, CVPR 2025): send an image, and get for each person which of the 26 categories
+of EMOTIC they appear to feel, and how the method came to it.
 
-**Intended use.** The model predicts how EMOTIC's annotators would label an image. It does not know what anybody feels, \
-and must not be used as if it did. It is meant for research, evaluation, and demonstration with the consent of the \
-people shown. In the EU, emotion recognition in workplaces and educational institutions is prohibited, save for medical \
+**Intended use.** The model predicts how EMOTIC's annotators would label an image. It does not know what anybody feels,
+and must not be used as if it did. It is meant for research, evaluation, and demonstration with the consent of the
+people shown. In the EU, emotion recognition in workplaces and educational institutions is prohibited, save for medical
 or safety reasons: [Regulation (EU) 2024/1689, Article 5(1)(f)](https://eur-lex.europa.eu/eli/reg/2024/1689/oj).
 
-**Errors** are problem details (RFC 9457) with a `reason` for programs. Those with status 429, 503 and 504 may pass: ask \
-again after `Retry-After` seconds. All others stay what they are until the request changes.
+**Errors** are problem details (RFC 9457) with a `reason` for programs. Those with status 429, 503 and 504 may pass:
+ask again after `Retry-After` seconds. All others stay what they are until the request changes.
 
 **Keys.** Where the gateway asks for a key, everything under `/v1` needs one.
 
@@ -170,7 +171,7 @@ _REQUEST_ID_PARAMETER = {
 
 def fields_of(asked: type[Asked]) -> dict[str, Any]:
     """Options -> their schemas, as text in a query or a form."""
-    schema = components.definitions(asked, template=components.SCHEMAS + "{model}")[asked.__name__]
+    schema = definitions(asked, template=SCHEMAS + "{model}")[asked.__name__]
     fields: dict[str, Any] = {}
     for name, field in schema["properties"].items():
         never_null(field)
