@@ -14,9 +14,8 @@ from cocoer_client.errors import CocoerError
 from cocoer_client.web.accept import acceptable, require_acceptable
 from cocoer_client.web.asked import Asked, AskedToDraw, read_asked
 from cocoer_client.web.problems import Problem, of_error
-from cocoer_client.web.recognition import FORMATS, Recognition, format_of
+from cocoer_client.web.recognition import FORMATS, Call, Recognition, format_of
 from cocoer_client.web.settings import Settings
-from cocoer_client.web.timing import Timing
 from cocoer_client.web.upload import Upload, read_upload
 
 PAGE = Path(__file__).with_name("page")
@@ -31,6 +30,10 @@ async def _read(request: Request, kind: type[Asked]) -> tuple[Upload, Any]:
     settings: Settings = request.app.state.settings
     upload = await read_upload(request, settings.max_bytes)
     return upload, read_asked(kind, request.query_params, upload.fields)
+
+
+def _call(request: Request) -> Call:
+    return Call(getattr(request.state, "request_id", ""))
 
 
 def _accept(request: Request) -> str | None:
@@ -51,10 +54,10 @@ def sane_name(filename: str) -> str:
 async def recognise(request: Request) -> Response:
     require_acceptable(_accept(request), ["application/json"])
     upload, asked = await _read(request, Asked)
-    timing = Timing()
+    call = _call(request)
     recognition: Recognition = request.app.state.recognition
-    result = await recognition.result(upload.image, asked, timing)
-    return JSONResponse(result, headers={"Server-Timing": timing.header()})
+    result = await recognition.result(upload.image, asked, call)
+    return JSONResponse(result, headers={"Server-Timing": call.timing.header()})
 
 
 @router.post("/v1/annotate")
@@ -63,20 +66,20 @@ async def annotate(request: Request) -> Response:
     upload, asked = await _read(request, AskedToDraw)
     own = format_of(upload.image)
     kinds = acceptable(_accept(request), [own, *(kind for kind in FORMATS if kind != own)])
-    timing = Timing()
+    call = _call(request)
     recognition: Recognition = request.app.state.recognition
-    image, kind = await recognition.annotated(upload.image, asked, kinds, timing)
-    return Response(image, media_type=kind, headers={"Server-Timing": timing.header(), "Vary": "Accept"})
+    image, kind = await recognition.annotated(upload.image, asked, kinds, call)
+    return Response(image, media_type=kind, headers={"Server-Timing": call.timing.header(), "Vary": "Accept"})
 
 
 @router.post("/v1/explain")
 async def explain(request: Request) -> Response:
     require_acceptable(_accept(request), ["text/html"])
     upload, asked = await _read(request, Asked)
-    timing = Timing()
+    call = _call(request)
     recognition: Recognition = request.app.state.recognition
-    page = await recognition.explained(upload.image, sane_name(upload.filename), asked, timing)
-    return HTMLResponse(page, headers={"Server-Timing": timing.header()})
+    page = await recognition.explained(upload.image, sane_name(upload.filename), asked, call)
+    return HTMLResponse(page, headers={"Server-Timing": call.timing.header()})
 
 
 @router.get("/v1/model")
