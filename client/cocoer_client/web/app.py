@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.web import routes
+from cocoer_client.web.admission import Admission
 from cocoer_client.web.problems import MEDIA_TYPE, Problem
 from cocoer_client.web.recognition import Recognition
 from cocoer_client.web.settings import Settings
@@ -22,6 +23,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The gateway, for uvicorn or any other server of ASGI."""
     app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None)
     app.state.settings = settings
+    app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)
     app.include_router(routes.router)
     app.mount("/page", StaticFiles(directory=routes.PAGE))

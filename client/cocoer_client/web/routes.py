@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +12,41 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from cocoer_client.errors import CocoerError
 from cocoer_client.reading import warnings_of
+from cocoer_client.web.admission import Admission
 from cocoer_client.web.asked import Asked, AskedToDraw, read_asked
 from cocoer_client.web.problems import of_error
 from cocoer_client.web.recognition import FORMATS
 from cocoer_client.web.settings import Settings
-from cocoer_client.web.upload import read_upload
 
 PAGE = Path(__file__).with_name("page")
 router = APIRouter()
 
 
-async def _read(request: Request, kind: type[Asked]) -> tuple[bytes, Any]:
-    """The image, and what is asked for."""
-    settings: Settings = request.app.state.settings
-    upload = await read_upload(request, settings.max_bytes)
-    return upload.image, read_asked(kind, request.query_params, upload.fields)
+@contextlib.asynccontextmanager
+async def _admitted(request: Request, kind: type[Asked]) -> AsyncIterator[tuple[bytes, Any]]:
+    """The image, and what is asked for, of a request that is let in."""
+    admission: Admission = request.app.state.admission
+    async with admission.admitted(request) as upload:
+        yield upload.image, read_asked(kind, request.query_params, upload.fields)
 
 
 @router.post("/v1/recognise")
 async def recognise(request: Request) -> Response:
-    image, asked = await _read(request, Asked)
-    return JSONResponse(await request.app.state.recognition.result(image, asked))
+    async with _admitted(request, Asked) as (image, asked):
+        return JSONResponse(await request.app.state.recognition.result(image, asked))
 
 
 @router.post("/v1/annotate")
 async def annotate(request: Request) -> Response:
-    image, asked = await _read(request, AskedToDraw)
     kind = next((kind for kind in FORMATS if kind in request.headers.get("accept", "")), "image/png")
-    return Response(await request.app.state.recognition.annotated(image, asked, kind), media_type=kind)
+    async with _admitted(request, AskedToDraw) as (image, asked):
+        return Response(await request.app.state.recognition.annotated(image, asked, kind), media_type=kind)
 
 
 @router.post("/v1/explain")
 async def explain(request: Request) -> Response:
-    image, asked = await _read(request, Asked)
-    return HTMLResponse(await request.app.state.recognition.explained(image, asked))
+    async with _admitted(request, Asked) as (image, asked):
+        return HTMLResponse(await request.app.state.recognition.explained(image, asked))
 
 
 @router.get("/v1/model")
