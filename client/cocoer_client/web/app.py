@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.web import about, docs, routes
+from cocoer_client.web.admission import Admission
 from cocoer_client.web.problems import MEDIA_TYPE, Problem
 from cocoer_client.web.recognition import Recognition
 from cocoer_client.web.settings import Settings
@@ -23,6 +24,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The gateway, for uvicorn or any other server of ASGI."""
     app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None)
     app.state.settings = settings
+    app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_failure)
