@@ -13,7 +13,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from cocoer_client.aio import AsyncCocoerClient
-from cocoer_client.web import about, routes
+from cocoer_client.web import about, docs, routes
+from cocoer_client.web.admission import Admission
 from cocoer_client.web.guard import Guard
 from cocoer_client.web.keys import Keys
 from cocoer_client.web.metrics import Metrics, metrics
@@ -26,6 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The gateway, for uvicorn or any other server of ASGI."""
     app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None, root_path=settings.root_path)
     app.state.settings = settings
+    app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http)
     app.state.metrics, app.state.stopping = Metrics(), False
@@ -33,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Guard, settings=settings, keys=keys, metrics=app.state.metrics)
     app.include_router(routes.router)
     app.add_route("/metrics", metrics, include_in_schema=False)
+    app.include_router(docs.router)
     app.mount("/page", StaticFiles(directory=routes.PAGE))
     return app
 

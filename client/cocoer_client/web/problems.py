@@ -32,12 +32,15 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "request": (400, "The request makes no sense"),
     # The gateway's own.
     "body": (400, "The body can't be read"),
+    "media-type": (415, "A body of this type or encoding is not read"),
+    "head": (431, "The URL and the header fields are too long"),
     "accept": (406, "None of these formats is made"),
     "key": (401, "An API key is needed"),
     "origin": (403, "Pages of this origin may not ask"),
     "host": (421, "This host is not answered for"),
     "not-found": (404, "There is nothing at this path"),
     "method": (405, "This method is not allowed here"),
+    "gone": (499, "The caller has hung up"),  # for the log and the metrics; nobody is there to read it
     "slow": (408, "The body took too long"),
     "caller": (429, "Too many requests of this key at a time"),
     "busy": (503, "Too much to do at the moment"),

@@ -103,11 +103,10 @@ class Server(uvicorn.Server):
         """Ten times a second."""
         if self.leaves_at is not None and time.monotonic() >= self.leaves_at:
             self.should_exit = True
-        metrics = self.app.state.metrics
+        metrics, admission = self.app.state.metrics, self.app.state.admission
         metrics.connections.set(len(self.server_state.connections))
-        if (admission := getattr(self.app.state, "admission", None)) is not None:
-            metrics.working.set(admission.working)
-            metrics.uploads.set(admission.upload_bytes)
+        metrics.working.set(admission.working)
+        metrics.uploads.set(admission.upload_bytes)
         return await super().on_tick(counter)
 
 
