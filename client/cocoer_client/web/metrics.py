@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import (
@@ -57,6 +58,13 @@ class Metrics:
             buckets=BUCKETS,
             registry=registry,
         )
+        self.parts = Histogram(
+            "cocoer_web_part_seconds",
+            "Of answered requests: waiting for Triton (triton), drawing (draw)",
+            ("endpoint", "part"),
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self.received = Counter("cocoer_web_received_bytes", "Of bodies", ("endpoint",), registry=registry)
         self.sent = Counter("cocoer_web_sent_bytes", "Of responses' bodies", ("endpoint",), registry=registry)
         self.in_flight = self._gauge("cocoer_web_requests_in_flight", "Requests that are not answered yet")
@@ -80,12 +88,14 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
 
-    def count(self, line: Line, endpoint: str, seconds: float) -> None:
-        """A request that is over."""
+    def count(self, line: Line, endpoint: str, seconds: float, parts: Mapping[str, float]) -> None:
+        """A request that is over; ``parts`` are the seconds of what it consisted of."""
         self.requests.labels(endpoint, str(line.status), line.reason).inc()
         self.seconds.labels(endpoint).observe(seconds)
         self.received.labels(endpoint).inc(line.bytes_in)
         self.sent.labels(endpoint).inc(line.bytes_out)
+        for part, length in parts.items():
+            self.parts.labels(endpoint, part).observe(length)
 
     def text(self) -> bytes:
         """What Prometheus reads; of all processes where they share."""
