@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from cocoer_client.aio import AsyncCocoerClient
-from cocoer_client.web import routes
+from cocoer_client.web import about, docs, routes
 from cocoer_client.web.admission import Admission
 from cocoer_client.web.problems import MEDIA_TYPE, Problem
 from cocoer_client.web.recognition import Recognition
@@ -25,7 +26,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_failure)
     app.include_router(routes.router)
+    app.include_router(docs.router)
     app.mount("/page", StaticFiles(directory=routes.PAGE))
     return app
 
@@ -37,6 +41,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     client = AsyncCocoerClient(settings.url, retries=settings.retries, **settings.connection.arguments())
     async with client:
         app.state.recognition = Recognition(client, threads)
+        app.state.about = about.Reader(client, settings)
         yield
     threads.shutdown(cancel_futures=True)
 
@@ -44,3 +49,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _answer_problem(request: Request, problem: Any) -> JSONResponse:
     content = problem.content(getattr(request.state, "request_id", ""))
     return JSONResponse(content, problem.status, problem.headers, media_type=MEDIA_TYPE)
+
+
+async def _answer_http(request: Request, error: Any) -> JSONResponse:
+    """What the framework refuses on its own: a path that there is not, a method that is not allowed."""
+    path = request.url.path[:100]
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        problem = Problem("method", f"{path} takes {allowed}, not {request.method[:20]}", error.headers)
+    elif error.status_code == 404:
+        problem = Problem("not-found", f"there is no {path}; /docs lists what there is")
+    else:
+        problem = Problem("request", str(error.detail))
+    return await _answer_problem(request, problem)
+
+
+async def _answer_failure(request: Request, error: Exception) -> JSONResponse:
+    """A fault of the gateway's; its log has it."""
+    return await _answer_problem(request, Problem("internal", "the gateway failed; its log says why"))

@@ -21,7 +21,7 @@ CHARSETS = (b"", b"utf-8", b"utf8", b"us-ascii")
 
 
 class Form:
-    """A form that is fed piece by piece. Names of files are not looked at, and nothing is ever kept under one.
+    """A form that is fed piece by piece. Nothing is ever kept under the name of a file.
 
     Args:
         boundary: between its parts, as in the header Content-Type.
@@ -38,6 +38,8 @@ class Form:
         self._headers: dict[bytes, bytes] = {}
         self._content, self._room, self._name = io.BytesIO(), 0, ""
         self._is_file = False
+        self.filename = ""
+        """What the image is called; anything at all."""
         names = [name for name in dir(self) if name.startswith("on_")]
         self._parser = MultipartParser(
             boundary,
@@ -103,6 +105,7 @@ class Form:
         self._room = MAX_FIELD_BYTES
         if self._name == IMAGE:
             self._room, self._is_file = self.max_bytes, b"filename" in options
+            self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
 
     def _require_plain(self, name: str) -> None:
         """Raise unless the part's bytes are the content, and text is UTF-8."""

@@ -33,10 +33,12 @@ class Upload:
     Args:
         image: the file's bytes.
         fields: of a form, beside the image.
+        filename: what a form calls the image; anything at all.
     """
 
     image: bytes
     fields: dict[str, str]
+    filename: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ async def read_upload(request: Request, max_bytes: int, account: Account = lambd
             form = Form(about.boundary, max_bytes)
             async for piece in _accounted(request, max_bytes + FORM_BYTES, max_bytes, account):
                 form.feed(piece)
-            return Upload(*form.finished())
+            return Upload(*form.finished(), form.filename)
         return Upload(await _raw(_accounted(request, max_bytes, max_bytes, account), about.kind), {})
 
 
