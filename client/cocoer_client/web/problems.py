@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from cocoer_client.errors import (
     CocoerError,
     InvalidInput,
@@ -79,6 +81,11 @@ class Problem(Exception):
             "reason": self.reason,
             "request_id": request_id,
         }
+
+
+def response_of(problem: Problem, request_id: str) -> JSONResponse:
+    """What a caller gets."""
+    return JSONResponse(problem.content(request_id), problem.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 def of_error(error: CocoerError) -> Problem:

@@ -104,6 +104,8 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
+    if request.app.state.stopping:
+        raise Problem("unavailable", "this gateway is about to end")
     try:
         await asyncio.wait_for(_recognition(request).client.check_ready(), READY_TIMEOUT)
     except (CocoerError, asyncio.TimeoutError):
