@@ -5,8 +5,8 @@ The library: ``client`` and ``aio`` on ``connection`` (a call, its retries), ``i
 (RESULT, and its ``schema``), ``columns``, ``tables``, ``exports`` and ``coco`` (RESULT as tables and annotations),
 ``key`` (what decides a result), ``limits`` (what the served model takes), ``errors``, ``signals``, ``protocol`` (the
 model's names and sizes). The folders ``sources`` (what users name), ``drawing``, ``video`` and ``timeline``, ``sinks``
-and ``pipeline`` (many images, without a command line), ``infer`` and ``batch`` (the commands) are built on it. Names are
-imported when they are first asked for, so that a command can decide what gRPC says before gRPC is imported.
+and ``pipeline`` (many images, without a command line), ``infer`` and ``batch`` (the commands) are built on it. Names
+are imported when they are first asked for, so that a command can decide what gRPC says before gRPC is imported.
 """
 
 from importlib import import_module
