@@ -251,6 +251,12 @@ def test_the_class_of_a_failure(status, message):
     assert type(translated) is CLASSES[status, message]
 
 
+@pytest.mark.parametrize(("status", "message"), [key for key, kind in CLASSES.items() if kind is InvalidRequest])
+def test_a_message_that_is_too_large_has_its_reason(status, message):
+    error = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
+    assert error.reason == (None if status == "INVALID_ARGUMENT" else "bytes")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
