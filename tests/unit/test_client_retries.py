@@ -21,6 +21,7 @@ from cocoer_client import (
     ServerUnavailable,
 )
 from cocoer_client.connection import FIRST_CONTACT, FIRST_PAUSE, MAX_PAUSE, backoff
+from tests.fake_server import FakeServer
 
 FULL = InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE")
 AWAY = InferenceServerException(
@@ -140,6 +141,19 @@ def test_each_try_has_the_request_id(pauses):
     client.infer_raw(b"")
     assert client._client.request_ids == ["page-7", "page-7", ""]
     assert client._client.parameters == [{}, {}, {}]  # it is none of them
+
+
+def test_the_request_id_is_tritons_own():
+    server = FakeServer(lambda image, now: {"error": {"code": "INVALID_ARG", "message": "no", "reason": "format"}})
+    server.start()
+    try:
+        with CocoerClient(server.url) as client, pytest.raises(InvalidRequest):
+            client.infer_raw(b"x", request_id="page-7", on_refusal="answer")
+    finally:
+        server.kill()
+    assert server.last_request.id == "page-7"
+    own = {name: value.string_param for name, value in server.last_request.parameters.items() if name != "timeout"}
+    assert own == {"on_refusal": "answer"}
 
 
 @pytest.mark.parametrize(
