@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from cocoer_client.errors import CocoerError
 from cocoer_client.web.app import create_app
 from cocoer_client.web.log import LogOptions, log, set_up
+from cocoer_client.web.protocol import limited, raise_file_limit
 from cocoer_client.web.settings import Settings
 
 GRACE = 5.0
@@ -61,7 +62,7 @@ class Server(uvicorn.Server):
         settings = service.settings
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=limited(settings),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -123,6 +124,7 @@ def serve(service: Service, listening: socket.socket, first: bool = True, worker
         InvalidInput: the keys can't be used.
     """
     set_up(service.log)
+    raise_file_limit()
     server = Server(create_app(service.settings), service, first, worker)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
