@@ -32,7 +32,9 @@ SOURCES = (".py", ".md", ".yaml", ".yml", ".json", ".toml", ".cfg", ".pbtxt", ".
 COMMANDS = {
     "cocoer-infer": "client/infer.py",
     "cocoer-batch": "client/batch.py",
+    "cocoer-web": "client/web.py",
     "client/infer.py": "client/infer.py",
+    "client/web.py": "client/web.py",
     "export/build_engines.py": "export/build_engines.py",
     "benchmarks/run.py": "benchmarks/run.py",
     "benchmarks/folder.py": "benchmarks/folder.py",
@@ -203,7 +205,7 @@ def test_commands_are_right_as_far_as_one_sees(page, line):
         what = arguments[1].partition("[")[0]
         assert what == "cocoer-client" or (PROJECT / what / "pyproject.toml").is_file()
     else:
-        assert program in ("source", "tritonserver", "openssl", "printf")
+        assert program in ("source", "tritonserver", "openssl", "printf", "curl")
 
 
 @pytest.mark.parametrize("page", PAGES)
