@@ -17,8 +17,8 @@ IDENTITY = {
     "$schema": GenerateJsonSchema.schema_dialect,
     "$id": "https://cocoer-serving.invalid/result.schema.json",
     "title": "RESULT",
-    "description": "What the model cocoer answers for one image. In a batch of several, an image that fails has an "
-    "error instead.",
+    "description": "What the model cocoer answers for one image. An image that fails in a batch of several has "
+    "an error instead, and so has with on_refusal one that is refused.",
 }
 
 

@@ -21,6 +21,7 @@ from cocoer_client import (
     ServerUnavailable,
 )
 from cocoer_client.connection import FIRST_CONTACT, FIRST_PAUSE, MAX_PAUSE, backoff
+from tests.fake_server import FakeServer
 
 FULL = InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE")
 AWAY = InferenceServerException(
@@ -29,18 +30,22 @@ AWAY = InferenceServerException(
 
 
 class Answer:
+    def __init__(self, **result):
+        self.result = result or {"persons": []}
+
     def as_numpy(self, name):
-        return np.array([json.dumps({"persons": []}).encode()], dtype=np.object_)
+        return np.array([json.dumps(self.result).encode()], dtype=np.object_)
 
 
 class FakeTriton:
     """Answers with what it is given, one after the other."""
 
     def __init__(self, *answers):
-        self.answers, self.timeouts, self.parameters = list(answers), [], []
+        self.answers, self.timeouts, self.parameters, self.request_ids = list(answers), [], [], []
 
-    def infer(self, model_name, inputs, *, parameters, headers, client_timeout, timeout):
+    def infer(self, model_name, inputs, *, parameters, request_id, headers, client_timeout, timeout):
         self.timeouts.append((client_timeout, timeout))
+        self.request_ids.append(request_id)
         self.parameters.append(parameters)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -130,6 +135,50 @@ def test_nobody_there_from_the_beginning_is_told_soon(clock):
         assert seconds - MAX_PAUSE <= clock[0] - started < seconds
 
 
+def test_each_try_has_the_request_id(pauses):
+    client = client_of(FULL, Answer(), Answer())
+    client.infer_raw(b"", request_id="page-7")
+    client.infer_raw(b"")
+    assert client._client.request_ids == ["page-7", "page-7", ""]
+    assert client._client.parameters == [{}, {}, {}]  # it is none of them
+
+
+def test_the_request_id_is_tritons_own():
+    server = FakeServer(lambda image, now: {"error": {"code": "INVALID_ARG", "message": "no", "reason": "format"}})
+    server.start()
+    try:
+        with CocoerClient(server.url) as client, pytest.raises(InvalidRequest):
+            client.infer_raw(b"x", request_id="page-7", on_refusal="answer")
+    finally:
+        server.kill()
+    assert server.last_request.id == "page-7"
+    own = {name: value.string_param for name, value in server.last_request.parameters.items() if name != "timeout"}
+    assert own == {"on_refusal": "answer"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        ({"code": "INVALID_ARG", "message": "IMAGE is empty", "reason": "empty"}, InvalidRequest, "empty"),
+        (
+            {"code": "INVALID_ARG", "message": "IMAGE is odd", "reason": "of a newer server"},
+            InvalidRequest,
+            "of a newer",
+        ),
+        ({"code": "UNAVAILABLE", "message": "short of memory", "reason": "memory"}, ServerBusy, None),
+        ({"code": "INTERNAL", "message": "failed", "reason": "internal"}, ServerError, None),
+        ({"code": "INVALID_ARG"}, ServerError, None),
+    ],
+)
+@pytest.mark.parametrize("method", ["infer", "infer_raw"])
+def test_an_error_in_the_place_of_a_result_is_raised(method, error, kind, reason):
+    with pytest.raises(kind) as caught:
+        getattr(client_of(Answer(error=error)), method)(b"", on_refusal="answer")
+    assert type(caught.value) is kind
+    assert (getattr(caught.value, "reason", None) or "").startswith(reason or "")
+    assert error.get("message", "does not know") in str(caught.value)
+
+
 def test_the_server_is_told_how_much_time_is_left(pauses):
     client = client_of(FULL, Answer(), timeout=10)
     client.infer_raw(b"")
@@ -214,6 +263,12 @@ CLASSES = {
 def test_the_class_of_a_failure(status, message):
     translated = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
     assert type(translated) is CLASSES[status, message]
+
+
+@pytest.mark.parametrize(("status", "message"), [key for key, kind in CLASSES.items() if kind is InvalidRequest])
+def test_a_message_that_is_too_large_has_its_reason(status, message):
+    error = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
+    assert error.reason == (None if status == "INVALID_ARGUMENT" else "bytes")
 
 
 @pytest.mark.parametrize(
