@@ -136,7 +136,7 @@ def claims(page, first_line):
 
 @claims("README.md", "make demo")
 def the_demo_says_what_it_did(copy, printed):
-    assert printed.endswith("Server stopped.\n")
+    assert printed.endswith("Server stopped. To try images of your own on a page: make web\n")
     assert "SYNTHETIC" in printed
     assert "image: outputs/astronaut.png" in printed
     with Image.open(copy / "outputs" / "astronaut.png") as annotated, Image.open(SAMPLE) as before:

@@ -46,9 +46,12 @@ def test_one_command_a_page_and_an_answer(repositories, tmp_path):
         assert url == f"http://127.0.0.1:{port}"
         page = requests.get(f"{url}/", timeout=60)
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        answer = requests.post(f"{url}/v1/recognise", files={"image": SAMPLE.read_bytes()}, timeout=120)
+        persons = '[{"body": [84, 20, 363, 512]}]'
+        answer = requests.post(
+            f"{url}/v1/recognise", files={"image": SAMPLE.read_bytes()}, data={"persons": persons}, timeout=120
+        )
         assert answer.status_code == 200, answer.text
-        assert len(answer.json()["persons"]) == 1
+        assert [person["body_box"] for person in answer.json()["persons"]] == [[84, 20, 363, 512]]
 
         again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
         assert again.returncode == 1

@@ -13,6 +13,7 @@ import compose_spec
 import pytest
 import yaml
 
+from cocoer_client.web.arguments import make_parser as make_web_parser
 from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
 from tests.conftest import PROJECT
@@ -52,13 +53,24 @@ def test_the_bindings_are_of_the_images_tensorrt():
 
 def test_packages_have_hashes():
     installs = re.findall(r"pip install ((?:\\\n|[^\n&])+)", TEXT)
-    assert len(installs) == 4
+    assert len(installs) == 5
     assert "pip uninstall --yes nvidia-pytriton" in TEXT  # the old Triton of the wheel is in no image
     assert all("--require-hashes" in install for install in installs)
-    served = (PROJECT / "requirements-serve.lock").read_text()
     base = (PROJECT / "requirements.lock").read_text()
-    for requirement in re.findall(r"^\S+==\S+", served, re.MULTILINE):
-        assert requirement in base  # what the tests ran with
+    for kind in ("serve", "web"):
+        locked = (PROJECT / f"requirements-{kind}.lock").read_text()
+        for requirement in re.findall(r"^\S+==\S+", locked, re.MULTILINE):
+            assert f"\n{requirement} " in base  # what the tests ran with
+
+
+def test_the_gateways_image_has_what_its_extra_asks_for():
+    """And what the client itself asks for; OpenCV is there for its style of drawing."""
+    project = (PROJECT / "client" / "pyproject.toml").read_text()
+    lists = [re.search(rf"^{name} = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL) for name in ("dependencies", "web")]
+    asked = {name for found in lists if found for name in re.findall(r'^ +"([\w-]+)', found[1], re.MULTILINE)}
+    assert {"fastapi", "uvicorn", "tritonclient"} <= asked
+    given = set(re.findall(r"^([\w-]+)(?:\[\w+\])?==", (PROJECT / "requirements-web.in").read_text(), re.MULTILINE))
+    assert given == asked | {"opencv-python-headless"}
 
 
 def entry_points():
@@ -69,7 +81,7 @@ def entry_points():
 
 
 def test_commands_are_those_of_the_project():
-    engines, serve = entry_points()
+    engines, serve, web = entry_points()
     (command,) = [json.loads(text) for text in re.findall(r"^CMD (\[.+\])$", TEXT, re.MULTILINE)]
     args = parse_args([*engines[2:], *command])
     assert (args.backend, args.precision, str(args.repository)) == ("tensorrt", "fp16", "/models/model_repository")
@@ -77,8 +89,13 @@ def test_commands_are_those_of_the_project():
     assert serve[:3] == ["python3", "-m", "serving.launcher"]
     drain = drain_of(serve)
     assert drain.http == ("127.0.0.1", 8000)
+    assert web[:3] == ["python", "-m", "cocoer_client.web.command"]
+    args = make_web_parser().parse_args(web[3:])
+    assert (args.host, args.port) == ("0.0.0.0", 8080)
+    assert re.findall(r"^EXPOSE 8080$", TEXT, re.MULTILINE)
     # Neither root at the end, nor the shell form, which would keep SIGTERM from the server.
-    stages = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[-2:]
+    stages = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[-3:]
+    assert [stage.split()[2] for stage in stages] == ["engines", "serve", "web"]
     assert all("USER 65532:65532" in stage.split("ENTRYPOINT")[0] for stage in stages)
 
 
@@ -153,11 +170,30 @@ def test_what_is_copied_serves(tmp_path):
     )
 
 
+def test_what_is_copied_is_a_gateway(tmp_path):
+    """In the layout of the image, with packages and without the checkout: the page's files, too."""
+    lay_out("web", tmp_path)
+    (declared,) = re.findall(r"PYTHONPATH=(/opt/cocoer)$", TEXT[TEXT.index(" AS web") :], re.MULTILINE)
+    assert declared == "/opt/cocoer"
+    packages = Path(sysconfig.get_path("purelib"))
+    arguments = entry_points()[2][1:]
+    result = isolated(tmp_path, *arguments, "--help", path=[tmp_path, packages])
+    assert result.returncode == 0, result.stderr
+    assert "--without-keys" in result.stdout
+    assert (tmp_path / "cocoer_client" / "web" / "page" / "index.html").is_file()
+    # The program says so itself if it is started with no more than the image says: nobody is let in by mistake.
+    refused = isolated(tmp_path, *arguments, path=[tmp_path, packages])
+    assert refused.returncode == 2
+    assert "--keys" in refused.stderr
+    alone = isolated(tmp_path / "cocoer_client", *arguments, "--help", path=[packages])
+    assert "No module named 'cocoer_client'" in alone.stderr
+
+
 def test_compose_file():
     """By the rules of the Compose specification; the parser can fail."""
     text = (PROJECT / "serving" / "deploy" / "compose.yaml").read_text()
     parsed = compose_spec.PyCompose.from_yaml(text)
-    assert set(parsed.services or ()) == {"engines", "server", "prometheus", "grafana"}
+    assert set(parsed.services or ()) == {"engines", "server", "web", "prometheus", "grafana"}
     for old, new in (("shm_size: 1g", "shm_size: [1]"), ("cap_drop:", "cap_dropped:")):
         assert old in text
         with pytest.raises(ValueError, match="shm_size|cap_dropped"):
@@ -182,7 +218,7 @@ def test_compose_mounts_and_targets():
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     # Engines lie in a directory of the volume: a mount point can't be replaced in one step.
-    engines, serve = entry_points()
+    engines, serve, _ = entry_points()
     (built,) = [engines[index + 1] for index, word in enumerate(engines) if word == "--repository"]
     assert f"--model-repository={built}" in serve
     for service, suffix in (("engines", ""), ("server", ":ro")):
