@@ -13,7 +13,7 @@ import compose_spec
 import pytest
 import yaml
 
-from cocoer_client.web.arguments import make_parser as make_web_parser
+from cocoer_client.web.arguments import parse_args as parse_web_args
 from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
 from tests.conftest import PROJECT
@@ -66,7 +66,9 @@ def test_packages_have_hashes():
 def test_the_gateways_image_has_what_its_extra_asks_for():
     """And what the client itself asks for; OpenCV is there for its style of drawing."""
     project = (PROJECT / "client" / "pyproject.toml").read_text()
-    lists = [re.search(rf"^{name} = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL) for name in ("dependencies", "web")]
+    lists = [
+        re.search(rf"^{name} = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL) for name in ("dependencies", "web")
+    ]
     asked = {name for found in lists if found for name in re.findall(r'^ +"([\w-]+)', found[1], re.MULTILINE)}
     assert {"fastapi", "uvicorn", "tritonclient"} <= asked
     given = set(re.findall(r"^([\w-]+)(?:\[\w+\])?==", (PROJECT / "requirements-web.in").read_text(), re.MULTILINE))
@@ -90,7 +92,7 @@ def test_commands_are_those_of_the_project():
     drain = drain_of(serve)
     assert drain.http == ("127.0.0.1", 8000)
     assert web[:3] == ["python", "-m", "cocoer_client.web.command"]
-    args = make_web_parser().parse_args(web[3:])
+    args = parse_web_args([*web[3:], "--without-keys"])
     assert (args.host, args.port) == ("0.0.0.0", 8080)
     assert re.findall(r"^EXPOSE 8080$", TEXT, re.MULTILINE)
     # Neither root at the end, nor the shell form, which would keep SIGTERM from the server.
@@ -129,7 +131,7 @@ def isolated(directory, *arguments, path=(), **environment):
 def test_what_is_copied_builds_engines(tmp_path):
     """In the layout of the image, with packages and without the checkout."""
     lay_out("engines", tmp_path)
-    (declared,) = re.findall(r"PYTHONPATH=(\S+)", TEXT)
+    declared, _ = re.findall(r"PYTHONPATH=(\S+)", TEXT)
     path = [tmp_path / Path(part).relative_to("/opt/cocoer") for part in declared.split(":")]
     packages = Path(sysconfig.get_path("purelib"))
     command = entry_points()[0][1]
@@ -173,7 +175,7 @@ def test_what_is_copied_serves(tmp_path):
 def test_what_is_copied_is_a_gateway(tmp_path):
     """In the layout of the image, with packages and without the checkout: the page's files, too."""
     lay_out("web", tmp_path)
-    (declared,) = re.findall(r"PYTHONPATH=(/opt/cocoer)$", TEXT[TEXT.index(" AS web") :], re.MULTILINE)
+    _, declared = re.findall(r"PYTHONPATH=(\S+)", TEXT)
     assert declared == "/opt/cocoer"
     packages = Path(sysconfig.get_path("purelib"))
     arguments = entry_points()[2][1:]
@@ -229,12 +231,43 @@ def test_compose_mounts_and_targets():
     assert services["server"]["depends_on"]["engines"]["condition"] == "service_completed_successfully"
 
 
+def test_the_gateway_of_compose():
+    """In front of the server, for this machine alone, and without a way to write or to gain rights."""
+    service, server = COMPOSE["services"]["web"], COMPOSE["services"]["server"]
+    args = parse_web_args([*entry_points()[2][3:], *service["command"].split()])
+    host, port = args.url.split(":")
+    assert host in COMPOSE["services"]
+    assert f"127.0.0.1:{port}:{port}" in server["ports"]
+    assert service["depends_on"][host]["condition"] == "service_healthy"
+    assert service["ports"] == [f"127.0.0.1:{args.port}:{args.port}"]
+    assert args.without_keys
+    # Named by Prometheus, and by browsers here; nothing else is a name of it.
+    assert args.allow_host == ["web"]
+    hardened = ("read_only", "cap_drop", "security_opt", "tmpfs", "restart")
+    assert {key: service[key] for key in hardened} == {key: server[key] for key in hardened}
+    assert int(service["stop_grace_period"].rstrip("s")) > args.timeout
+    assert "memory" in service["deploy"]["resources"]["limits"]
+
+
+def test_the_gateway_of_compose_takes_keys_as_its_comment_says():
+    text = (PROJECT / "serving" / "deploy" / "compose.yaml").read_text()
+    command, secrets, files = re.findall(r"^    #   ((?:command|secrets): .*)$", text, re.MULTILINE)
+    args = parse_web_args([*entry_points()[2][3:], *yaml.safe_load(command)["command"].split()])
+    (name,) = yaml.safe_load(secrets)["secrets"]
+    assert str(args.keys) == f"/run/secrets/{name}"
+    changed = COMPOSE | yaml.safe_load(files)
+    changed["services"] = changed["services"] | {
+        "web": COMPOSE["services"]["web"] | yaml.safe_load(command) | yaml.safe_load(secrets)
+    }
+    compose_spec.PyCompose.from_yaml(yaml.safe_dump(changed))
+
+
 def test_monitoring_of_compose():
     monitoring = PROJECT / "serving" / "deploy" / "monitoring"
     scrape = yaml.safe_load((monitoring / "compose-prometheus.yml").read_text())
-    (target,) = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
-    assert target.split(":")[0] in COMPOSE["services"]
-    assert scrape["scrape_configs"][0]["job_name"] == "cocoer"  # the alerts' name for it
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in scrape["scrape_configs"]}
+    assert targets == {"cocoer": ["server:8002"], "cocoer-web": ["web:8080"]}  # the alerts' names for them
+    assert {"server", "web"} <= set(COMPOSE["services"])
     source = yaml.safe_load((monitoring / "grafana" / "datasource.yaml").read_text())["datasources"][0]
     assert source["url"].split("//")[1].split(":")[0] in COMPOSE["services"]
     folder = yaml.safe_load((monitoring / "grafana" / "dashboards.yaml").read_text())["providers"][0]["options"]["path"]
