@@ -14,8 +14,8 @@ from types import TracebackType
 
 MODULE = "cocoer_client.web.command"
 """What the command ``cocoer-web`` runs; by its name, for nothing here imports the client."""
-EXIT_TIMEOUT = 60.0
-"""Seconds to finish what runs: the command's own limit of a request is half of it."""
+EXIT_TIMEOUT = 75.0
+"""Seconds to finish what runs; the command itself gives up after 65 s (a body's and a request's 30 s, and a little)."""
 
 
 class GatewayFailed(RuntimeError):

@@ -14,8 +14,12 @@ import pytest
 import yaml
 
 from cocoer_client.web.arguments import parse_args as parse_web_args
+from cocoer_client.web.arguments import settings_of
+from cocoer_client.web.log import LogOptions
+from cocoer_client.web.serve import Service
 from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
+from serving.gateway import EXIT_TIMEOUT
 from tests.conftest import PROJECT
 
 DOCKERFILE = PROJECT / "serving" / "deploy" / "Dockerfile"
@@ -231,6 +235,11 @@ def test_compose_mounts_and_targets():
     assert services["server"]["depends_on"]["engines"]["condition"] == "service_completed_successfully"
 
 
+def patience(args):
+    """Seconds that a gateway with these options takes to stop, at most."""
+    return Service(settings_of(args), LogOptions(), args.linger).patience
+
+
 def test_the_gateway_of_compose():
     """In front of the server, for this machine alone, and without a way to write or to gain rights."""
     service, server = COMPOSE["services"]["web"], COMPOSE["services"]["server"]
@@ -245,7 +254,8 @@ def test_the_gateway_of_compose():
     assert args.allow_host == ["web"]
     hardened = ("read_only", "cap_drop", "security_opt", "tmpfs", "restart")
     assert {key: service[key] for key in hardened} == {key: server[key] for key in hardened}
-    assert int(service["stop_grace_period"].rstrip("s")) > args.timeout
+    assert int(service["stop_grace_period"].rstrip("s")) > patience(args)
+    assert patience(args) < EXIT_TIMEOUT
     assert "memory" in service["deploy"]["resources"]["limits"]
 
 

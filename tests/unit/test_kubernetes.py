@@ -19,7 +19,7 @@ from serving.deploy.engines import parse_args as parse_engines_args
 from serving.drain import EXIT_TIMEOUT
 from tests.cluster import CHART, render, run_helm, the
 from tests.conftest import PROJECT
-from tests.unit.test_containers import DOCKERFILE
+from tests.unit.test_containers import DOCKERFILE, patience
 
 SETTINGS = {
     "as it comes": (),
@@ -94,7 +94,7 @@ def test_lint():
         ("monitoring.scrapeAnnotations=false", "autoscaling goes by a metric that nobody scrapes"),
         ("web.enabled=true", "name a Secret with API keys (web.keys.secret), or set web.withoutKeys=true"),
         ("web.enabled=true,web.keys.secret=keys,web.withoutKeys=true", "exclude each other"),
-        ("web.terminationGracePeriodSeconds=30", "minimum: got 30, want 40"),
+        ("web.terminationGracePeriodSeconds=30", "minimum: got 30, want 75"),
         ("web.keys.key=../keys", "does not match pattern"),
         ("image.web=", "minLength: got 0, want 1"),
     ],
@@ -500,10 +500,10 @@ def test_the_gateway_has_time_to_finish():
     spec = the(render(*WEB), "Deployment", "cocoer-web")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     pause = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    request = parse_web_args([]).timeout
-    assert spec["terminationGracePeriodSeconds"] >= request + pause + 10
+    finishing = patience(parse_web_args([]))
+    assert spec["terminationGracePeriodSeconds"] >= finishing + pause + 5
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["web"]["properties"]
-    assert schema["terminationGracePeriodSeconds"]["minimum"] >= request + pause
+    assert schema["terminationGracePeriodSeconds"]["minimum"] > finishing + pause
 
 
 def test_the_gateways_memory_holds_its_uploads():
