@@ -238,7 +238,7 @@ async def idle(bench: Bench, count: int = 1000) -> dict[str, Any]:
     before, memory_before = await latencies(ask, turns), _memory(bench.pid)
     connections = [await connect(bench.port) for _ in range(count)]
     during, memory_during = await latencies(ask, turns), _memory(bench.pid)
-    left = sum(not connection.closed for connection in connections)
+    left = sum(not connection.lost.is_set() for connection in connections)
     for connection in connections:
         connection.close()
     return {

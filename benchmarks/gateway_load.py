@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.pieces: list[bytes] = []
         self.answer: asyncio.Future[tuple[int, bytes]] | None = None
-        self.closed = False
+        self.lost = asyncio.Event()
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Status and body; raises ConnectionError where the other side closes the connection."""
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
             self.answer.set_result((self.parser.get_status_code(), content))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
+        self.lost.set()
         if self.answer and not self.answer.done():
             self.answer.set_exception(error or ConnectionError("the gateway has closed the connection"))
 
@@ -76,7 +76,7 @@ class Http:
     async def ask(self, slot: int, request: bytes, *expected: int) -> bytes:
         """The body; raises RuntimeError where the status is not an expected one, which is 200 if none is given."""
         connection = self.connections.get(slot)
-        if connection is None or connection.closed:
+        if connection is None or connection.lost.is_set():
             connection = self.connections[slot] = await connect(self.port)
         status, content = await connection.ask(request)
         if status not in (expected or (200,)):
