@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 REASONS = ("empty", "bytes", "format", "pixels", "scans", "damaged", "persons", "parameter", "request")
 """Why an input can be refused: labels of the metric ``cocoer_rejected_total``."""
 
@@ -58,17 +60,32 @@ def of_model(model: str, code: str, message: str) -> InferenceError | Cancelled:
     return failed(f"{model}: {message}")
 
 
-def describe(error: Exception) -> tuple[str, str, str]:
-    """Status code (Triton's name), message for the caller, and reason (a label of the metrics).
+class Described(NamedTuple):
+    """An error in the caller's words: the fields of RESULT's ``error``."""
+
+    code: str
+    """Triton's name of the status code."""
+    message: str
+    reason: str
+    """A label of the metrics ``cocoer_rejected_total`` and ``cocoer_failed_total``."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """The request is at fault, and will be whenever it comes."""
+        return self.code == "INVALID_ARG"
+
+
+def describe(error: Exception) -> Described:
+    """What the caller is told of an error.
 
     Only what the caller sent or can do is in the message: no path, no trace, nothing of another request.
     """
     if isinstance(error, InputError):
-        return "INVALID_ARG", str(error), error.reason
+        return Described("INVALID_ARG", str(error), error.reason)
     if isinstance(error, Cancelled):
-        return "CANCELLED", "the request was cancelled", "cancelled"
+        return Described("CANCELLED", "the request was cancelled", "cancelled")
     if isinstance(error, (MemoryError, NoSharedMemory)):
-        return "UNAVAILABLE", "the server is short of memory for this image; try again later", "memory"
+        return Described("UNAVAILABLE", "the server is short of memory for this image; try again later", "memory")
     if isinstance(error, ModelUnavailable):
-        return "UNAVAILABLE", "the server is being started anew; try again in some seconds", "internal"
-    return "INTERNAL", "recognition failed on the server; its log says why", "internal"
+        return Described("UNAVAILABLE", "the server is being started anew; try again in some seconds", "internal")
+    return Described("INTERNAL", "recognition failed on the server; its log says why", "internal")

@@ -14,11 +14,11 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from cocoer_bls import manifest, plans
-from cocoer_bls.errors import InputError, describe, of_model
+from cocoer_bls.errors import Described, InputError, describe, of_model
 from cocoer_bls.inputs import Tensors
 from cocoer_bls.jobs import Job
 from cocoer_bls.metrics import Metrics
-from cocoer_bls.options import Limits, Options
+from cocoer_bls.options import Limits, Options, wants_answer
 from cocoer_bls.pipeline import Pipeline
 
 CODES = ("UNAVAILABLE", "CANCELLED")
@@ -101,7 +101,7 @@ class TritonPythonModel:
         with self.metrics.running(len(requests)):
             parsed = [self._parse(request) for request in requests]
             self.pipeline.run([job for part in parsed if isinstance(part, list) for job in part])
-            return [self._guarded_response(request.request_id(), part) for request, part in zip(requests, parsed)]
+            return [self._guarded_response(request, part) for request, part in zip(requests, parsed)]
 
     def _infer(self, model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         self.metrics.stepped()
@@ -110,7 +110,7 @@ class TritonPythonModel:
     def _parse(self, request: Any) -> list[Job] | Exception:
         try:
             options = self.defaults.override(request.parameters())
-            images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
+            images = _images(request)
             tensor = pb_utils.get_input_tensor_by_name(request, "PERSONS")
             persons = [None] * len(images) if tensor is None else tensor.as_numpy()
             if len(persons) != len(images):
@@ -119,18 +119,25 @@ class TritonPythonModel:
         except Exception as error:  # answered for this request alone
             return error
 
-    def _guarded_response(self, request_id: str, jobs: list[Job] | Exception) -> Any:
+    def _guarded_response(self, request: Any, jobs: list[Job] | Exception) -> Any:
         try:
-            return self._respond(request_id, jobs)
+            return self._respond(request, jobs)
         except Exception as error:  # Triton would fail the whole batch, and show the caller a trace
-            code, message, reason = describe(error)
-            log("error", "failed", request_id, code=code, reason=reason, message=f"{type(error).__name__}: {error}")
-            return _error_response(code, message)
+            told, words = describe(error), f"{type(error).__name__}: {error}"
+            log("error", "failed", request.request_id(), code=told.code, reason=told.reason, message=words)
+            return _error_response(told)
 
-    def _respond(self, request_id: str, jobs: list[Job] | Exception) -> Any:
-        """A request's response: an error if its only image failed; in a batch, an ``error`` object in its place."""
+    def _respond(self, request: Any, jobs: list[Job] | Exception) -> Any:
+        """A request's response: an error if all of it or its only image failed; else RESULT of each image.
+
+        In a batch, an ``error`` object is in the place of an image that failed; with ``on_refusal`` also where what
+        failed was refused, so that its reason is told. What may pass stays the call's own error: callers ask again.
+        """
+        request_id = request.request_id()
         if isinstance(jobs, Exception):
-            return _error_response(*self._failure(request_id, jobs))
+            told = self._failure(request_id, jobs)
+            answered = told.is_refusal and wants_answer(request.parameters())
+            return _response([_error_text(told)] * len(_images(request))) if answered else _error_response(told)
         texts = []
         for index, job in enumerate(jobs):
             try:
@@ -139,25 +146,40 @@ class TritonPythonModel:
                 texts.append(self.pipeline.result(job))
                 self.metrics.answered(request_id, len(job.persons), job.timing)
             except Exception as error:
-                code, message = self._failure(request_id, error, image=index)
-                if len(jobs) == 1:
-                    return _error_response(code, message)
-                texts.append(json.dumps({"error": {"code": code, "message": message}}))
-        result = np.array([[text.encode()] for text in texts], dtype=np.object_)
-        return pb_utils.InferenceResponse([pb_utils.Tensor("RESULT", result)])
+                told = self._failure(request_id, error, image=index)
+                if len(jobs) == 1 and not (told.is_refusal and job.options.on_refusal == "answer"):
+                    return _error_response(told)
+                texts.append(_error_text(told))
+        return _response(texts)
 
-    def _failure(self, request_id: str, error: Exception, image: int = 0) -> tuple[str, str]:
-        """Count and log a failure; code and message for the caller."""
-        code, message, reason = describe(error)
+    def _failure(self, request_id: str, error: Exception, image: int = 0) -> Described:
+        """Count and log a failure; what its caller is told."""
+        told = describe(error)
+        code, message, reason = told
         self.metrics.not_answered(request_id, reason)
         details = {"image": image, "code": code, "reason": reason}
-        if code == "INVALID_ARG":
+        if told.is_refusal:
             log("warn", "rejected", request_id, **details, message=message)
         elif code != "CANCELLED":  # its caller knows
             log("error", "failed", request_id, **details, message=f"{type(error).__name__}: {error}")
-        return code, message
+        return told
 
 
-def _error_response(code: str, message: str) -> Any:
+def _images(request: Any) -> Any:
+    """The encoded images: bytes [N]."""
+    return pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
+
+
+def _response(texts: Sequence[str]) -> Any:
+    result = np.array([[text.encode()] for text in texts], dtype=np.object_)
+    return pb_utils.InferenceResponse([pb_utils.Tensor("RESULT", result)])
+
+
+def _error_text(told: Described) -> str:
+    return json.dumps({"error": told._asdict()})
+
+
+def _error_response(told: Described) -> Any:
     # Looked up now: the stub adds TritonError to pb_utils only after this module is imported.
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, getattr(pb_utils.TritonError, code)))
+    code = getattr(pb_utils.TritonError, told.code)
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(told.message, code))

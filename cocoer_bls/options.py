@@ -13,7 +13,9 @@ from cocoer_bls.inputs import MAX_BATCH_PERSONS, MIN_SCORE
 
 THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 ON_DAMAGE = ("refuse", "accept")
-NAMES = (*THRESHOLDS, "timing", "on_damage")
+ON_REFUSAL = ("fail", "answer")
+CHOICES = {"on_damage": ON_DAMAGE, "on_refusal": ON_REFUSAL}
+NAMES = (*THRESHOLDS, "timing", *CHOICES)
 LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "max_batch_persons", "formats")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
@@ -33,12 +35,14 @@ class Options:
     """RESULT has ``timing_ms``: how long each stage of this image took."""
     on_damage: str = "refuse"
     """Of ``ON_DAMAGE``: damaged images are refused, or decoded as far as they go and marked in RESULT."""
+    on_refusal: str = "fail"
+    """Of ``ON_REFUSAL``: a request whose only image is refused fails, or is answered with the refusal as RESULT."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Options:
         """Defaults from the configuration's ``parameters`` (as JSON)."""
         final, level, score = (_probability(name, float(parameters[name]["string_value"])) for name in THRESHOLDS)
-        on_damage = _on_damage("on_damage", parameters["on_damage"]["string_value"])
+        on_damage = _choice("on_damage", parameters["on_damage"]["string_value"])
         return cls(final, level, score, on_damage=on_damage)
 
     def to_config(self) -> dict[str, str]:
@@ -50,7 +54,7 @@ class Options:
 
         Raises:
             InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean,
-                an ``on_damage`` that is not one of ``ON_DAMAGE``.
+                an ``on_damage`` or ``on_refusal`` that is not one of its ``CHOICES``.
         """
         return self.apply(json.loads(parameters) if parameters else {})
 
@@ -60,7 +64,7 @@ class Options:
         unknown = sorted(set(own) - set(NAMES))
         if unknown:
             raise InputError("parameter", f"unknown request parameter {_names(unknown)}; there are {', '.join(NAMES)}")
-        checks = {"timing": _boolean, "on_damage": _on_damage}
+        checks = {"timing": _boolean, **dict.fromkeys(CHOICES, _choice)}
         checked: dict[str, Any] = {name: checks.get(name, _probability)(name, value) for name, value in own.items()}
         return replace(self, **checked)
 
@@ -106,6 +110,15 @@ DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000),
 """What one image may ask of ``cocoer``, where the configuration was not changed."""
 
 
+def wants_answer(parameters: str) -> bool:
+    """Whether a request wants its refusal as RESULT, whatever else is wrong with its parameters (JSON as text).
+
+    >>> wants_answer('{"on_refusal": "answer", "min_score": 7}'), wants_answer('{"on_refusal": "shout"}')
+    (True, False)
+    """
+    return bool(parameters) and json.loads(parameters).get("on_refusal") == "answer"
+
+
 def _names(unknown: list[str]) -> str:
     """The first few of them: a message does not grow with the request."""
     return ", ".join(_shorten(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
@@ -125,9 +138,9 @@ def _boolean(name: str, value: Any) -> bool:
     return value
 
 
-def _on_damage(name: str, value: Any) -> str:
-    if not isinstance(value, str) or value not in ON_DAMAGE:
-        raise InputError("parameter", f"parameter {name} must be {' or '.join(ON_DAMAGE)}, got {_shown(value)}")
+def _choice(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value not in CHOICES[name]:
+        raise InputError("parameter", f"parameter {name} must be {' or '.join(CHOICES[name])}, got {_shown(value)}")
     return value
 
 

@@ -25,10 +25,11 @@ class Refused(Exception):
 
 
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Args: ``answer``, how it answers."""
+    """Args: ``answer``, how it answers. ``last_request`` is Triton's message of the newest request, or None."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer, self.port, self.in_flight = answer, 0, 0
+        self.last_request: Any = None
         self._lock = threading.Lock()
         self._server: grpc.Server | None = None
 
@@ -52,7 +53,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:
         with self._lock:
             self.in_flight += 1
-            now = self.in_flight
+            now, self.last_request = self.in_flight, request
         try:
             images = [one for one, about in zip(request.raw_input_contents, request.inputs) if about.name == "IMAGE"]
             text = json.dumps(self.answer(images[0][4:], now)).encode()  # after the length

@@ -15,10 +15,11 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as grpcaio
 from tritonclient.utils import InferenceServerException
 
-from cocoer_client.batches import Batch, Request, as_result
+from cocoer_client.batches import Batch, Request, as_result, require_result
 from cocoer_client.connection import BaseClient, given_parameters, require_workers
 from cocoer_client.errors import CocoerError
 from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
+from cocoer_client.limits import ModelLimits
 from cocoer_client.ordered_async import AnyIterable, cancelled, in_order_async
 from cocoer_client.protocol import Options
 from cocoer_client.results import ModelInfo, Result
@@ -50,26 +51,43 @@ class AsyncCocoerClient(BaseClient):
     async def check_ready(self) -> None:
         """As ``CocoerClient.check_ready``."""
         with self.translated():
-            ready = await self._client.is_model_ready(**self.readiness())
+            ready = await self._client.is_model_ready(**self.about_model())
         self.require_ready(ready)
 
     async def model_info(self, **options: Unpack[Options]) -> ModelInfo:
         """As ``CocoerClient.model_info``."""
         return (await self.infer(NOTHING, [], **options)).model
 
+    async def model_limits(self) -> ModelLimits:
+        """As ``CocoerClient.model_limits``."""
+        with self.translated():
+            response = await self._client.get_model_config(**self.about_model())
+        self.reached = True
+        return ModelLimits.from_config(response.config)
+
     async def infer(
-        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
+        self,
+        image: ImageLike,
+        persons: Sequence[BoxPair] | None = None,
+        *,
+        request_id: str = "",
+        **options: Unpack[Options],
     ) -> Result:
         """As ``CocoerClient.infer``."""
-        return as_result(await self.infer_raw(image, persons, **options))
+        return as_result(await self.infer_raw(image, persons, request_id=request_id, **options))
 
     async def infer_raw(
-        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
+        self,
+        image: ImageLike,
+        persons: Sequence[BoxPair] | None = None,
+        *,
+        request_id: str = "",
+        **options: Unpack[Options],
     ) -> dict[str, Any]:
         """As ``CocoerClient.infer_raw``."""
         parameters = given_parameters(options)
         encoded = await asyncio.to_thread(encode_image, image)
-        return (await self._ask(image_inputs(encoded, persons), parameters))[0]
+        return require_result((await self._ask(image_inputs(encoded, persons), parameters, request_id))[0])
 
     async def infer_batch(
         self,
@@ -106,9 +124,11 @@ class AsyncCocoerClient(BaseClient):
 
         return in_order_async(outcome, images, require_workers(concurrency))
 
-    async def _ask(self, inputs: list[grpcclient.InferInput], parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _ask(
+        self, inputs: list[grpcclient.InferInput], parameters: Mapping[str, Any], request_id: str = ""
+    ) -> list[dict[str, Any]]:
         """As ``CocoerClient._ask``."""
-        call = self.call(inputs, parameters)
+        call = self.call(inputs, parameters, request_id)
         while True:
             try:
                 return call.results(await self._client.infer(**call.arguments()))

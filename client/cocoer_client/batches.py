@@ -85,7 +85,7 @@ class Batch:
         except InvalidRequest as error:
             self._outcomes |= {one.index: error for one in request.images}
 
-    def answered(self, request: Request, raws: Sequence[Mapping[str, Any]]) -> None:
+    def answered(self, request: Request, raws: Sequence[dict[str, Any]]) -> None:
         """Take the answers for a request's images."""
         self._outcomes |= {one.index: as_outcome(raw) for one, raw in zip(request.images, raws, strict=True)}
 
@@ -102,16 +102,25 @@ def as_result(raw: Mapping[str, Any]) -> Result:
         raise ServerError(not_a_result(error)) from error
 
 
-def as_outcome(raw: Mapping[str, Any]) -> Result | CocoerError:
+def as_outcome(raw: dict[str, Any]) -> Result | CocoerError:
     """An image's RESULT, or the error that stands in its place."""
     try:
-        if "error" not in raw:
-            return Result.from_raw(raw)
+        return as_result(require_result(raw))
+    except CocoerError as error:
+        return error
+
+
+def require_result(raw: dict[str, Any]) -> dict[str, Any]:
+    """It; raises the error that stands in a RESULT's place, if one does."""
+    if "error" not in raw:
+        return raw
+    try:
         failure = Failure.model_validate(raw, extra="ignore").error
     except ValidationError as error:
-        return ServerError(not_a_result(error))
-    kind = {"INVALID_ARG": InvalidRequest, "UNAVAILABLE": ServerBusy}.get(failure.code, ServerError)
-    return kind(failure.message)
+        raise ServerError(not_a_result(error)) from error
+    if failure.code == "INVALID_ARG":
+        raise InvalidRequest(failure.message, reason=failure.reason)
+    raise (ServerBusy if failure.code == "UNAVAILABLE" else ServerError)(failure.message)
 
 
 def not_a_result(error: ValidationError) -> str:

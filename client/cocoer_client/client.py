@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from cocoer_client.batches import Batch, as_result
+from cocoer_client.batches import Batch, as_result, require_result
 from cocoer_client.closing import Closing
 from cocoer_client.connection import BaseClient, given_parameters, require_workers
 from cocoer_client.errors import CocoerError
 from cocoer_client.inputs import NOTHING, BoxPair, ImageLike, encode_image, image_inputs
+from cocoer_client.limits import ModelLimits
 from cocoer_client.ordered import in_order
 from cocoer_client.protocol import Options
 from cocoer_client.results import ModelInfo, Result
@@ -43,11 +44,13 @@ class CocoerClient(Closing, BaseClient):
     def check_ready(self) -> None:
         """Raise ``ServerUnavailable`` unless the server is there and its model is ready."""
         with self.translated():
-            ready = self._client.is_model_ready(**self.readiness())
+            ready = self._client.is_model_ready(**self.about_model())
         self.require_ready(ready)
 
     def model_info(self, **options: Unpack[Options]) -> ModelInfo:
         """The build that answers: weights, precision, detectors. Asks about an image without anybody.
+
+        ``infer(NOTHING, [])``, with ``inputs.NOTHING``, has the labels too.
 
         Args:
             **options: as in ``infer``; checks them before the first image.
@@ -58,29 +61,56 @@ class CocoerClient(Closing, BaseClient):
         """
         return self.infer(NOTHING, [], **options).model
 
-    def infer(self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]) -> Result:
+    def model_limits(self) -> ModelLimits:
+        """What the served model takes of one image, and its default thresholds: read from its configuration, not tried.
+
+        Raises:
+            ServerUnavailable, RequestTimeout: as ``infer``, but asked once.
+            ServerError: the server allows this call only with a key (headers), or its configuration lacks one of them.
+        """
+        with self.translated():
+            response = self._client.get_model_config(**self.about_model())
+        self.reached = True
+        return ModelLimits.from_config(response.config)
+
+    def infer(
+        self,
+        image: ImageLike,
+        persons: Sequence[BoxPair] | None = None,
+        *,
+        request_id: str = "",
+        **options: Unpack[Options],
+    ) -> Result:
         """Recognise the emotions of the persons in one image.
 
         Args:
             image: bytes of a file, its path, a NumPy array or a Pillow image; see ``ImageLike``.
             persons: their boxes, in pixels; None: the server detects them.
+            request_id: Triton's id of the request, which the server's log has beside a refusal or failure; the answer
+                does not depend on it.
             **options: ``final_threshold`` and ``level_threshold``, probabilities above which a label is listed (the
                 server's: 0.26, 0.6); ``min_score``, above which a detection counts (the server's: 0.5); ``timing``,
-                to have the server add ``timing_ms``, the milliseconds of each stage.
+                to have the server add ``timing_ms``, the milliseconds of each stage; ``on_refusal="answer"``, so that
+                ``InvalidRequest`` has its ``reason``; ``on_damage="accept"``, for what is left of damaged images.
 
         Raises:
             InvalidInput, ServerUnavailable (ServerBusy), RequestTimeout, InvalidRequest, ServerError: see
                 ``cocoer_client.errors``.
             TypeError: an option that there is not.
         """
-        return as_result(self.infer_raw(image, persons, **options))
+        return as_result(self.infer_raw(image, persons, request_id=request_id, **options))
 
     def infer_raw(
-        self, image: ImageLike, persons: Sequence[BoxPair] | None = None, **options: Unpack[Options]
+        self,
+        image: ImageLike,
+        persons: Sequence[BoxPair] | None = None,
+        *,
+        request_id: str = "",
+        **options: Unpack[Options],
     ) -> dict[str, Any]:
         """As ``infer``; RESULT as the server sent it (docs/result.md)."""
         parameters = given_parameters(options)
-        return self._ask(image_inputs(encode_image(image), persons), parameters)[0]
+        return require_result(self._ask(image_inputs(encode_image(image), persons), parameters, request_id)[0])
 
     def infer_batch(
         self,
@@ -137,9 +167,11 @@ class CocoerClient(Closing, BaseClient):
 
         return in_order(outcome, images, require_workers(concurrency))
 
-    def _ask(self, inputs: list[grpcclient.InferInput], parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _ask(
+        self, inputs: list[grpcclient.InferInput], parameters: Mapping[str, Any], request_id: str = ""
+    ) -> list[dict[str, Any]]:
         """RESULT of each image; asks again where that is safe, until the time is over."""
-        call = self.call(inputs, parameters)
+        call = self.call(inputs, parameters, request_id)
         while True:
             try:
                 return call.results(self._client.infer(**call.arguments()))

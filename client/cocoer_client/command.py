@@ -1,4 +1,4 @@
-"""What the two commands share: exit statuses, request parameters, how a server is reached."""
+"""What the commands share: exit statuses, request parameters, how a server is reached."""
 
 from __future__ import annotations
 
@@ -63,13 +63,20 @@ class Connection:
         return {"timeout": self.timeout, "tls": self.tls, "headers": self.headers}
 
 
-def add_server(group: argparse._ActionsContainer, timeout: float, retries: int) -> None:
+RETRIES = (
+    "times to ask again about an image that servers fail at, or don't answer in time; that they are busy, or out of "
+    "reach, does not count"
+)
+
+
+def add_server(group: argparse._ActionsContainer, timeout: float, retries: int, retries_help: str = RETRIES) -> None:
     """``--timeout``, ``--retries``, ``--header``, ``--tls-ca`` and so on.
 
     Args:
         group: where they are added.
         timeout: the default, in seconds.
         retries: the default.
+        retries_help: what is tried again.
     """
     group.add_argument(
         "--timeout",
@@ -83,11 +90,10 @@ def add_server(group: argparse._ActionsContainer, timeout: float, retries: int) 
         type=_not_negative,
         default=retries,
         metavar="N",
-        help="times to ask again about an image that servers fail at, or don't answer in time; that they are busy, or "
-        f"out of reach, does not count (default: {retries})",
+        help=f"{retries_help} (default: {retries})",
     )
     group.add_argument(
-        "--header", action="append", type=_header, default=[], metavar="NAME:VALUE", help="send this with each request"
+        "--header", action="append", type=header, default=[], metavar="NAME:VALUE", help="send this with each request"
     )
     for name, text in (
         ("--tls-ca", "encrypt, and trust servers certified by this authority"),
@@ -133,7 +139,8 @@ def _not_negative(text: str) -> int:
     return value
 
 
-def _header(text: str) -> tuple[str, str]:
+def header(text: str) -> tuple[str, str]:
+    """``NAME:VALUE``."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         # Not the text: it may be a credential, and this message lands in logs.

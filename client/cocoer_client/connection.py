@@ -125,8 +125,8 @@ class BaseClient:
         except InferenceServerException as error:
             raise self.translate(error) from error
 
-    def readiness(self) -> dict[str, Any]:
-        """Arguments of the call that asks whether the model is ready."""
+    def about_model(self) -> dict[str, Any]:
+        """Arguments of the calls that ask whether the model is ready, and how it is configured."""
         return {"model_name": MODEL, "headers": self.headers, "client_timeout": self.timeout}
 
     def require_ready(self, ready: bool) -> None:
@@ -137,9 +137,11 @@ class BaseClient:
                 f"the server at {self.url} is up, but its model {MODEL!r} is not ready; see its log"
             )
 
-    def call(self, inputs: Sequence[grpcclient.InferInput], parameters: Mapping[str, Any]) -> Call:
+    def call(
+        self, inputs: Sequence[grpcclient.InferInput], parameters: Mapping[str, Any], request_id: str = ""
+    ) -> Call:
         """A request, with its time beginning now."""
-        return Call(self, inputs, parameters)
+        return Call(self, inputs, parameters, request_id)
 
     @staticmethod
     def decode(response: Any) -> list[dict[str, Any]]:
@@ -154,12 +156,17 @@ class Call:
         client: whose address, time and retries count.
         inputs: its tensors.
         parameters: of the request, as ``given_parameters`` makes them.
+        request_id: Triton's, of each try; empty: none.
     """
 
     def __init__(
-        self, client: BaseClient, inputs: Sequence[grpcclient.InferInput], parameters: Mapping[str, Any]
+        self,
+        client: BaseClient,
+        inputs: Sequence[grpcclient.InferInput],
+        parameters: Mapping[str, Any],
+        request_id: str = "",
     ) -> None:
-        self.client, self.inputs, self.parameters = client, inputs, parameters
+        self.client, self.inputs, self.parameters, self.request_id = client, inputs, parameters, request_id
         self.begun = time.monotonic()
         self.deadline = self.begun + client.timeout
         self.pauses = backoff(client.retries)
@@ -171,6 +178,7 @@ class Call:
             "model_name": MODEL,
             "inputs": self.inputs,
             "parameters": self.parameters,
+            "request_id": self.request_id,
             "headers": self.client.headers,
             "client_timeout": left,
             "timeout": int(left * 1e6),  # microseconds; past it, the server does not begin with it any more

@@ -74,7 +74,18 @@ class RequestTimeout(CocoerError):
 
 
 class InvalidRequest(CocoerError):
-    """The server can't use the image, the boxes or a parameter; the message says what is wrong."""
+    """The server can't use the image, the boxes or a parameter; the message says what is wrong.
+
+    Args:
+        message: in the server's words.
+        reason: what kind of wrong it is, as the server's metric ``cocoer_rejected_total`` names it (``format``,
+            ``pixels``, ``parameter``, ...); None where the server did not say: with ``on_refusal="answer"`` and in
+            ``infer_batch`` it does.
+    """
+
+    def __init__(self, message: str = "", *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ServerError(CocoerError):

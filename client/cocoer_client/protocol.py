@@ -27,6 +27,7 @@ PSEUDO_THRESHOLD = 0.3
 
 
 OnDamage = Literal["refuse", "accept"]
+OnRefusal = Literal["fail", "answer"]
 
 
 class Thresholds(TypedDict, total=False):
@@ -47,6 +48,9 @@ class Options(Thresholds, total=False):
 
     timing: bool
     """Have the server add ``timing_ms``."""
+    on_refusal: OnRefusal | None
+    """Whether the call fails where its only image is refused, or says why in RESULT, so that
+    ``InvalidRequest.reason`` is known. A server before this option refuses it."""
 
 
 THRESHOLDS = tuple(name for name in Thresholds.__annotations__ if name != "on_damage")

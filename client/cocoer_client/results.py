@@ -58,6 +58,11 @@ Frozen = Annotated[Mapping[Key, Value], AfterValidator(FrozenDict)]
 Chosen = Annotated[tuple[str, ...], Field(json_schema_extra={"uniqueItems": True})]
 LevelName = Literal["head-level", "body-level", "context-level"]
 Stage = Annotated[str, one_of("decode", "letterbox", "detection", "match", "windows", "recognition", "result")]
+REASONS = (
+    "empty", "bytes", "format", "pixels", "scans", "damaged", "persons", "parameter", "request",
+    "internal", "memory", "cancelled",
+)  # fmt: skip
+"""Why an image has no result: first what is refused, then failures of the server."""
 CORNERS = "x1, y1, x2, y2 in pixels of the upright image, inside it; x2 and y2 are one past the last pixel."
 
 
@@ -275,12 +280,18 @@ class Result(Part):
 class Error(Part):
     """Why there is no result."""
 
+    model_config = ConfigDict(json_schema_extra=_all_required)
+
     code: Annotated[str, one_of("INVALID_ARG", "UNAVAILABLE", "INTERNAL", "CANCELLED")]
     message: str
+    reason: Annotated[str, one_of(*REASONS)] | None = Field(
+        None, description="What kind of fault it is: a label of the server's metrics.", json_schema_extra=_never_null
+    )
+    """A server before this field sends none."""
 
 
 class Failure(Part):
-    """In the place of an image that failed, in a batch of several."""
+    """In the place of an image that failed: in a batch of several, and with on_refusal of one that is refused."""
 
     error: Error
 

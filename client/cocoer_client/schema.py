@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from cocoer_client.files import replace_file
@@ -17,8 +18,8 @@ IDENTITY = {
     "$schema": GenerateJsonSchema.schema_dialect,
     "$id": "https://cocoer-serving.invalid/result.schema.json",
     "title": "RESULT",
-    "description": "What the model cocoer answers for one image. In a batch of several, an image that fails has an "
-    "error instead.",
+    "description": "What the model cocoer answers for one image. An image that fails in a batch of several has "
+    "an error instead, and so has with on_refusal one that is refused.",
 }
 
 
@@ -34,6 +35,18 @@ def json_schema() -> dict[str, Any]:
     kinds: list[tuple[Any, Any]] = [(Result, "validation"), (Failure, "validation")]
     references, whole = models_json_schema(kinds, schema_generator=_Untitled)
     return {**IDENTITY, "oneOf": [references[kind] for kind in kinds], "$defs": whole["$defs"]}
+
+
+def definitions(*models: type[BaseModel], template: str) -> dict[str, Any]:
+    """Schemas of models and of what they consist of, by name, for a document that has them at a place of its own.
+
+    Args:
+        models: their schemas are wanted.
+        template: how such a document refers to one: ``#/components/schemas/{model}``.
+    """
+    kinds: list[tuple[Any, Any]] = [(model, "validation") for model in models]
+    _, whole = models_json_schema(kinds, schema_generator=_Untitled, ref_template=template)
+    return dict(whole["$defs"])
 
 
 def text() -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from PIL import Image
 
@@ -44,8 +45,6 @@ def suffix_of(name: str, image_format: ImageFormat) -> str:
 def save(image: Image.Image, path: Path, quality: int = QUALITY) -> None:
     """Write an image, in the format that its name's suffix tells, atomically.
 
-    Its colour profile goes with it. Nothing else does: neither EXIF data with place and time, nor comments.
-
     Args:
         image: RGB.
         path: ends in ``.jpg``, ``.png`` or ``.webp``.
@@ -56,17 +55,33 @@ def save(image: Image.Image, path: Path, quality: int = QUALITY) -> None:
         OSError: it can't be written.
     """
     suffix = path.suffix.lower()
-    most = MAX_SIDE.get(suffix, max(image.size))
-    if max(image.size) > most:
+    if not fits(image, suffix):
         raise InvalidInput(
-            f"the annotated image has {image.width} x {image.height} pixels, {suffix} files have up to {most} a "
-            "side; choose --format png"
+            f"the annotated image has {image.width} x {image.height} pixels, {suffix} files have up to "
+            f"{MAX_SIDE[suffix]} a side; choose --format png"
         )
+    replace_file(path, lambda temporary: _write(image, temporary, suffix, quality))
+
+
+def to_bytes(image: Image.Image, suffix: str, quality: int = QUALITY) -> bytes:
+    """The content of the file that ``save`` writes; ``suffix`` is the file's, and the image one that ``fits``."""
+    stream = io.BytesIO()
+    _write(image, stream, suffix, quality)
+    return stream.getvalue()
+
+
+def fits(image: Image.Image, suffix: str) -> bool:
+    """Whether the format of files with this suffix has images as large as this."""
+    return max(image.size) <= MAX_SIDE.get(suffix, max(image.size))
+
+
+def _write(image: Image.Image, target: Path | BinaryIO, suffix: str, quality: int) -> None:
+    """The colour profile goes with it. Nothing else does: neither EXIF data with place and time, nor comments."""
     options = {".jpg": _jpeg, ".webp": _webp}.get(suffix, _png)(image, quality)
     profile = profile_of(image.info)
     plain = image.copy() if image.info != profile else image
     plain.info = profile  # Pillow would write comments and the like from it
-    replace_file(path, lambda temporary: plain.save(temporary, **options, icc_profile=profile.get("icc_profile")))
+    plain.save(target, **options, icc_profile=profile.get("icc_profile"))
 
 
 def _jpeg(image: Image.Image, quality: int) -> dict[str, Any]:

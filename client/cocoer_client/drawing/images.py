@@ -51,6 +51,14 @@ def open_upright(image: bytes | Pixels) -> Image.Image:
     return plain
 
 
+def open_as_served(image: bytes | Pixels) -> Image.Image:
+    """``open_upright`` of an image that the server has read; raises ``InvalidInput`` where Pillow can't open it."""
+    try:
+        return open_upright(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"the server can read this image, this machine's Pillow can't: {error}") from error
+
+
 def _opened(image: bytes) -> Image.Image:
     with Image.open(io.BytesIO(image)) as opened:
         opened.load()
@@ -80,10 +88,7 @@ def draw(
         InvalidInput: Pillow can't open it.
     """
     warnings = warnings_of(result, boxes_given)
-    try:
-        canvas = open_upright(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"the server can read this image, this machine's Pillow can't: {error}") from error
+    canvas = open_as_served(image)
     profile = canvas.info
     if style == "release":
         canvas = annotate_as_release(canvas, result, warnings, boxes)

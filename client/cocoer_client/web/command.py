@@ -6,39 +6,52 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cocoer_client.command import USAGE, add_server, check_server, connection_of
-from cocoer_client.connection import default_url
+from cocoer_client.command import DONE, SOME_FAILED, USAGE
 from cocoer_client.errors import InvalidInput
 from cocoer_client.optional import needs
+from cocoer_client.terminal import printable
+from cocoer_client.web.arguments import parse_args, settings_of
+from cocoer_client.web.keys import make_key
 
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Serve the REST interface and the page, in front of a CocoER server.")
-    parser.add_argument("--url", default=default_url(), metavar="HOST:PORT", help="gRPC address of Triton")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
-    add_server(parser.add_argument_group("server"), timeout=30, retries=0)
-    return parser
+PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script."""
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    check_server(parser, args)
+    args = parse_args(argv)
+    if args.make_key:
+        return print_key(args.make_key)
     try:
-        needs("cocoer-web", "fastapi", "uvicorn", "python_multipart", "prometheus_client", extra="web")
+        needs("cocoer-web", *PACKAGES, extra="web")
+        return run(args)
     except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return USAGE
+    except OSError as error:
+        complain(f"error: can't listen on {args.host}, port {args.port}: {error.strerror or error}")
+        return SOME_FAILED
+
+
+def run(args: argparse.Namespace) -> int:
+    # Here: they need the packages of the extra.
     import uvicorn
 
     from cocoer_client.web.app import create_app
-    from cocoer_client.web.settings import Settings
 
-    settings = Settings(url=args.url, connection=connection_of(args))
-    uvicorn.run(create_app(settings), host=args.host, port=args.port)
-    return 0
+    uvicorn.run(create_app(settings_of(args)), host=args.host, port=args.port)
+    return DONE
+
+
+def print_key(name: str) -> int:
+    """The line on standard output, which a shell appends to the file; the key on standard error, to be handed over."""
+    key, line = make_key(name)
+    print(line)
+    complain(f"key of {name}, which is kept nowhere: {key}")
+    return DONE
+
+
+def complain(text: str) -> None:
+    print(printable(text), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import io
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.drawing.explain import page
-from cocoer_client.drawing.images import draw, open_upright
-from cocoer_client.errors import CocoerError
+from cocoer_client.drawing.formats import fits, to_bytes
+from cocoer_client.drawing.images import draw, open_as_served
+from cocoer_client.errors import CocoerError, InvalidInput
 from cocoer_client.reading import warnings_of
 from cocoer_client.web.asked import Asked, AskedToDraw
-from cocoer_client.web.problems import of_error
+from cocoer_client.web.problems import Problem, of_error
+from cocoer_client.web.timing import Timing
 
-FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
+FORMATS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+"""Media types of annotated images -> suffixes of such files."""
+Made = TypeVar("Made")
+
+
+def format_of(image: bytes) -> str:
+    """The media type, of ``FORMATS``, in which an image is drawn if its caller has no wish: its own, else PNG."""
+    if image.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    return "image/webp" if image[:4] == b"RIFF" and image[8:12] == b"WEBP" else "image/png"
 
 
 @dataclass
@@ -25,43 +36,52 @@ class Recognition:
 
     Args:
         client: the connection.
-        threads: in which images are drawn.
+        threads: in which images are drawn. Each holds an image as pixels, of up to 150 MB, and its copies: there are
+            few of them, and who comes next waits with the bytes of a file.
     """
 
     client: AsyncCocoerClient
     threads: ThreadPoolExecutor
 
-    async def result(self, image: bytes, asked: Asked) -> dict[str, Any]:
+    async def result(self, image: bytes, asked: Asked, timing: Timing) -> dict[str, Any]:
         """RESULT."""
         try:
-            return await self.client.infer_raw(image, asked.boxes, **asked.options())
+            with timing.part("triton"):
+                return await self.client.infer_raw(image, asked.boxes, **asked.options())
         except CocoerError as error:
             raise of_error(error) from error
 
-    async def annotated(self, image: bytes, asked: AskedToDraw, kind: str) -> bytes:
-        """The annotated image, in a format of ``FORMATS``."""
-        result = await self.result(image, asked)
-        return await self._drawn(_annotate, image, result, asked, kind)
+    async def annotated(
+        self, image: bytes, asked: AskedToDraw, kinds: Sequence[str], timing: Timing
+    ) -> tuple[bytes, str]:
+        """The annotated image and its media type: the first of ``kinds`` that has images as large as that."""
+        result = await self.result(image, asked, timing)
+        with timing.part("draw"):
+            return await self._drawn(_annotate, image, result, asked, kinds)
 
-    async def explained(self, image: bytes, asked: Asked) -> str:
-        """The page that ``cocoer-infer --explain`` writes."""
-        result = await self.result(image, asked)
-        return str(await self._drawn(_explain, image, result, asked))
+    async def explained(self, image: bytes, name: str, asked: Asked, timing: Timing) -> str:
+        """The page that ``cocoer-infer --explain`` writes; ``name`` is the file's on it."""
+        result = await self.result(image, asked, timing)
+        with timing.part("draw"):
+            return await self._drawn(_explain, image, name, result, asked)
 
-    async def _drawn(self, function: Any, *arguments: Any) -> Any:
+    async def _drawn(self, function: Callable[..., Made], *arguments: Any) -> Made:
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
-        except CocoerError as error:
-            raise of_error(error) from error
+        except InvalidInput as error:
+            raise Problem("damaged", f"{error}; save it anew, and send that") from error
 
 
-def _annotate(image: bytes, result: dict[str, Any], asked: AskedToDraw, kind: str) -> bytes:
+def _annotate(image: bytes, result: dict[str, Any], asked: AskedToDraw, kinds: Sequence[str]) -> tuple[bytes, str]:
     drawn = draw(image, result, asked.style, asked.persons is not None, boxes=asked.drawn_boxes)
-    stream = io.BytesIO()
-    drawn.save(stream, FORMATS[kind], quality=asked.quality)
-    return stream.getvalue()
+    for kind in kinds:
+        if fits(drawn, FORMATS[kind]):
+            return to_bytes(drawn, FORMATS[kind], asked.quality), kind
+    raise Problem(
+        "accept", f"the annotated image has {drawn.width} x {drawn.height} pixels, too many a side; accept image/png"
+    )
 
 
-def _explain(image: bytes, result: dict[str, Any], asked: Asked) -> str:
-    record = {"file": "image", "options": asked.options(), **result}
-    return page(open_upright(image), record, warnings_of(result, asked.persons is not None))
+def _explain(image: bytes, name: str, result: dict[str, Any], asked: Asked) -> str:
+    record = {"file": name, "options": asked.options(), **result}
+    return page(open_as_served(image), record, warnings_of(result, asked.persons is not None))

@@ -19,7 +19,8 @@ class Settings:
         retries: times to ask Triton again; None: as ``AsyncCocoerClient``.
         keys: file of API keys; None: none are asked for.
         origins: origins of other pages that browsers may let ask (CORS).
-        hosts: values of the header ``Host`` that are answered; empty: any.
+        hosts: names in the header ``Host`` that are answered, without ports; empty: any.
+        root_path: what a proxy takes off the beginning of paths.
         max_bytes: of an uploaded image.
         max_requests: that are being worked on at a time; the next gets 503.
         max_per_caller: of one API key; the next gets 429. None: no limit.
@@ -28,6 +29,8 @@ class Settings:
         header_timeout: seconds in which a connection has to send the head of a request, and is kept idle.
         max_connections: at a time.
         draw_threads: images that are drawn at a time.
+
+    Limits are those of each process.
     """
 
     url: str = field(default_factory=default_url)
@@ -36,6 +39,7 @@ class Settings:
     keys: Path | None = None
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    root_path: str = ""
     max_bytes: int = 32 << 20
     max_requests: int = 64
     max_per_caller: int | None = None

@@ -22,10 +22,12 @@ class Upload:
     Args:
         image: the file's bytes.
         fields: of a form, beside the image.
+        filename: what a form calls the file.
     """
 
     image: bytes = b""
     fields: dict[str, str] = field(default_factory=dict)
+    filename: str = ""
 
 
 async def read_upload(request: Request, max_bytes: int) -> Upload:
@@ -61,6 +63,7 @@ class _Form:
         self.header_name, self.header_value, self.disposition = b"", b"", b""
         self.content = bytearray()
         self.limit = 0
+        self.filename = ""
 
     def on_part_begin(self) -> None:
         self.disposition = b""
@@ -79,6 +82,8 @@ class _Form:
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self.disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
+        if name == IMAGE:
+            self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
         if name in self.parts:
             raise Problem("body", f"the form has {name[:60]!r} twice")
         if len(self.parts) > MAX_FIELDS:
@@ -104,4 +109,5 @@ async def _form(pieces: AsyncIterator[bytes], boundary: bytes, max_bytes: int) -
     if IMAGE not in form.parts:
         raise Problem("body", "the form has no file named 'image'; with curl: -F image=@photo.jpg")
     image = bytes(form.parts.pop(IMAGE))
-    return Upload(image, {name: content.decode("utf-8", "replace") for name, content in form.parts.items()})
+    fields = {name: content.decode("utf-8", "replace") for name, content in form.parts.items()}
+    return Upload(image, fields, form.filename)
