@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.web import about, docs, routes
+from cocoer_client.web.memory import keep_freed
 from cocoer_client.web.problems import MEDIA_TYPE, Problem
 from cocoer_client.web.recognition import Recognition
 from cocoer_client.web.settings import Settings
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
+    keep_freed()
     threads = ThreadPoolExecutor(settings.draw_threads, "draw")
     client = AsyncCocoerClient(settings.url, retries=settings.retries, **settings.connection.arguments())
     async with client:
