@@ -16,6 +16,19 @@ Answer = Callable[[bytes, int], Mapping[str, Any]]
 """RESULT of an image's bytes, and of how many requests there are; raises ``Refused``."""
 
 
+CONFIG = {
+    "max_bytes": "33554432",
+    "max_pixels": "50000000",
+    "max_persons": "512",
+    "formats": "JPEG,PNG,WEBP,BMP",
+    "final_threshold": "0.26",
+    "level_threshold": "0.6",
+    "min_score": "0.5",
+    "on_damage": "refuse",
+}
+"""Parameters of the model's configuration."""
+
+
 class Refused(Exception):
     """What the server says instead of a RESULT."""
 
@@ -29,6 +42,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def __init__(self, answer: Answer) -> None:
         self.answer, self.port, self.in_flight = answer, 0, 0
+        self.ready = True
         self.last_request: Any = None
         self._lock = threading.Lock()
         self._server: grpc.Server | None = None
@@ -49,6 +63,15 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         """End at once; what was on its way is lost."""
         assert self._server is not None
         self._server.stop(0).wait()
+
+    def ModelReady(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return service_pb2.ModelReadyResponse(ready=self.ready)
+
+    def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
+        answer = service_pb2.ModelConfigResponse()
+        for name, value in CONFIG.items():
+            answer.config.parameters[name].string_value = value
+        return answer
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:
         with self._lock:

@@ -69,6 +69,7 @@ def test_a_batch_in_which_some_fail(client, persons, sample_bytes):
     boxes = [persons[:2], persons[:2], None, None, *[persons[:1]] * 9]
     outcomes = client.infer_batch(images, boxes)
     assert [type(outcome) for outcome in outcomes] == [Result, InvalidRequest, Result, InvalidInput, *[Result] * 9]
+    assert outcomes[1].reason == "format"
     alone = client.infer(sample_bytes, persons[:2])
     same(outcomes[0], alone)
     assert [len(outcome.persons) for outcome in outcomes[4:]] == [1] * 9
@@ -140,8 +141,9 @@ def test_headers_reach_the_server(repositories, tmp_path, sample_bytes):
     """A server that wants a key for inference, as gateways do."""
     from serving.server import TritonServer
 
-    flag = "--grpc-restricted-protocol=inference:x-key=open"
-    with TritonServer(repositories("opencv"), tmp_path / "log", arguments=[flag]) as server:
+    keys = {"inference": "x-key=open", "model-config": "y-key=shut"}
+    flags = [f"--grpc-restricted-protocol={protocol}:{key}" for protocol, key in keys.items()]
+    with TritonServer(repositories("opencv"), tmp_path / "log", arguments=flags) as server:
         with (
             CocoerClient(server.url, retries=0) as stranger,
             pytest.raises(ServerError, match="without its key"),
@@ -149,6 +151,8 @@ def test_headers_reach_the_server(repositories, tmp_path, sample_bytes):
             stranger.infer(sample_bytes)
         with CocoerClient(server.url, headers={"Triton-Grpc-Protocol-X-Key": "open"}) as friend:
             assert friend.infer(sample_bytes).persons
+            with pytest.raises(ServerError, match="without its key"):
+                friend.model_limits()
 
 
 def test_async(server, persons, sample_bytes):
@@ -201,3 +205,39 @@ def test_the_model_is_known_before_the_first_image(client, sample_bytes):
     assert client.model_info() == client.infer(sample_bytes).model
     with pytest.raises(InvalidRequest, match="final_threshold"):
         client.model_info(final_threshold=7)
+
+
+@pytest.mark.needs("this_machine")
+def test_a_refusal_has_its_reason_and_its_request_id(server, client):
+    before = len(server.log.read_bytes())
+    with pytest.raises(InvalidRequest, match="not an image in JPEG") as caught:
+        client.infer(b"junk", request_id="page-7", on_refusal="answer")
+    assert caught.value.reason == "format"
+    until(lambda: b"page-7" in server.log.read_bytes()[before:])
+    with pytest.raises(InvalidRequest, match="not an image in JPEG") as caught:
+        client.infer(b"junk")
+    assert caught.value.reason is None
+
+    async def ask():
+        async with AsyncCocoerClient(server.url) as asynchronous:
+            with pytest.raises(InvalidRequest) as caught:
+                await asynchronous.infer_raw(b"", request_id="page-8", on_refusal="answer", final_threshold=0.5)
+            assert caught.value.reason == "empty"
+
+    asyncio.run(ask())
+    until(lambda: b"page-8" in server.log.read_bytes()[before:])
+
+
+def test_what_the_model_takes_is_known_without_trying(server, client):
+    async def ask():
+        async with AsyncCocoerClient(server.url) as asynchronous:
+            return await asynchronous.model_limits()
+
+    limits = client.model_limits()
+    assert limits == asyncio.run(ask())
+    assert "PNG" in limits.formats
+    assert 0 < limits.final_threshold < 1
+    with pytest.raises(InvalidRequest, match=f"IMAGE has {limits.max_bytes + 1} bytes"):
+        client.infer(bytes(limits.max_bytes + 1))
+    with CocoerClient("127.0.0.1:9", timeout=5) as nobody, pytest.raises(ServerUnavailable, match="no server at"):
+        nobody.model_limits()

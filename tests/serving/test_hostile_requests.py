@@ -1,5 +1,6 @@
 """Hostile input to a real server: whatever comes, each gets a result or a clear refusal, and the server stays."""
 
+import contextlib
 import itertools
 import json
 import random
@@ -133,6 +134,8 @@ def test_extreme_boxes_that_hold_a_pixel(server, sample_bytes, row):
         ({"min_score": -1}, "min_score must be a number from 0 to 1, got -1"),
         ({"timing": 1}, "timing must be true or false"),
         ({"on_damage": "repair"}, "on_damage must be refuse or accept, got 'repair'"),
+        ({"on_refusal": "answer it"}, "on_refusal must be fail or answer, got 'answer it'"),
+        ({"on_refusal": True, "min_score": 7}, "on_refusal must be fail or answer, got True"),
         ({"x" * 100_000: 1}, "unknown request parameter xxx"),
         ({f"p{i}": 1 for i in range(1000)}, "unknown request parameter p0, p1, p10, ...;"),
         ({"a\nE1123 forged log line": 1}, "unknown request parameter"),
@@ -147,13 +150,18 @@ def test_bad_parameters(server, sample_bytes, parameters, message):
 
 
 @pytest.mark.needs("this_machine")
-def test_log_is_one_line_for_each_failure(server, sample_bytes):
-    """JSON with the request's id; what the caller sent can't start a line of its own, and success says nothing."""
+@pytest.mark.parametrize("on_refusal", ["fail", "answer"])
+def test_log_is_one_line_for_each_failure(server, sample_bytes, on_refusal):
+    """JSON with the request's id; what the caller sent can't start a line of its own, and success says nothing.
+
+    However the caller is told.
+    """
     before = len(server.log.read_bytes())
     with grpcclient.InferenceServerClient(server.url) as triton:
         triton.infer("cocoer", image_inputs(sample_bytes, NOBODY), request_id="fine")
-        with pytest.raises(InferenceServerException):
-            triton.infer("cocoer", image_inputs(b"junk", None), request_id="evil\nE1123 forged")
+        parameters = {"on_refusal": on_refusal}
+        with pytest.raises(InferenceServerException) if on_refusal == "fail" else contextlib.nullcontext():
+            triton.infer("cocoer", image_inputs(b"junk", None), request_id="evil\nE1123 forged", parameters=parameters)
     until(lambda: server.log.read_bytes()[before:].endswith(b"\n"))
     (line,) = server.log.read_bytes()[before:].decode().splitlines()
     # Triton writes messages as JSON strings.

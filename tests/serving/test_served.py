@@ -180,6 +180,7 @@ def test_batch_with_a_corrupt_image(triton, expected, sample_bytes):
     check_result(first, expected)
     check_result(third, expected)
     assert second["error"]["code"] == "INVALID_ARG"
+    assert second["error"]["reason"] == "damaged"
     assert second["error"]["message"].startswith("IMAGE is damaged: the file ends inside its image data, and about ")
 
 
@@ -229,29 +230,43 @@ def test_formats(client, form):
 
 
 @pytest.mark.parametrize(
-    ("image", "persons", "parameters", "message"),
+    ("image", "persons", "parameters", "reason", "message"),
     [
-        (b"", None, {}, "IMAGE is empty"),
-        (b"GIF89a", None, {}, "not an image in JPEG, PNG, WebP or BMP"),
+        (b"", None, {}, "empty", "IMAGE is empty"),
+        (b"GIF89a", None, {}, "format", "not an image in JPEG, PNG, WebP or BMP"),
         (
             None,
             [[9, 9, 5, 5, 1, 1, 2, 2]],
             {},
+            "persons",
             "PERSONS row 0: the body box [9, 9, 5, 5] has no pixel in the 512x512 image",
         ),
-        (None, [[1, 1, 9, 9, float("nan"), 1, 2, 2]], {}, "PERSONS row 0 is not finite"),
-        (None, [[1, 1, 9, 9, 1, 1, 2, 2]] * 513, {}, "PERSONS has 513 rows, more than the allowed 512"),
-        (None, None, {"final_threshold": 7.0}, "final_threshold must be a number from 0 to 1"),
-        (None, None, {"thresold": 0.1}, "unknown request parameter thresold"),
+        (None, [[1, 1, 9, 9, float("nan"), 1, 2, 2]], {}, "persons", "PERSONS row 0 is not finite"),
+        (None, [[1, 1, 9, 9, 1, 1, 2, 2]] * 513, {}, "persons", "PERSONS has 513 rows, more than the allowed 512"),
+        (None, None, {"final_threshold": 7.0}, "parameter", "final_threshold must be a number from 0 to 1"),
+        (None, None, {"thresold": 0.1}, "parameter", "unknown request parameter thresold"),
     ],
 )
-def test_bad_input_is_an_invalid_argument(triton, sample_bytes, image, persons, parameters, message):
+def test_bad_input_is_an_invalid_argument(triton, sample_bytes, image, persons, parameters, reason, message):
+    """And with ``on_refusal`` an answer that says the same, and its reason."""
     boxes = None if persons is None else np.array([persons], dtype=np.float32)
+    inputs = batch_inputs([sample_bytes if image is None else image], boxes)
     with pytest.raises(InferenceServerException) as caught:
-        triton.infer("cocoer", batch_inputs([sample_bytes if image is None else image], boxes), parameters=parameters)
+        triton.infer("cocoer", inputs, parameters=parameters)
     assert "INVALID_ARGUMENT" in caught.value.status()
     assert message in caught.value.message()
     assert "Traceback" not in caught.value.message()
+    (answer,) = results_of(triton.infer("cocoer", inputs, parameters={**parameters, "on_refusal": "answer"}))
+    told = caught.value.message().partition("; there are ")[0]
+    assert list(answer) == ["error"]
+    assert answer["error"].pop("message").startswith(told)
+    assert answer["error"] == {"code": "INVALID_ARG", "reason": reason}
+
+
+def test_a_parameter_that_is_wrong_is_told_in_place_of_each_image(triton, sample_bytes):
+    parameters = {"on_refusal": "answer", "min_score": 7.0}
+    answers = results_of(triton.infer("cocoer", batch_inputs([sample_bytes, b"junk"]), parameters=parameters))
+    assert [answer["error"]["reason"] for answer in answers] == ["parameter"] * 2
 
 
 def test_shapes_are_tritons_to_refuse(triton, sample_bytes):

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import io
 import json
+import pickle
 import subprocess
 import threading
 from pathlib import Path
@@ -113,10 +114,14 @@ class TestBatches:
         assert [batch.outcomes()[index].width for index in (0, 3)] == [640, 320]
 
     def test_errors_in_a_batch(self):
-        wrong = as_outcome({"error": {"code": "INVALID_ARG", "message": "IMAGE is empty"}})
+        wrong = as_outcome({"error": {"code": "INVALID_ARG", "message": "IMAGE is empty", "reason": "empty"}})
+        older = as_outcome({"error": {"code": "INVALID_ARG", "message": "IMAGE is empty"}})
         busy = as_outcome({"error": {"code": "UNAVAILABLE", "message": "short of memory"}})
         assert isinstance(wrong, InvalidRequest)
-        assert str(wrong) == "IMAGE is empty"
+        assert str(wrong) == str(older) == "IMAGE is empty"
+        assert isinstance(older, InvalidRequest)
+        assert (wrong.reason, older.reason) == ("empty", None)
+        assert pickle.loads(pickle.dumps(wrong)).reason == "empty"  # between processes of cocoer-batch
         assert isinstance(busy, ServerBusy)
 
 

@@ -10,11 +10,13 @@ import jsonschema
 import pydantic
 import pytest
 
+from cocoer_bls import errors
+from cocoer_bls.metrics import FAILURES
 from cocoer_client import Box, Result, ServerError
 from cocoer_client.batches import as_outcome, as_result
 from cocoer_client.frozen import FrozenDict
 from cocoer_client.protocol import LABEL_COUNT, LEVEL_KEYS, LEVELS
-from cocoer_client.results import BOXES, CHOSEN, LISTS, Failure, ModelInfo, Person
+from cocoer_client.results import BOXES, CHOSEN, LISTS, REASONS, Failure, ModelInfo, Person
 from cocoer_client.schema import json_schema, main, text
 from tests.builds import PROJECT
 from tests.results import make_person, make_result
@@ -157,8 +159,14 @@ class TestSchema:
         assert json.loads((tmp_path / "new" / "schema.json").read_text()) == json_schema()
 
     def test_takes_results_and_failures(self, raw):
-        for good in (raw, make_result((1, 1), []), {"error": {"code": "INTERNAL", "message": "x"}}):
+        failure = {"error": {"code": "INTERNAL", "message": "x", "reason": "internal"}}
+        for good in (raw, make_result((1, 1), []), failure):
             jsonschema.validate(good, json_schema())
+
+    @pytest.mark.parametrize("reason", [None, "bad luck", {}])
+    def test_a_failure_has_a_reason_of_those_there_are(self, reason):
+        bad = {"error": {"code": "INTERNAL", "message": "x"} | ({} if reason == {} else {"reason": reason})}
+        assert not jsonschema.Draft202012Validator(json_schema()).is_valid(bad)
 
     @pytest.mark.parametrize(
         ("place", "value"),
@@ -243,4 +251,5 @@ def test_names_that_others_go_by(raw):
     assert set(LEVEL_KEYS.values()) == set(raw["persons"][0]["refined"])
     assert len(raw["labels"]) == LABEL_COUNT
     assert Failure.model_validate({"error": {"code": "INTERNAL", "message": "x"}}).error.message == "x"
+    assert (*errors.REASONS, *FAILURES) == REASONS
     assert list(Person.model_fields) == list(raw["persons"][0])

@@ -29,18 +29,22 @@ AWAY = InferenceServerException(
 
 
 class Answer:
+    def __init__(self, **result):
+        self.result = result or {"persons": []}
+
     def as_numpy(self, name):
-        return np.array([json.dumps({"persons": []}).encode()], dtype=np.object_)
+        return np.array([json.dumps(self.result).encode()], dtype=np.object_)
 
 
 class FakeTriton:
     """Answers with what it is given, one after the other."""
 
     def __init__(self, *answers):
-        self.answers, self.timeouts, self.parameters = list(answers), [], []
+        self.answers, self.timeouts, self.parameters, self.request_ids = list(answers), [], [], []
 
-    def infer(self, model_name, inputs, *, parameters, headers, client_timeout, timeout):
+    def infer(self, model_name, inputs, *, parameters, request_id, headers, client_timeout, timeout):
         self.timeouts.append((client_timeout, timeout))
+        self.request_ids.append(request_id)
         self.parameters.append(parameters)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -128,6 +132,37 @@ def test_nobody_there_from_the_beginning_is_told_soon(clock):
         with pytest.raises(ServerUnavailable, match="no server at nowhere:1; start one with"):
             client.infer_raw(b"")
         assert seconds - MAX_PAUSE <= clock[0] - started < seconds
+
+
+def test_each_try_has_the_request_id(pauses):
+    client = client_of(FULL, Answer(), Answer())
+    client.infer_raw(b"", request_id="page-7")
+    client.infer_raw(b"")
+    assert client._client.request_ids == ["page-7", "page-7", ""]
+    assert client._client.parameters == [{}, {}, {}]  # it is none of them
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        ({"code": "INVALID_ARG", "message": "IMAGE is empty", "reason": "empty"}, InvalidRequest, "empty"),
+        (
+            {"code": "INVALID_ARG", "message": "IMAGE is odd", "reason": "of a newer server"},
+            InvalidRequest,
+            "of a newer",
+        ),
+        ({"code": "UNAVAILABLE", "message": "short of memory", "reason": "memory"}, ServerBusy, None),
+        ({"code": "INTERNAL", "message": "failed", "reason": "internal"}, ServerError, None),
+        ({"code": "INVALID_ARG"}, ServerError, None),
+    ],
+)
+@pytest.mark.parametrize("method", ["infer", "infer_raw"])
+def test_an_error_in_the_place_of_a_result_is_raised(method, error, kind, reason):
+    with pytest.raises(kind) as caught:
+        getattr(client_of(Answer(error=error)), method)(b"", on_refusal="answer")
+    assert type(caught.value) is kind
+    assert (getattr(caught.value, "reason", None) or "").startswith(reason or "")
+    assert error.get("message", "does not know") in str(caught.value)
 
 
 def test_the_server_is_told_how_much_time_is_left(pauses):

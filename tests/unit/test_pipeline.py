@@ -21,7 +21,7 @@ from cocoer_bls.errors import (
 from cocoer_bls.images import DecodeLimits
 from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_bls.jobs import Job
-from cocoer_bls.options import Limits, Options
+from cocoer_bls.options import Limits, Options, wants_answer
 from cocoer_bls.pipeline import Pipeline
 from cocoer_bls.recognition import split_crowds
 from export.models import RECOGNITION
@@ -267,6 +267,7 @@ def test_defaults_are_the_releases():
 
 def test_overrides():
     assert OPTIONS.override('{"final_threshold": 0, "min_score": 0.9}') == Options(0.0, 0.6, 0.9)
+    assert OPTIONS.override('{"on_refusal": "answer"}').on_refusal == "answer"
     assert OPTIONS.override("") == OPTIONS
     assert OPTIONS.override('{"triton_enable_empty_final_response": true}') == OPTIONS
 
@@ -281,6 +282,8 @@ def test_overrides():
         ('{"final_threshold": 1.5}', "must be a number from 0 to 1, got 1.5"),
         ('{"final_threshold": -0.1}', "must be a number from 0 to 1"),
         ('{"timing": 1}', "timing must be true or false, got 1"),
+        ('{"on_refusal": "shout"}', "on_refusal must be fail or answer, got 'shout'"),
+        ('{"on_refusal": true}', "on_refusal must be fail or answer, got True"),
         ('{"min_score": "high"}', "must be a number from 0 to 1, got 'high'"),
         ('{"min_score": true}', "must be a number"),
         ('{"min_score": NaN}', "must be a number"),
@@ -289,6 +292,21 @@ def test_overrides():
 def test_bad_overrides(parameters, message):
     with pytest.raises(InputError, match=message):
         OPTIONS.override(parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wanted"),
+    [
+        ("", False),
+        ("{}", False),
+        ('{"on_refusal": "fail"}', False),
+        ('{"on_refusal": "shout"}', False),
+        ('{"on_refusal": ["answer"]}', False),
+        ('{"on_refusal": "answer", "thresold": 7}', True),
+    ],
+)
+def test_a_wrong_parameter_is_answered_where_that_could_be_read(parameters, wanted):
+    assert wants_answer(parameters) is wanted
 
 
 FAILURES_OF_MODELS = {

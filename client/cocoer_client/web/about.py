@@ -9,13 +9,24 @@ from pydantic import BaseModel, Field
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.drawing.explain import DEFAULT_THRESHOLDS
+from cocoer_client.errors import ServerError
 from cocoer_client.inputs import NOTHING
+from cocoer_client.limits import ModelLimits
 from cocoer_client.protocol import MAX_PERSONS
 from cocoer_client.reading import warnings_of
 from cocoer_client.results import ModelInfo, Probability
 from cocoer_client.web.settings import Settings
 
-FORMATS = ("image/jpeg", "image/png", "image/webp", "image/bmp")
+USUAL = ModelLimits(
+    max_bytes=32 << 20,
+    max_pixels=50_000_000,
+    max_persons=MAX_PERSONS,
+    formats=("JPEG", "PNG", "WEBP", "BMP"),
+    **DEFAULT_THRESHOLDS,
+    min_score=0.5,
+    on_damage="refuse",
+)
+"""Of a server whose configuration was not changed."""
 KEPT = 5.0
 """Seconds for which an answer of Triton's is given again."""
 
@@ -32,6 +43,7 @@ class Limits(BaseModel):
     """What is taken."""
 
     max_bytes: int = Field(description="Of an image's file.", ge=1)
+    max_pixels: int = Field(description="Of an image.", ge=1)
     max_persons: int = Field(description="Of an image.", ge=1)
     formats: list[str] = Field(description="Media types of images.")
 
@@ -67,11 +79,23 @@ class Reader:
             return self._kept[1]
 
     async def _ask(self) -> About:
-        result = await self.client.infer(NOTHING, [])
+        result, limits = await asyncio.gather(self.client.infer(NOTHING, []), self._limits())
         return About(
             model=result.model,
             labels=list(result.labels),
-            thresholds=Thresholds(**DEFAULT_THRESHOLDS, min_score=0.5),
-            limits=Limits(max_bytes=self.settings.max_bytes, max_persons=MAX_PERSONS, formats=list(FORMATS)),
+            thresholds=Thresholds(**{name: getattr(limits, name) for name in Thresholds.model_fields}),
+            limits=Limits(
+                max_bytes=min(self.settings.max_bytes, limits.max_bytes),
+                max_pixels=limits.max_pixels,
+                max_persons=limits.max_persons,
+                formats=[f"image/{name.lower()}" for name in limits.formats],
+            ),
             warnings=warnings_of({"model": result.model.model_dump(mode="json"), "image": {}}),
         )
+
+    async def _limits(self) -> ModelLimits:
+        try:
+            return await self.client.model_limits()
+        except ServerError:
+            # Triton may be set not to tell its models' configuration to everybody.
+            return USUAL

@@ -14,20 +14,28 @@ from starlette.exceptions import HTTPException
 
 from cocoer_client.aio import AsyncCocoerClient
 from cocoer_client.web import about, docs, routes
+from cocoer_client.web.admission import Admission
+from cocoer_client.web.guard import Guard
+from cocoer_client.web.keys import Keys
 from cocoer_client.web.memory import keep_freed
-from cocoer_client.web.problems import MEDIA_TYPE, Problem
+from cocoer_client.web.metrics import Metrics, metrics
+from cocoer_client.web.problems import Problem, response_of
 from cocoer_client.web.recognition import Recognition
 from cocoer_client.web.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The gateway, for uvicorn or any other server of ASGI."""
-    app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None)
+    app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None, root_path=settings.root_path)
     app.state.settings = settings
+    app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(Exception, _answer_failure)
+    app.state.metrics, app.state.stopping = Metrics(), False
+    keys = Keys(settings.keys) if settings.keys else None
+    app.add_middleware(Guard, settings=settings, keys=keys, metrics=app.state.metrics)
     app.include_router(routes.router)
+    app.add_route("/metrics", metrics, include_in_schema=False)
     app.include_router(docs.router)
     app.mount("/page", StaticFiles(directory=routes.PAGE))
     return app
@@ -47,8 +55,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _answer_problem(request: Request, problem: Any) -> JSONResponse:
-    content = problem.content(getattr(request.state, "request_id", ""))
-    return JSONResponse(content, problem.status, problem.headers, media_type=MEDIA_TYPE)
+    request.state.reason = problem.reason
+    return response_of(problem, getattr(request.state, "request_id", ""))
 
 
 async def _answer_http(request: Request, error: Any) -> JSONResponse:
@@ -62,8 +70,3 @@ async def _answer_http(request: Request, error: Any) -> JSONResponse:
     else:
         problem = Problem("request", str(error.detail))
     return await _answer_problem(request, problem)
-
-
-async def _answer_failure(request: Request, error: Exception) -> JSONResponse:
-    """A fault of the gateway's; its log has it."""
-    return await _answer_problem(request, Problem("internal", "the gateway failed; its log says why"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from cocoer_client.errors import (
     CocoerError,
     InvalidInput,
@@ -30,12 +32,15 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "request": (400, "The request makes no sense"),
     # The gateway's own.
     "body": (400, "The body can't be read"),
+    "media-type": (415, "A body of this type or encoding is not read"),
+    "head": (431, "The URL and the header fields are too long"),
     "accept": (406, "None of these formats is made"),
     "key": (401, "An API key is needed"),
     "origin": (403, "Pages of this origin may not ask"),
     "host": (421, "This host is not answered for"),
     "not-found": (404, "There is nothing at this path"),
     "method": (405, "This method is not allowed here"),
+    "gone": (499, "The caller has hung up"),  # for the log and the metrics; nobody is there to read it
     "slow": (408, "The body took too long"),
     "caller": (429, "Too many requests of this key at a time"),
     "busy": (503, "Too much to do at the moment"),
@@ -76,6 +81,11 @@ class Problem(Exception):
             "reason": self.reason,
             "request_id": request_id,
         }
+
+
+def response_of(problem: Problem, request_id: str) -> JSONResponse:
+    """What a caller gets."""
+    return JSONResponse(problem.content(request_id), problem.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 def of_error(error: CocoerError) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cocoer_client.aio import AsyncCocoerClient
@@ -30,6 +30,19 @@ def format_of(image: bytes) -> str:
     return "image/webp" if image[:4] == b"RIFF" and image[8:12] == b"WEBP" else "image/png"
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call of an endpoint, beside what it asks for.
+
+    Args:
+        request_id: its name in the logs.
+        timing: of its parts.
+    """
+
+    request_id: str = ""
+    timing: Timing = field(default_factory=Timing)
+
+
 @dataclass
 class Recognition:
     """Asks Triton, and draws in threads.
@@ -43,26 +56,26 @@ class Recognition:
     client: AsyncCocoerClient
     threads: ThreadPoolExecutor
 
-    async def result(self, image: bytes, asked: Asked, timing: Timing) -> dict[str, Any]:
-        """RESULT."""
+    async def result(self, image: bytes, asked: Asked, call: Call) -> dict[str, Any]:
+        """RESULT. Both logs have the request under the same id; a refusal comes with its reason."""
         try:
-            with timing.part("triton"):
-                return await self.client.infer_raw(image, asked.boxes, **asked.options())
+            with call.timing.part("triton"):
+                return await self.client.infer_raw(
+                    image, asked.boxes, request_id=call.request_id, on_refusal="answer", **asked.options()
+                )
         except CocoerError as error:
             raise of_error(error) from error
 
-    async def annotated(
-        self, image: bytes, asked: AskedToDraw, kinds: Sequence[str], timing: Timing
-    ) -> tuple[bytes, str]:
+    async def annotated(self, image: bytes, asked: AskedToDraw, kinds: Sequence[str], call: Call) -> tuple[bytes, str]:
         """The annotated image and its media type: the first of ``kinds`` that has images as large as that."""
-        result = await self.result(image, asked, timing)
-        with timing.part("draw"):
+        result = await self.result(image, asked, call)
+        with call.timing.part("draw"):
             return await self._drawn(_annotate, image, result, asked, kinds)
 
-    async def explained(self, image: bytes, name: str, asked: Asked, timing: Timing) -> str:
+    async def explained(self, image: bytes, name: str, asked: Asked, call: Call) -> str:
         """The page that ``cocoer-infer --explain`` writes; ``name`` is the file's on it."""
-        result = await self.result(image, asked, timing)
-        with timing.part("draw"):
+        result = await self.result(image, asked, call)
+        with call.timing.part("draw"):
             return await self._drawn(_explain, image, name, result, asked)
 
     async def _drawn(self, function: Callable[..., Made], *arguments: Any) -> Made:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,11 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from cocoer_client.errors import CocoerError
 from cocoer_client.web.accept import acceptable, require_acceptable
+from cocoer_client.web.admission import Admission
 from cocoer_client.web.asked import Asked, AskedToDraw, read_asked
 from cocoer_client.web.problems import Problem, of_error
-from cocoer_client.web.recognition import FORMATS, Recognition, format_of
-from cocoer_client.web.settings import Settings
-from cocoer_client.web.timing import Timing
-from cocoer_client.web.upload import Upload, read_upload
+from cocoer_client.web.recognition import FORMATS, Call, Recognition, format_of
+from cocoer_client.web.upload import Upload
 
 PAGE = Path(__file__).with_name("page")
 SANE_NAME = re.compile(r"[\w(][\w .,()+-]{0,99}")
@@ -26,11 +27,21 @@ READY_TIMEOUT = 2.0
 router = APIRouter()
 
 
-async def _read(request: Request, kind: type[Asked]) -> tuple[Upload, Any]:
-    """The image, and what is asked for."""
-    settings: Settings = request.app.state.settings
-    upload = await read_upload(request, settings.max_bytes)
-    return upload, read_asked(kind, request.query_params, upload.fields)
+@contextlib.asynccontextmanager
+async def _admitted(request: Request, kind: type[Asked]) -> AsyncIterator[tuple[Upload, Any]]:
+    """The image, and what is asked for, of a request that is let in."""
+    admission: Admission = request.app.state.admission
+    async with admission.admitted(request) as upload:
+        yield upload, read_asked(kind, request.query_params, upload.fields)
+
+
+def _call(request: Request) -> Call:
+    return Call(getattr(request.state, "request_id", ""))
+
+
+def _recognition(request: Request) -> Recognition:
+    recognition: Recognition = request.app.state.recognition
+    return recognition
 
 
 def _accept(request: Request) -> str | None:
@@ -50,33 +61,30 @@ def sane_name(filename: str) -> str:
 @router.post("/v1/recognise")
 async def recognise(request: Request) -> Response:
     require_acceptable(_accept(request), ["application/json"])
-    upload, asked = await _read(request, Asked)
-    timing = Timing()
-    recognition: Recognition = request.app.state.recognition
-    result = await recognition.result(upload.image, asked, timing)
-    return JSONResponse(result, headers={"Server-Timing": timing.header()})
+    call, recognition = _call(request), _recognition(request)
+    async with _admitted(request, Asked) as (upload, asked):
+        result = await recognition.result(upload.image, asked, call)
+    return JSONResponse(result, headers={"Server-Timing": call.timing.header()})
 
 
 @router.post("/v1/annotate")
 async def annotate(request: Request) -> Response:
     require_acceptable(_accept(request), list(FORMATS))
-    upload, asked = await _read(request, AskedToDraw)
-    own = format_of(upload.image)
-    kinds = acceptable(_accept(request), [own, *(kind for kind in FORMATS if kind != own)])
-    timing = Timing()
-    recognition: Recognition = request.app.state.recognition
-    image, kind = await recognition.annotated(upload.image, asked, kinds, timing)
-    return Response(image, media_type=kind, headers={"Server-Timing": timing.header(), "Vary": "Accept"})
+    call, recognition = _call(request), _recognition(request)
+    async with _admitted(request, AskedToDraw) as (upload, asked):
+        own = format_of(upload.image)
+        kinds = acceptable(_accept(request), [own, *(kind for kind in FORMATS if kind != own)])
+        image, kind = await recognition.annotated(upload.image, asked, kinds, call)
+    return Response(image, media_type=kind, headers={"Server-Timing": call.timing.header(), "Vary": "Accept"})
 
 
 @router.post("/v1/explain")
 async def explain(request: Request) -> Response:
     require_acceptable(_accept(request), ["text/html"])
-    upload, asked = await _read(request, Asked)
-    timing = Timing()
-    recognition: Recognition = request.app.state.recognition
-    page = await recognition.explained(upload.image, sane_name(upload.filename), asked, timing)
-    return HTMLResponse(page, headers={"Server-Timing": timing.header()})
+    call, recognition = _call(request), _recognition(request)
+    async with _admitted(request, Asked) as (upload, asked):
+        page = await recognition.explained(upload.image, sane_name(upload.filename), asked, call)
+    return HTMLResponse(page, headers={"Server-Timing": call.timing.header()})
 
 
 @router.get("/v1/model")
@@ -96,9 +104,10 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    recognition: Recognition = request.app.state.recognition
+    if request.app.state.stopping:
+        raise Problem("unavailable", "this gateway is about to end")
     try:
-        await asyncio.wait_for(recognition.client.check_ready(), READY_TIMEOUT)
+        await asyncio.wait_for(_recognition(request).client.check_ready(), READY_TIMEOUT)
     except (CocoerError, asyncio.TimeoutError):
         raise Problem("unavailable", "the server behind this gateway does not answer, or has no ready model") from None
     return Response("ready\n", media_type="text/plain")
