@@ -30,7 +30,6 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         openapi_url=None,
         redirect_slashes=False,  # to what a caller calls this host
-        root_path=settings.root_path,
     )
     app.state.settings = settings
     app.state.admission = Admission(settings)
