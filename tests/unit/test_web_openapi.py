@@ -6,6 +6,7 @@ import re
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.datastructures import QueryParams
 
 from cocoer_client.results import Result
 from cocoer_client.web import components, openapi
@@ -108,7 +109,7 @@ def test_options_are_those_that_are_read(operation, asked):
         given = {"persons": schema.get("examples", [""])[0], "on_damage": "accept", "timing": "true"}
         value = given.get(name, str(schema.get("default", schema.get("maximum"))))
         validator(schema).validate(value if schema["type"] == "string" else json.loads(value))
-        read_asked(asked, {name: value}, {})
+        read_asked(asked, QueryParams({name: value}), {})
 
 
 @pytest.mark.parametrize("content", list(answers()))
