@@ -21,6 +21,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_client import InvalidRequest
 from cocoer_client.drawing.release_style import GREEN
 from serving.gateway import Gateway
 from serving.server import TritonServer, free_ports
@@ -289,9 +290,13 @@ def keys(value):
 
 
 def test_the_example_is_the_schema(client, sample_bytes):
-    """docs/result.md's RESULT has the keys of a real one; the schema takes the real one and not the shortened."""
-    (text,) = [block.text for block in blocks("docs/result.md") if block.language == "json"]
-    example = json.loads(text)
+    """docs/result.md's refusal is a real one, and its RESULT has the keys of a real one, which the schema takes."""
+    refusal, example = [json.loads(block.text) for block in blocks("docs/result.md") if block.language == "json"]
+    jsonschema.validate(refusal, SCHEMA)
+    with pytest.raises(InvalidRequest) as caught:
+        client.infer_raw(b"junk", on_refusal="answer")
+    told = {"code": "INVALID_ARG", "message": str(caught.value), "reason": caught.value.reason}
+    assert refusal == {"error": told}
     real = client.infer_raw(sample_bytes, [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}])
     for part in (example, real):
         part["persons"][0]["coordination"].update(lambda_w2={}, lambda_b2={})  # which levels stay differs
