@@ -34,6 +34,7 @@ COMMANDS = {
     "cocoer-batch": "client/batch.py",
     "cocoer-web": "client/web.py",
     "client/infer.py": "client/infer.py",
+    "client/web.py": "client/web.py",
     "export/build_engines.py": "export/build_engines.py",
     "benchmarks/run.py": "benchmarks/run.py",
     "benchmarks/folder.py": "benchmarks/folder.py",
