@@ -13,6 +13,7 @@ import compose_spec
 import pytest
 import yaml
 
+from cocoer_client.web.app import create_app
 from cocoer_client.web.arguments import parse_args as parse_web_args
 from cocoer_client.web.arguments import settings_of
 from cocoer_client.web.log import LogOptions
@@ -20,6 +21,7 @@ from cocoer_client.web.serve import Service
 from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
 from serving.gateway import EXIT_TIMEOUT
+from tests.asgi import asking
 from tests.conftest import PROJECT
 
 DOCKERFILE = PROJECT / "serving" / "deploy" / "Dockerfile"
@@ -258,6 +260,21 @@ def test_the_gateway_of_compose():
     assert int(service["stop_grace_period"].rstrip("s")) > patience(args)
     assert patience(args) < EXIT_TIMEOUT
     assert "memory" in service["deploy"]["resources"]["limits"]
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("127.0.0.1:8080", "/healthz", 200),  # the image's own check
+        ("localhost:8080", "/", 200),
+        ("web:8080", "/metrics", 200),  # Prometheus
+        ("elsewhere.example:8080", "/", 421),  # a page whose name has been made to mean this machine
+    ],
+)
+def test_who_the_gateway_of_compose_answers(host, path, status):
+    args = parse_web_args([*entry_points()[2][3:], *COMPOSE["services"]["web"]["command"].split()])
+    with asking(create_app(settings_of(args))) as client:
+        assert client.get(path, headers={"Host": host}).status_code == status
 
 
 def test_the_gateway_of_compose_takes_keys_as_its_comment_says():
