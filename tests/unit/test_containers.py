@@ -59,10 +59,10 @@ def test_the_bindings_are_of_the_images_tensorrt():
 
 def test_packages_have_hashes():
     installs = re.findall(r"pip install ((?:\\\n|[^\n&])+)", TEXT)
-    locked = [install for install in installs if "--require-hashes" in install]
-    assert len(locked) == 5
+    with_hashes = [install for install in installs if "--require-hashes" in install]
+    assert len(with_hashes) == 5
     assert "pip uninstall --yes nvidia-pytriton" in TEXT  # the old Triton of the wheel is in no image
-    (own,) = set(installs) - set(locked)
+    (own,) = set(installs) - set(with_hashes)
     assert own.split()[:3] == ["--no-deps", "--no-build-isolation", "./client"]  # nothing of it is fetched
     base = (PROJECT / "requirements.lock").read_text()
     for kind in ("serve", "web"):
