@@ -2,7 +2,8 @@
 
     python benchmarks/gateway.py [--quick] [--only latency throughput ...] [--json]
 
-Writes ``gateway.json`` and ``gateway.md`` to ``benchmarks/results/<machine>/``, and prints the tables.
+Writes ``gateway.json`` and ``gateway.md`` to ``benchmarks/results/<machine>/``, and prints the tables. With ``--only``,
+it writes them to ``--output-dir`` alone, for they are no whole report.
 """
 
 from __future__ import annotations
@@ -348,7 +349,7 @@ def measure(repository: Path, plan: Plan, parts: Sequence[str]) -> dict[str, Any
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure what the gateway costs on this machine.")
     parser.add_argument("--quick", action="store_true", help="a tenth of the requests: a look, not a report")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", action="store_true", help="print what was measured as JSON instead of the tables")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
     parser.add_argument(
@@ -356,18 +357,20 @@ def main() -> int:
     )
     args = parser.parse_args()
     cpu, cores = machine.processor()
-    directory = args.output_dir or RESULTS / machine.Machine(cpu, cores, 0.0).slug
+    whole = None if args.only else RESULTS / machine.Machine(cpu, cores, 0.0).slug
+    directory: Path | None = args.output_dir or whole
     report = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "python benchmarks/gateway.py" + (" --quick" if args.quick else ""),
+        "command": " ".join(["python benchmarks/gateway.py", *sys.argv[1:]]),
         "machine": {"cpu": cpu, "cores": cores},
-        "measured": measure(args.repository or prepare()[1], QUICK if args.quick else FULL, args.only),
+        "measured": measure(args.repository or prepare()[1], QUICK if args.quick else FULL, args.only or list(PARTS)),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "gateway.json", report)
-    write_text(directory / "gateway.md", to_markdown(report))
     print(json.dumps(report) if args.json else to_markdown(report))
-    progress(f"Written to {directory}")
+    if directory:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "gateway.json", report)
+        write_text(directory / "gateway.md", to_markdown(report))
+        progress(f"written to {directory}")
     return 0
 
 

@@ -184,7 +184,7 @@ def test_markdown():
     rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
     assert ["one", GRPC, "100", "110", "120", "", ""] in rows
     assert ["one", FORM, "106", "111", "121", "+5.5, missed", "+4.0"] in rows
-    assert ["one", FORM, "9.60 (9.60 to 9.60)", "96.0%, met", "5.0", "0.5", "97.8%"] in rows
+    assert ["one", FORM, "9.60 (9.60 to 9.60)", "96.0%, met", "5.0", "0.5", "97.6%"] in rows
     assert ["one", "explain", "150", "50.0", "40.0", "100"] in rows
     assert ["one", GRPC, "1.00", "900", "", "0.40"] in rows
     assert "1,000 idle connections, of which 990 were left" in text
