@@ -203,9 +203,10 @@ async def loads(
     """Each way in its turn, after one request of each slot that does not count."""
     done: dict[str, list[Load]] = {way: [] for way in asks}
     order: Sequence[str] = list(asks)
+    for way in order:
+        await asyncio.gather(*(asks[way](slot) for slot in range(concurrency)))
     for _ in range(rounds):
         for way in order:
-            await asyncio.gather(*(asks[way](slot) for slot in range(concurrency)))
             done[way].append(await load(asks[way], requests, concurrency, gateway))
         order = [*order[1:], order[0]]
     return done

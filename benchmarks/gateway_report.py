@@ -99,8 +99,8 @@ def _latency(measured: Mapping[str, Any], _cores: int) -> Iterator[str]:
 def _throughput(measured: Mapping[str, Any], cores: int) -> Iterator[str]:
     yield (
         f"Eight requests at a time. The target is {MIN_SHARE:.0%} of the rate over gRPC. The last column does not "
-        "depend on what else the machine does, nor on the asking process, which needs less over HTTP: the share that is "
-        "left where all processor time of the gateway is taken from the server."
+        "depend on what else the machine does, nor on the asking process, which needs less over HTTP: the share that "
+        "is left where all processor time of the gateway is taken from the server."
     )
     yield ""
     rows = []
