@@ -21,14 +21,17 @@ from PIL import Image
 from scipy.io import savemat
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_client import InvalidRequest
 from cocoer_client.drawing.release_style import GREEN
-from serving.server import TritonServer
+from serving.gateway import Gateway
+from serving.server import TritonServer, free_ports
 from tests.conftest import PROJECT, SAMPLE
 from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
 
 pytestmark = pytest.mark.needs("checkout")
 
+WEB = "http://127.0.0.1:8080"
 SERVE = "tritonserver --model-repository model_repository"
 ELSEWHERE = "docs/operations.md"
 """Its blocks, of certificates and a server with TLS, are run by test_security.py."""
@@ -81,13 +84,23 @@ class Reader:
 
     def __init__(self, copy, server, log, stack):
         self.copy, self.server, self.log, self.stack = copy, server, log, stack
+        self.gateway = None
 
     def follow(self, block):
         """Run a block; what it printed on standard output, without what make says of its own."""
         return getattr(self, block.language)(block.text)
 
+    def with_a_gateway(self, text):
+        """What asks ``make web``'s gateway asks one of the page's own, which is started when it is first needed."""
+        if WEB not in text:
+            return text
+        if self.gateway is None:
+            (port,) = free_ports(1)
+            self.gateway = self.stack.enter_context(Gateway(self.server.url, port, self.log.with_name("gateway-log")))
+        return text.replace(WEB, self.gateway.url)
+
     def bash(self, text):
-        printed = ""
+        text, printed = self.with_a_gateway(text), ""
         for commands in re.split(r"^(?=tritonserver |make )", text, flags=re.MULTILINE):
             first, _, rest = commands.partition("\n")
             if first == SERVE:
@@ -136,7 +149,7 @@ def claims(page, first_line):
 
 @claims("README.md", "make demo")
 def the_demo_says_what_it_did(copy, printed):
-    assert printed.endswith("Server stopped.\n")
+    assert printed.endswith("Server stopped. To try images of your own on a page: make web\n")
     assert "SYNTHETIC" in printed
     assert "image: outputs/astronaut.png" in printed
     with Image.open(copy / "outputs" / "astronaut.png") as annotated, Image.open(SAMPLE) as before:
@@ -177,6 +190,14 @@ def a_folder_is_annotated_and_resumed(copy, printed):
     explained = (copy / "why.html").read_text()
     assert "SYNTHETIC" in explained
     assert explained.count("data:image/") >= 4, "the image and the three crops are in the page"
+
+
+@claims("README.md", "curl -F image=@examples/astronaut.png http://127.0.0.1:8080/v1/recognise")
+def the_gateway_answers_with_result(copy, printed):
+    """From one that has been started with no option but where its server is, as ``make web`` does."""
+    result = json.loads(printed)
+    jsonschema.validate(result, SCHEMA)
+    assert [person["body_box"] for person in result["persons"]] == [[84, 20, 363, 512]]
 
 
 @claims("README.md", "python benchmarks/accuracy.py --annotations emotic/Annotations.mat --images emotic")
@@ -269,9 +290,13 @@ def keys(value):
 
 
 def test_the_example_is_the_schema(client, sample_bytes):
-    """docs/result.md's RESULT has the keys of a real one; the schema takes the real one and not the shortened."""
-    (text,) = [block.text for block in blocks("docs/result.md") if block.language == "json"]
-    example = json.loads(text)
+    """docs/result.md's refusal is a real one, and its RESULT has the keys of a real one, which the schema takes."""
+    refusal, example = [json.loads(block.text) for block in blocks("docs/result.md") if block.language == "json"]
+    jsonschema.validate(refusal, SCHEMA)
+    with pytest.raises(InvalidRequest) as caught:
+        client.infer_raw(b"junk", on_refusal="answer")
+    told = {"code": "INVALID_ARG", "message": str(caught.value), "reason": caught.value.reason}
+    assert refusal == {"error": told}
     real = client.infer_raw(sample_bytes, [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}])
     for part in (example, real):
         part["persons"][0]["coordination"].update(lambda_w2={}, lambda_b2={})  # which levels stay differs

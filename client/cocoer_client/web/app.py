@@ -26,7 +26,12 @@ from cocoer_client.web.settings import Settings
 
 def create_app(settings: Settings) -> FastAPI:
     """The gateway, for uvicorn or any other server of ASGI."""
-    app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None, root_path=settings.root_path)
+    app = FastAPI(
+        title="CocoER",
+        lifespan=_lifespan,
+        openapi_url=None,
+        redirect_slashes=False,  # to what a caller calls this host
+    )
     app.state.settings = settings
     app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)

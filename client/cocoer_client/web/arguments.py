@@ -83,7 +83,7 @@ def _add_listening(group: argparse._ActionsContainer) -> None:
         type=_root_path,
         default="",
         metavar="/PATH",
-        help="what a reverse proxy takes off the beginning of paths (default: nothing)",
+        help="what paths begin with behind a reverse proxy, whether it takes that off or not (default: nothing)",
     )
     group.add_argument(
         "--linger",
