@@ -190,17 +190,17 @@ async def throughput(bench: Bench) -> dict[str, Any]:
     return measured
 
 
-def mixed(bench: Bench) -> Callable[[int], tuple[bytes, tuple[int, ...]]]:
+def mixed(bench: Bench) -> Callable[[int], tuple[bytes, int]]:
     """A request and its expected status, by its number: what a gateway sees in its days, little of it computed."""
     nobody, large = bench.questions["nobody"], bench.questions["large"]
-    body, form = (nobody.post(), (200,)), (nobody.post(form=True), (200,))
-    annotate, explain = ((nobody.post(f"/v1/{path}", form=True), (200,)) for path in ("annotate", "explain"))
-    no_image = (post("/v1/recognise", b"no image", {}), (400, 415))
-    no_option = (post("/v1/recognise", nobody.image, {"nonsense": "1"}, form=True), (400,))
-    big = (Question("", large.image, []).post(form=True), (200,))
+    body, form = (nobody.post(), 200), (nobody.post(form=True), 200)
+    annotate, explain = ((nobody.post(f"/v1/{path}", form=True), 200) for path in ("annotate", "explain"))
+    no_image = (post("/v1/recognise", b"no image", {}), 415)
+    no_option = (post("/v1/recognise", nobody.image, {"nonsense": "1"}, form=True), 400)
+    big = (Question("", large.image, []).post(form=True), 200)
     usual = [body, annotate, no_image, form, body, no_option, form, body, form, body]
 
-    def request(number: int) -> tuple[bytes, tuple[int, ...]]:
+    def request(number: int) -> tuple[bytes, int]:
         if number % 100 == 0:
             return big
         return explain if number % 100 == 50 else usual[number % 10]
@@ -209,21 +209,21 @@ def mixed(bench: Bench) -> Callable[[int], tuple[bytes, tuple[int, ...]]]:
 
 
 async def memory(bench: Bench) -> dict[str, Any]:
-    """The gateway's, over many requests of a mixture."""
-    request, numbers = mixed(bench), iter(range(bench.plan.endurance))
-    step = bench.plan.endurance // 20
+    """The gateway's, over many requests of a mixture; looked at while none is on its way."""
+    request, step = mixed(bench), bench.plan.endurance // 20
     samples = [_memory(bench.pid)]
     http = Http(bench.port)
 
-    async def slot(which: int) -> None:
+    async def slot(which: int, numbers: Iterator[int]) -> None:
         for number in numbers:
             content, expected = request(number)
-            await http.ask(which, content, *expected)
-            if number % step == step - 1:
-                samples.append(_memory(bench.pid))
+            await http.ask(which, content, expected)
 
     begun = time.perf_counter()
-    await asyncio.gather(*(slot(which) for which in range(CONCURRENCY)))
+    for first in range(0, bench.plan.endurance, step):
+        numbers = iter(range(first, first + step))
+        await asyncio.gather(*(slot(which, numbers) for which in range(CONCURRENCY)))
+        samples.append(_memory(bench.pid))
     http.close()
     return {"requests": bench.plan.endurance, "seconds": time.perf_counter() - begun, "step": step, "samples": samples}
 

@@ -169,7 +169,7 @@ def _memory(measured: Mapping[str, Any], _cores: int) -> Iterator[str]:
     yield (
         f"The gateway's memory over {measured['requests']:,} requests, eight at a time, in {measured['seconds']:.0f} "
         "s. Bodies and forms about nobody, two in ten refused, one in ten annotated, one in a hundred a page, one in a "
-        f"hundred of 5 MB; a sample every {measured['step']}, MB:"
+        f"hundred of 5 MB; a sample every {measured['step']}, while none is on its way, MB:"
     )
     yield ""
     for name, title in (("rss_mb", "RSS"), ("pss_mb", "PSS")):
