@@ -99,17 +99,17 @@ def _latency(measured: Mapping[str, Any], _cores: int) -> Iterator[str]:
 def _throughput(measured: Mapping[str, Any], cores: int) -> Iterator[str]:
     yield (
         f"Eight requests at a time. The target is {MIN_SHARE:.0%} of the rate over gRPC. The last column does not "
-        "depend on what else the machine does: the share that is left where the processor time of the gateway, and "
-        "what the asking process needs more or less of it than over gRPC, is taken from the server."
+        "depend on what else the machine does, nor on the asking process, which needs less over HTTP: the share that "
+        "is left where all processor time of the gateway is taken from the server."
     )
     yield ""
     rows = []
     for question, found in measured.items():
-        base, base_load = _rate(found[BASE]), statistics.mean(one["load_ms"] for one in found[BASE])
+        base = _rate(found[BASE])
         for way, done in found.items():
             rate, rates = _rate(done), [one["rate"] for one in done]
             cpu, load = (statistics.mean(one[name] for one in done) for name in ("cpu_ms", "load_ms"))
-            left = share_left(base, cpu + load - base_load, cores)
+            left = share_left(base, cpu, cores)
             rows.append(
                 (
                     question,
@@ -169,7 +169,7 @@ def _memory(measured: Mapping[str, Any], _cores: int) -> Iterator[str]:
     yield (
         f"The gateway's memory over {measured['requests']:,} requests, eight at a time, in {measured['seconds']:.0f} "
         "s. Bodies and forms about nobody, two in ten refused, one in ten annotated, one in a hundred a page, one in a "
-        f"hundred of 5 MB; a sample every {measured['step']}, MB:"
+        f"hundred of 5 MB; a sample every {measured['step']}, while none is on its way, MB:"
     )
     yield ""
     for name, title in (("rss_mb", "RSS"), ("pss_mb", "PSS")):
