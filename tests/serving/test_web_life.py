@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from cocoer_client.web.guard import EXPLAIN_POLICY
 from cocoer_client.web.keys import make_key
 from tests.asgi import NOWHERE
 from tests.conftest import SAMPLE
@@ -241,3 +242,13 @@ def test_a_request_has_one_id_in_all_logs(web, server):
     assert re.search(r"POST /v1/recognise 415 format \d.* life-1$", text, re.MULTILINE)
     for private in (name, "0.4321", *answer.json()["persons"][0]["pred"]):
         assert private not in text
+
+
+def test_the_explain_page_may_do_nothing(web):
+    """It is a page at the gateway's own address, made of what callers send."""
+    answer = requests.post(f"{web.url}/v1/explain", data=SAMPLE.read_bytes(), timeout=600)
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy == EXPLAIN_POLICY
+    assert "script-src" not in policy
+    assert answer.headers["Cache-Control"] == "no-store"

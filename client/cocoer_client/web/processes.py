@@ -68,12 +68,12 @@ class _Processes:
         self.deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self.running: list[SpawnProcess] = []
         self.failed = False
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, self._note)
         for index in range(number):
             self._start(first=index == 0)
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
         try:
             while self.running:
                 self._hand_on()
