@@ -96,7 +96,7 @@ def test_layout(look: Callable[..., Opened], width: int, scheme: Scheme) -> None
     assert axe_finds(page) == []
     choose(page)
     assert axe_finds(page) == []
-    assert not one.sticks_out
+    assert one.sticking_out == []
     image, persons = (page.query_selector(name).bounding_box() for name in ("#stage", "#results"))
     if width == 1440:
         assert persons["x"] >= image["x"] + image["width"]
@@ -105,7 +105,7 @@ def test_layout(look: Callable[..., Opened], width: int, scheme: Scheme) -> None
         assert persons["y"] >= image["y"] + image["height"]
     page.click("#edit")
     assert axe_finds(page) == []
-    assert not one.sticks_out
+    assert one.sticking_out == []
 
 
 def test_about_page(look: Callable[..., Opened]) -> None:
@@ -113,7 +113,7 @@ def test_about_page(look: Callable[..., Opened]) -> None:
     one.page.click("text=What it must not be used for")
     one.page.wait_for_selector("h1:has-text('Intended use')")
     assert axe_finds(one.page) == []
-    assert not one.sticks_out
+    assert one.sticking_out == []
     one.page.click("text=Back to the page")
     one.page.wait_for_selector("#choose-first:enabled")
 
