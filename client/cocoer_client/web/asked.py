@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import QueryParams
 
 from cocoer_client.protocol import MAX_PERSONS, OnDamage
 from cocoer_client.web.problems import Problem
 
-Threshold = Annotated[float, Field(ge=0, le=1)]
-Corners = tuple[float, float, float, float]
+Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Pixel = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""Strict: neither true nor "12" is a number."""
+Corners = tuple[Pixel, Pixel, Pixel, Pixel]
+AskedT = TypeVar("AskedT", bound="Asked")
 
 
 class Boxes(BaseModel):
@@ -23,16 +28,12 @@ class Boxes(BaseModel):
     head: Corners | None = Field(None, description="x1, y1, x2, y2; left out: looked for")
 
 
-def _decoded(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
-
-
 class Asked(BaseModel):
     """Options of recognition."""
 
     model_config = ConfigDict(extra="forbid")
 
-    persons: Annotated[list[Boxes] | None, BeforeValidator(_decoded)] = Field(
+    persons: list[Boxes] | None = Field(
         None, max_length=MAX_PERSONS, description="Boxes as JSON; with them, nobody is looked for."
     )
     final_threshold: Threshold | None = Field(None, description="Final labels above this probability.")
@@ -64,21 +65,69 @@ class AskedToDraw(Asked):
         return set(cls.model_fields) - set(Asked.model_fields)
 
 
-def read_asked(kind: type[Asked], query: Mapping[str, str], fields: Mapping[str, str]) -> Any:
+EXPECTED: Mapping[str, str] = {
+    "persons": f'JSON such as [{{"body": [x1, y1, x2, y2], "head": [x1, y1, x2, y2]}}], {MAX_PERSONS} persons at most, '
+    "pixels as numbers; a head may be left out",
+    "final_threshold": "a number from 0 to 1",
+    "level_threshold": "a number from 0 to 1",
+    "min_score": "a number from 0 to 1",
+    "on_damage": "refuse or accept",
+    "timing": "true or false",
+    "style": "panel or release",
+    "drawn_boxes": "both, heads or none",
+    "quality": "a whole number from 1 to 100",
+}
+"""Parameter -> what it may be."""
+
+
+def read_asked(kind: type[AskedT], query: QueryParams, fields: Mapping[str, str]) -> AskedT:
     """What is asked for.
+
+    Args:
+        kind: ``Asked``, or what has more.
+        query: of the URL.
+        fields: of the form.
 
     Raises:
         Problem: a parameter that there is not, or twice, or with a value that makes no sense.
     """
-    if twice := sorted(set(query) & set(fields)):
-        raise Problem("parameter", f"{twice[0][:60]} is in the query and in the form")
+    names = Counter([*(name for name, _ in query.multi_items()), *fields])
+    for name, count in names.items():
+        if name not in kind.model_fields:
+            there = ", ".join(kind.model_fields)
+            raise Problem("parameter", f"there is no parameter {_shown(name)}; there are {there}")
+        if count > 1:
+            raise Problem("parameter", f"{name} is given more than once; give it once, in the query or in the form")
+    given: dict[str, Any] = {**query, **fields}
+    for name, value in given.items():
+        if not value.strip():
+            raise _senseless(name, f"{name} is empty; leave it out, or give ")
+    if "persons" in given:
+        given["persons"] = _from_json(given["persons"])
     try:
-        return kind.model_validate({**query, **fields})
+        return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))[:60]
-        there = ", ".join(kind.model_fields)
-        hint = f"; there are {there}" if first["type"] == "extra_forbidden" else ""
-        raise Problem(
-            "persons" if place.startswith("persons") else "parameter", f"{place}: {first['msg']}{hint}"
-        ) from None
+        parameter, *path = first["loc"]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{_shown(step)}" for step in path[:4])
+        raise _senseless(str(parameter), f"{parameter}{place}: {first['msg']}; give ") from None
+
+
+def _senseless(name: str, what: str) -> Problem:
+    return Problem("persons" if name == "persons" else "parameter", what + EXPECTED[name])
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):  # of numbers with thousands of digits too, and of nesting without end
+        raise _senseless("persons", "persons is not JSON; give ") from None
+
+
+def _no_number(constant: str) -> Any:
+    raise ValueError(constant)  # NaN and Infinity are no JSON
+
+
+def _shown(name: str) -> str:
+    """A caller's name as it can be told: short, and Unicode."""
+    return name[:60].encode("utf-8", "replace").decode()

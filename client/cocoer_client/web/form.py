@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
@@ -18,6 +19,8 @@ MAX_HEADERS, MAX_HEADER_BYTES = 8, 4096
 CODINGS = (b"", b"7bit", b"8bit", b"binary")
 """Values of Content-Transfer-Encoding under which a part's bytes are what they are."""
 CHARSETS = (b"", b"utf-8", b"utf8", b"us-ascii")
+# What is wrong with a form is told to whoever sent it, and is no matter for a log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class Form:

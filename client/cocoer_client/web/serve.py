@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from cocoer_client.errors import CocoerError
 from cocoer_client.web.app import create_app
 from cocoer_client.web.log import LogOptions, log, set_up
+from cocoer_client.web.protocol import limited, raise_file_limit
 from cocoer_client.web.settings import Settings
 
 GRACE = 5.0
@@ -59,16 +60,16 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, service: Service, first: bool, worker: bool) -> None:
         settings = service.settings
+        self.protocol = limited(settings)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=self.protocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=math.ceil(settings.header_timeout),
             timeout_graceful_shutdown=math.ceil(settings.body_timeout + settings.connection.timeout + GRACE),
         )
         super().__init__(config)
@@ -103,10 +104,7 @@ class Server(uvicorn.Server):
         """Ten times a second."""
         if self.leaves_at is not None and time.monotonic() >= self.leaves_at:
             self.should_exit = True
-        metrics, admission = self.app.state.metrics, self.app.state.admission
-        metrics.connections.set(len(self.server_state.connections))
-        metrics.working.set(admission.working)
-        metrics.uploads.set(admission.upload_bytes)
+        self.app.state.metrics.sample(self.protocol.figures, self.app.state.admission)
         return await super().on_tick(counter)
 
 
@@ -123,6 +121,7 @@ def serve(service: Service, listening: socket.socket, first: bool = True, worker
         InvalidInput: the keys can't be used.
     """
     set_up(service.log)
+    raise_file_limit()
     server = Server(create_app(service.settings), service, first, worker)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
