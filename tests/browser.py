@@ -31,9 +31,19 @@ class Opened:
         return [url for url in self.requests if not url.startswith("data:")]
 
     @property
-    def sticks_out(self) -> bool:
-        """Whether the page has to be scrolled sideways."""
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+    def sticking_out(self) -> list[str]:
+        """Elements for which the page has to be scrolled sideways."""
+        found: list[str] = self.page.evaluate(STICKING_OUT)
+        return found
+
+
+STICKING_OUT = """() => {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    const names = [...document.querySelectorAll("body *")]
+        .filter(one => one.getBoundingClientRect().right > innerWidth)
+        .map(one => `${one.localName}#${one.id}.${one.getAttribute("class")}`);
+    return ["the page", ...names];
+}"""
 
 
 @contextlib.contextmanager

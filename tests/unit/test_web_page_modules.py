@@ -80,7 +80,7 @@ def test_colours_of_levels(scheme):
     """The same as elsewhere, and legible on the page's cards."""
     light, dark = (PAGE / "page.css").read_text().split("@media (prefers-color-scheme: dark)")
     sheet = light if scheme == "light" else dark
-    colours = {name: value for name, value in re.findall(r"--([\w-]+): (#\w+)", sheet.split("}")[0])}
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", sheet.split("}")[0]))
     assert {name: colours[name] for name in LEVEL_COLOURS[scheme]} == LEVEL_COLOURS[scheme]
     card = "#ffffff" if colours["card"] == "#fff" else colours["card"]
     assert min(contrast(colour, card) for colour in LEVEL_COLOURS[scheme].values()) >= 4.5
