@@ -38,6 +38,7 @@ COMMANDS = {
     "export/build_engines.py": "export/build_engines.py",
     "benchmarks/run.py": "benchmarks/run.py",
     "benchmarks/folder.py": "benchmarks/folder.py",
+    "benchmarks/gateway.py": "benchmarks/gateway.py",
     "benchmarks/accuracy.py": "benchmarks/accuracy.py",
     "cocoer.checkpoints.synthetic": "cocoer/checkpoints/synthetic.py",
     "export.detectors.synthetic": "export/detectors/synthetic.py",
