@@ -17,7 +17,7 @@ from tests.waiting import until
 
 SAMPLES = good_samples() + bad_samples()
 GROWTH = 256 << 20
-"""Bytes by which the gateway's memory may grow: three callers send 30 MB each, all the time; kept, they would be gigabytes."""
+"""Bytes by which the gateway may grow: three callers send 30 MB each without end; kept, that is gigabytes."""
 ORDINARY = good_samples()[0].data
 
 
