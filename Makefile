@@ -8,6 +8,8 @@ PIP_FLAGS ?=
 SEED ?= 1
 ##  DEVICE=cuda       of make gpu-report: cuda, or cpu to try the script without a GPU
 DEVICE ?= cuda
+##  PORT=8080         of make web: where the page is, on this machine
+PORT ?= 8080
 ##  TRITON=           of make conformance: HTTP address of a server that runs already, as in localhost:8000
 TRITON ?=
 ##  PORTS=            of make conformance: its ports of gRPC and metrics, as in 8001,8002 (the next two after HTTP's)
@@ -25,7 +27,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench ordeal gpu-report \
+.PHONY: help setup setup-batch setup-dev demo web engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench ordeal gpu-report \
 	lock audit clean
 
 help:  ## List the targets and variables
@@ -72,6 +74,9 @@ engines: setup  ## Build the models from checkpoints/ (random weights if there a
 
 demo: setup  ## Build what is missing, serve it, send the sample image through it, stop the server
 	@$(RUN) -m serving.demo
+
+web: setup  ## Build what is missing, serve it with a page and a REST interface in front, until Ctrl-C (PORT)
+	@$(RUN) -m serving.web --port $(PORT)
 
 serve: engines  ## Serve model_repository on this machine until Ctrl-C
 	$(VENV)/bin/tritonserver --model-repository model_repository
@@ -121,7 +126,7 @@ lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in
 	$(TOOLS)/bin/python tools/lock.py
 
 audit: $(TOOLS)/.setup  ## Look up known vulnerabilities of everything that is locked (asks pypi.org)
-	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-tensorrt.lock requirements-serve.lock requirements-dev.lock requirements-tools.lock; do \
+	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-tensorrt.lock requirements-serve.lock requirements-web.lock requirements-dev.lock requirements-tools.lock; do \
 		echo "$$lock:"; $(TOOLS)/bin/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner=off -r $$lock || exit 1; done
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)

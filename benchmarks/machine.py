@@ -70,7 +70,17 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def process_memory_mb(root: int) -> float:
     """PSS of a process and its descendants, in MB: shared pages count once."""
-    return sum(map(_pss_kb, process_family(root))) / 1024
+    return sum(_rollup_kb(pid, "Pss") for pid in process_family(root)) / 1024
+
+
+def process_rss_mb(root: int) -> float:
+    """RSS of a process and its descendants, in MB: shared pages count in each."""
+    return sum(_rollup_kb(pid, "Rss") for pid in process_family(root)) / 1024
+
+
+def cpu_seconds(root: int) -> float:
+    """Processor time that a process and its living descendants have taken."""
+    return sum(map(_cpu_ticks, process_family(root))) / os.sysconf("SC_CLK_TCK")
 
 
 def process_family(root: int) -> set[int]:
@@ -90,9 +100,17 @@ def _parent(entry: Path) -> int:
         return -1
 
 
-def _pss_kb(pid: int) -> int:
+def _cpu_ticks(pid: int) -> int:
     try:
-        match = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])  # utime, stime
+
+
+def _rollup_kb(pid: int, name: str) -> int:
+    try:
+        match = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
         return 0
     return int(match[1]) if match else 0

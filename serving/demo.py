@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serving.building import PROJECT, REPOSITORY, build
 from serving.server import ServerFailed, TritonServer
 
-PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE = Path("examples/astronaut.png")
-REPOSITORY = Path("model_repository")
 LOG = Path(".cache/demo-server.log")
 
 
@@ -24,8 +23,7 @@ def main() -> int:
         "--output-dir", type=Path, default=Path("outputs"), help="where the image goes (default: outputs)"
     )
     args = parser.parse_args()
-    build = [sys.executable, "export/build_engines.py", "--synthetic", "--repository", str(REPOSITORY)]
-    if code := subprocess.run(build, cwd=PROJECT).returncode:
+    if code := build():
         return code
     print(f"\nStarting tritonserver (log: {LOG}) ...", flush=True)
     try:
@@ -43,7 +41,7 @@ def main() -> int:
     except ServerFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("Server stopped.")
+    print("Server stopped. To try images of your own on a page: make web")
     return code
 
 

@@ -80,6 +80,7 @@ class TritonServer(RunningServer):
         arguments: more of Triton's flags.
         environment: variables to add to this process's. Nobody probes the server (``serving.probe``) unless they say
             so, for probes are work that is not the block's.
+        own_session: whether Ctrl-C in the terminal is this process's alone, which then stops the server when it likes.
     """
 
     backends: ClassVar[Path | None] = None
@@ -92,8 +93,9 @@ class TritonServer(RunningServer):
         timeout: float = 300,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        own_session: bool = False,
     ) -> None:
-        self.repository, self.log, self.timeout = repository, log, timeout
+        self.repository, self.log, self.timeout, self.own_session = repository, log, timeout, own_session
         self.arguments, self.environment = arguments, {PROBE_VARIABLE: "0", **os.environ, **(environment or {})}
         grpc_port, http_port, metrics_port = free_ports(3)
         super().__init__("127.0.0.1", http_port, grpc_port, metrics_port)
@@ -131,6 +133,7 @@ class TritonServer(RunningServer):
                 stderr=subprocess.STDOUT,
                 cwd=Path(__file__).parent.parent,
                 env=self.environment,
+                start_new_session=self.own_session,
             )
         try:
             self._wait_until_ready()

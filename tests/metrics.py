@@ -30,6 +30,11 @@ def scrape(server: RunningServer) -> Series:
             text = answer.read().decode()
             break
         time.sleep(0.1)
+    return series_in(text)
+
+
+def series_in(text: str) -> Series:
+    """What a metrics endpoint's answer says."""
     assert list(text_string_to_metric_families(text)), "Prometheus's own parser takes it"
     return {
         (line[1], tuple(sorted(LABEL.findall(line[2] or "")))): float(line[3]) for line in SAMPLE_LINE.finditer(text)

@@ -31,6 +31,7 @@ def provoked(url: str) -> dict[str, str]:
         "persons": {"data": image, "params": {"persons": '[{"body": [300, 20, 100, 400]}]'}},
         "parameter": {"data": image, "params": {"final_threshold": "2"}},
         "body": {"files": {"photo": image}},
+        "media-type": {"data": b"{}", "headers": {"Content-Type": "application/json"}},
         "accept": {"data": image, "headers": {"Accept": "text/plain"}},
     }
     details = {}
@@ -42,16 +43,30 @@ def provoked(url: str) -> dict[str, str]:
     return details
 
 
+def as_text(content: dict[str, Any]) -> str:
+    """JSON with a line for each value of the first two levels."""
+    parts = [
+        f" {json.dumps(name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in part.items())
+        + "\n }"
+        for name, part in content.items()
+    ]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the examples of the OpenAPI document.")
     parser.add_argument("url", help="of a gateway, http://host:port")
     parser.add_argument("path", type=Path, metavar="FILE", help="where to")
     args = parser.parse_args(argv)
+    form = {"persons": (SAMPLE.parent / "persons.json").read_text()}
     with SAMPLE.open("rb") as image:
-        result = requests.post(f"{args.url}/v1/recognise", files={"image": image}, timeout=60).json()
+        answer = requests.post(f"{args.url}/v1/recognise", files={"image": image}, data=form, timeout=60)
+    answer.raise_for_status()
+    result = json.loads(answer.text, parse_float=lambda text: round(float(text), 4))
     about = requests.get(f"{args.url}/v1/model", timeout=60).json()
     content = {"result": result, "about": about, "details": provoked(args.url)}
-    args.path.write_text(json.dumps(content, indent=1) + "\n")
+    args.path.write_text(as_text(content))
     return 0
 
 

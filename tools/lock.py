@@ -8,6 +8,7 @@ requirements-batch.in  requirements-batch.lock
 requirements-dev.in    requirements-dev.lock
 requirements-tools.in  requirements-tools.lock
 requirements-serve.in  requirements-serve.lock, for the image
+requirements-web.in    requirements-web.lock, for the gateway's image; of the versions in requirements.lock
 requirements-tensorrt.in  requirements-tensorrt.lock, for the image; and tests/data/tensorrt-<version>.lock, the
                        bindings that the tests hold the export to
 """
@@ -75,8 +76,8 @@ def main() -> int:
             f'[project]\nname = "locked"\nversion = "0"\nrequires-python = ">=3.10,<3.13"\n'
             f'[tool.uv]\nenvironments = ["{ENVIRONMENT}"]\n'
         )
-        kinds = ("", "-batch", "-dev", "-tools", "-tensorrt", "-serve")
-        own, batch, dev, tools, tensorrt, serve = (str(PROJECT / f"requirements{kind}.in") for kind in kinds)
+        kinds = ("", "-batch", "-dev", "-tools", "-tensorrt", "-serve", "-web")
+        own, batch, dev, tools, tensorrt, serve, web = (str(PROJECT / f"requirements{kind}.in") for kind in kinds)
         write("requirements-tools.lock", compile_lock(directory, tools))
         write("requirements-tensorrt.lock", compile_lock(directory, "--no-deps", tensorrt))
         write("requirements-serve.lock", compile_lock(directory, "--no-deps", serve))
@@ -87,6 +88,8 @@ def main() -> int:
         (directory / "alone.in").write_text(NO_NEEDS_TO_RUN)
         without = compile_lock(directory, "--no-deps", "alone.in")
         write("requirements.lock", [entry for entry in base if not TORCH.match(entry)] + without)
+        same = ("--constraint", str(PROJECT / "requirements.lock"))
+        write("requirements-web.lock", compile_lock(directory, *same, web))
         torch = [entry for entry in base if TORCH.match(entry)]
         if not any(TORCH_CPU.startswith(entry.split(" ")[0] + "+cpu ") for entry in torch):
             print("error: TORCH_CPU is of another version than requirements.in asks for", file=sys.stderr)

@@ -3,10 +3,10 @@
 The library: ``client`` and ``aio`` on ``connection`` (a call, its retries), ``inputs`` (images and boxes to tensors),
 ``batches`` (several images in a request), ``ordered`` and ``ordered_async`` (several requests at once), ``results``
 (RESULT, and its ``schema``), ``columns``, ``tables``, ``exports`` and ``coco`` (RESULT as tables and annotations),
-``key`` (what decides a result), ``errors``, ``signals``, ``protocol`` (the served model's names and limits). The
-folders ``sources`` (what users name), ``drawing``, ``video`` and ``timeline``, ``sinks`` and ``pipeline`` (many images,
-without a command line), ``infer`` and ``batch`` (the commands) are built on it. Names are imported when they are first
-asked for, so that a command can decide what gRPC says before gRPC is imported.
+``key`` (what decides a result), ``limits`` (what the served model takes), ``errors``, ``signals``, ``protocol`` (the
+model's names and sizes). The folders ``sources`` (what users name), ``drawing``, ``video`` and ``timeline``, ``sinks``
+and ``pipeline`` (many images, without a command line), ``infer`` and ``batch`` (the commands) are built on it. Names
+are imported when they are first asked for, so that a command can decide what gRPC says before gRPC is imported.
 """
 
 from importlib import import_module
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ServerLost,
         ServerUnavailable,
     )
+    from cocoer_client.limits import ModelLimits
     from cocoer_client.results import Box, Coordination, ModelInfo, Person, Result
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "InvalidRequest",
     "ModelChanged",
     "ModelInfo",
+    "ModelLimits",
     "Person",
     "RequestTimeout",
     "Result",
@@ -64,6 +66,7 @@ _HOMES = {
         "ServerLost",
         "ServerUnavailable",
     ),
+    "limits": ("ModelLimits",),
     "results": ("Box", "Coordination", "ModelInfo", "Person", "Result"),
 }
 """Module -> names of ``__all__`` that it has."""

@@ -86,7 +86,7 @@ class AsyncCocoerClient(BaseClient):
     ) -> dict[str, Any]:
         """As ``CocoerClient.infer_raw``."""
         parameters = given_parameters(options)
-        encoded = await asyncio.to_thread(encode_image, image)
+        encoded = image if isinstance(image, bytes) else await asyncio.to_thread(encode_image, image)
         return require_result((await self._ask(image_inputs(encoded, persons), parameters, request_id))[0])
 
     async def infer_batch(

@@ -80,7 +80,7 @@ class InvalidRequest(CocoerError):
         message: in the server's words.
         reason: what kind of wrong it is, as the server's metric ``cocoer_rejected_total`` names it (``format``,
             ``pixels``, ``parameter``, ...); None where the server did not say: with ``on_refusal="answer"`` and in
-            ``infer_batch`` it does.
+            ``infer_batch`` it does. ``bytes`` also where a gateway takes no message of this size.
     """
 
     def __init__(self, message: str = "", *, reason: str | None = None) -> None:
@@ -119,7 +119,7 @@ def translate(error: InferenceServerException, url: str, timeout: float) -> Coco
     """
     code, message = (error.status() or "").rpartition(".")[2], error.message() or ""
     if any(sign in message for sign in TOO_LARGE.get(code, ())):
-        return InvalidRequest(message)
+        return InvalidRequest(message, reason="bytes")
     if code == "INTERNAL" and FULL in message:
         return _busy(url, "it is short of shared memory")
     if code == "UNAVAILABLE":

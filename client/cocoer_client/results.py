@@ -280,8 +280,6 @@ class Result(Part):
 class Error(Part):
     """Why there is no result."""
 
-    model_config = ConfigDict(json_schema_extra=_all_required)
-
     code: Annotated[str, one_of("INVALID_ARG", "UNAVAILABLE", "INTERNAL", "CANCELLED")]
     message: str
     reason: Annotated[str, one_of(*REASONS)] | None = Field(

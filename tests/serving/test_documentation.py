@@ -21,15 +21,18 @@ from PIL import Image
 from scipy.io import savemat
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_client import InvalidRequest
 from cocoer_client.drawing.release_style import GREEN
 from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE
+from tests.gateway import Gateway, gateway
 from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
 
 pytestmark = pytest.mark.needs("checkout")
 
 SERVE = "tritonserver --model-repository model_repository"
+GATEWAY, ITS_PORT = "cocoer-web", "127.0.0.1:8080"
 ELSEWHERE = "docs/operations.md"
 """Its blocks, of certificates and a server with TLS, are run by test_security.py."""
 
@@ -81,16 +84,29 @@ class Reader:
 
     def __init__(self, copy, server, log, stack):
         self.copy, self.server, self.log, self.stack = copy, server, log, stack
+        self.web: Gateway | None = None
 
     def follow(self, block):
         """Run a block; what it printed on standard output, without what make says of its own."""
         return getattr(self, block.language)(block.text)
 
+    def start_gateway(self):
+        self.web = self.stack.enter_context(gateway(self.server.url, self.log.with_name("web.log")))
+
+    def at_its_gateway(self, commands):
+        """What asks ``make web``'s asks one of the page's own, which is started when it is first needed."""
+        if ITS_PORT in commands and self.web is None:
+            self.start_gateway()
+        return commands.replace(ITS_PORT, f"127.0.0.1:{self.web.port}") if self.web else commands
+
     def bash(self, text):
         printed = ""
-        for commands in re.split(r"^(?=tritonserver |make )", text, flags=re.MULTILINE):
+        for commands in re.split(r"^(?=tritonserver |make |cocoer-web\n)", text, flags=re.MULTILINE):
             first, _, rest = commands.partition("\n")
-            if first == SERVE:
+            if first == GATEWAY:
+                self.start_gateway()
+                assert rest.strip() == "", "it serves until it is stopped"
+            elif first == SERVE:
                 assert rest.strip() == "", "it serves until it is stopped"
                 self.server = self.stack.enter_context(TritonServer(self.copy / "model_repository", self.log))
             elif first == "make test":
@@ -99,7 +115,7 @@ class Reader:
                 self.run(["make", *first.split()[1:]])
                 printed += self.run(["bash", "-ec", rest]) if rest.strip() else ""
             elif commands.strip():
-                printed += self.run(["bash", "-ec", commands])
+                printed += self.run(["bash", "-ec", self.at_its_gateway(commands)])
         return printed
 
     def python(self, text):
@@ -136,7 +152,7 @@ def claims(page, first_line):
 
 @claims("README.md", "make demo")
 def the_demo_says_what_it_did(copy, printed):
-    assert printed.endswith("Server stopped.\n")
+    assert printed.endswith("Server stopped. To try images of your own on a page: make web\n")
     assert "SYNTHETIC" in printed
     assert "image: outputs/astronaut.png" in printed
     with Image.open(copy / "outputs" / "astronaut.png") as annotated, Image.open(SAMPLE) as before:
@@ -177,6 +193,14 @@ def a_folder_is_annotated_and_resumed(copy, printed):
     explained = (copy / "why.html").read_text()
     assert "SYNTHETIC" in explained
     assert explained.count("data:image/") >= 4, "the image and the three crops are in the page"
+
+
+@claims("README.md", "curl -F image=@examples/astronaut.png http://127.0.0.1:8080/v1/recognise")
+def the_gateway_answers_with_result(copy, printed):
+    """From one that has been started with no option but where its server is, as ``make web`` does."""
+    result = json.loads(printed)
+    jsonschema.validate(result, SCHEMA)
+    assert [person["body_box"] for person in result["persons"]] == [[84, 20, 363, 512]]
 
 
 @claims("README.md", "python benchmarks/accuracy.py --annotations emotic/Annotations.mat --images emotic")
@@ -229,6 +253,36 @@ def results_are_written_without_a_word(copy, printed):
     assert len((copy / "outputs" / "results.jsonl").read_text().splitlines()) == 3
 
 
+@claims("docs/web.md", "cocoer-web")
+def the_gateway_serves(copy, printed):
+    assert printed == ""
+
+
+@claims("docs/web.md", "curl -s -F image=@examples/astronaut.png http://127.0.0.1:8080/v1/recognise")
+def curl_gets_what_the_endpoints_answer(copy, printed):
+    result = json.loads((copy / "result.json").read_text())
+    jsonschema.validate(result, SCHEMA)
+    assert len(result["persons"]) == 1
+    with Image.open(copy / "annotated.webp") as annotated:
+        assert annotated.format == "WEBP"
+    assert "SYNTHETIC" in (copy / "why.html").read_text()
+
+
+@claims("docs/web.md", "curl -s -F image=@examples/astronaut.png -F 'persons=")
+def parameters_act(copy, printed):
+    (one,) = json.loads((copy / "boxes.json").read_text())["persons"]
+    assert one["body_box"] == [84, 20, 363, 512]
+    with Image.open(copy / "heads.png") as annotated, Image.open(SAMPLE) as before:
+        assert (annotated.format, annotated.width) == ("PNG", before.width)
+
+
+@claims("docs/web.md", "curl -s -F image=@README.md")
+def errors_are_problems(copy, printed):
+    """The one that the page shows."""
+    (shown,) = [block.text for block in blocks("docs/web.md") if block.language == "json"]
+    assert json.loads((copy / "error.json").read_text()) == json.loads(shown)
+
+
 def name_of_check(block):
     """The longest name that this block's begins with; None: there is no check."""
     return max((name for name in CHECKS if block.name.startswith(name)), key=len, default=None)
@@ -269,9 +323,13 @@ def keys(value):
 
 
 def test_the_example_is_the_schema(client, sample_bytes):
-    """docs/result.md's RESULT has the keys of a real one; the schema takes the real one and not the shortened."""
-    (text,) = [block.text for block in blocks("docs/result.md") if block.language == "json"]
-    example = json.loads(text)
+    """docs/result.md's refusal is a real one, and its RESULT has the keys of a real one, which the schema takes."""
+    refusal, example = [json.loads(block.text) for block in blocks("docs/result.md") if block.language == "json"]
+    jsonschema.validate(refusal, SCHEMA)
+    with pytest.raises(InvalidRequest) as caught:
+        client.infer_raw(b"junk", on_refusal="answer")
+    told = {"code": "INVALID_ARG", "message": str(caught.value), "reason": caught.value.reason}
+    assert refusal == {"error": told}
     real = client.infer_raw(sample_bytes, [{"body": [84, 20, 363, 512], "head": [177, 67, 270, 160]}])
     for part in (example, real):
         part["persons"][0]["coordination"].update(lambda_w2={}, lambda_b2={})  # which levels stay differs

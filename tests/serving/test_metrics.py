@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from cocoer_client import InvalidRequest
 from export.publishing.configs import COCOER_INSTANCES
 from tests import golden as gold
 from tests.conftest import PROJECT
-from tests.metrics import key, scrape, settled
+from tests.metrics import key, scrape, series_in, settled
 from tests.serving.test_served import results_of
 from tests.traffic import CANCELLED, MAX_CROWD, Sender, batch_inputs, wait_for
 
@@ -86,27 +87,36 @@ def names_in(text):
 
 
 @pytest.mark.parametrize("file", ["grafana-dashboard.json", "alerts.yml"])
-def test_dashboard_and_alerts_name_what_there_is(server, file):
+def test_dashboard_and_alerts_name_what_there_is(server, web, file):
     text = (MONITORING / file).read_text()
-    there = {name for name, _ in scrape(server)}
+    there = {name for name, _ in (*scrape(server), *series_in(text_of(web)))}
     assert len(names_in(text)) >= 3
     assert names_in(text) <= there, names_in(text) - there
 
 
 def test_dashboard_shows_every_metric_of_ours():
     dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
-    shown = names_in(" ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]))
+    shown = names_in(" ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())))
     ours = {"images_total", "persons_total", "empty_results_total", "rejected_total", "failed_total"}
     assert {f"cocoer_{name}" for name in ours} | {"cocoer_requests_running", "cocoer_stage_seconds_bucket"} <= shown
+    gateways = ("requests_total", "request_seconds_bucket", "requests_in_flight", "requests_working", "connections")
+    sizes = ("received_bytes_total", "sent_bytes_total", "upload_bytes")
+    assert {f"cocoer_web_{name}" for name in (*gateways, *sizes)} <= shown
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
     assert {variable["name"] for variable in dashboard["templating"]["list"]} == {"datasource", "instance"}
 
 
-def test_labels_in_queries_exist(server):
+def text_of(web):
+    """The gateway's metrics."""
+    with urllib.request.urlopen(f"{web.url}/metrics", timeout=60) as answer:
+        return answer.read().decode()
+
+
+def test_labels_in_queries_exist(server, web):
     """Every label that the dashboard and the alerts select by is one of that metric's."""
     labels = {}
-    for name, pairs in scrape(server):
+    for name, pairs in (*scrape(server), *series_in(text_of(web))):
         labels.setdefault(name, {"instance", "job", "le"}).update(label for label, _ in pairs)
     text = "".join((MONITORING / file).read_text() for file in ("grafana-dashboard.json", "alerts.yml"))
     for name, selector in re.findall(r"\b((?:nv|cocoer)_[a-z0-9_]+)\{([^}]*)\}", text.replace('\\"', '"')):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class Case:
     instance: str = "a:8002"
 
 
+ASKED = 'cocoer_web_requests_total{endpoint="/v1/recognise", instance='
 UP = 'up{job="cocoer", instance="a:8002"}'
 STAGE = 'cocoer_stage_seconds_bucket{stage="recognition", instance="a:8002", le='
 CASES = {
@@ -76,6 +78,30 @@ CASES = {
         10,
         25,
     ),
+    "CocoerWebDown": Case({'up{job="cocoer-web", instance="a:8080"}': "1x5 0x10", UP: "0x20"}, 6, 8, "a:8080"),
+    "CocoerWebFails": Case(
+        {
+            f'{ASKED}"a:8080", status="200", reason=""}}': "0+60x40",
+            f'{ASKED}"a:8080", status="503", reason="unavailable"}}': "0x10 6+6x20",
+            # One in forty fails here, and here many are turned away.
+            f'{ASKED}"b:8080", status="200", reason=""}}': "0+39x40",
+            f'{ASKED}"b:8080", status="500", reason="internal"}}': "0+1x40",
+            f'{ASKED}"c:8080", status="200", reason=""}}': "0+60x40",
+            f'{ASKED}"c:8080", status="503", reason="busy"}}': "0+60x40",
+        },
+        10,
+        25,
+        "a:8080",
+    ),
+    "CocoerWebRefusesForLackOfRoom": Case(
+        {
+            f'{ASKED}"a:8080", status="503", reason="busy"}}': "0x10 5+5x20",
+            f'{ASKED}"b:8080", status="429", reason="caller"}}': "0+9x30",
+        },
+        10,
+        18,
+        "a:8080",
+    ),
 }
 
 
@@ -88,8 +114,8 @@ def written(path: Path, name: str, case: Case, fires: int) -> Path:
     """A file for ``promtool test rules``."""
     summary = RULES[name]["annotations"]["summary"].replace("{{ $labels.instance }}", case.instance)
     labels = RULES[name]["labels"] | ({"instance": case.instance} if case.instance else {})
-    if name in ("CocoerGone", "CocoerDown"):
-        labels = labels | {"job": "cocoer"}
+    if job := re.search(r'up\{job="([\w-]+)"\}', RULES[name]["expr"]):
+        labels = labels | {"job": job[1]}
     fired = [{"exp_labels": labels, "exp_annotations": {"summary": summary}}]
     test = {
         "interval": "1m",

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import serving.flags
-from cocoer_bls import boxes, haar
+from cocoer_bls import boxes, haar, options
 from cocoer_bls.boxes import body_box, crop_box, detected_persons, face_box, given_persons, match
 from cocoer_bls.errors import InputError
 
 
-@pytest.mark.parametrize("module", [boxes, haar, serving.flags])
+@pytest.mark.parametrize("module", [boxes, haar, options, serving.flags])
 def test_doctests(module):
     result = doctest.testmod(module)
     assert result.attempted > 0

@@ -159,13 +159,13 @@ class TestSchema:
         assert json.loads((tmp_path / "new" / "schema.json").read_text()) == json_schema()
 
     def test_takes_results_and_failures(self, raw):
-        failure = {"error": {"code": "INTERNAL", "message": "x", "reason": "internal"}}
-        for good in (raw, make_result((1, 1), []), failure):
+        error = {"code": "INTERNAL", "message": "x"}
+        for good in (raw, make_result((1, 1), []), {"error": error}, {"error": {**error, "reason": "internal"}}):
             jsonschema.validate(good, json_schema())
 
-    @pytest.mark.parametrize("reason", [None, "bad luck", {}])
-    def test_a_failure_has_a_reason_of_those_there_are(self, reason):
-        bad = {"error": {"code": "INTERNAL", "message": "x"} | ({} if reason == {} else {"reason": reason})}
+    @pytest.mark.parametrize("reason", [None, "bad luck"])
+    def test_a_reason_is_one_of_those_there_are(self, reason):
+        bad = {"error": {"code": "INTERNAL", "message": "x", "reason": reason}}
         assert not jsonschema.Draft202012Validator(json_schema()).is_valid(bad)
 
     @pytest.mark.parametrize(

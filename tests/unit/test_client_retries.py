@@ -21,6 +21,7 @@ from cocoer_client import (
     ServerUnavailable,
 )
 from cocoer_client.connection import FIRST_CONTACT, FIRST_PAUSE, MAX_PAUSE, backoff
+from tests.fake_server import FakeServer
 
 FULL = InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE")
 AWAY = InferenceServerException(
@@ -142,6 +143,19 @@ def test_each_try_has_the_request_id(pauses):
     assert client._client.parameters == [{}, {}, {}]  # it is none of them
 
 
+def test_the_request_id_is_tritons_own():
+    server = FakeServer(lambda image, now: {"error": {"code": "INVALID_ARG", "message": "no", "reason": "format"}})
+    server.start()
+    try:
+        with CocoerClient(server.url) as client, pytest.raises(InvalidRequest):
+            client.infer_raw(b"x", request_id="page-7", on_refusal="answer")
+    finally:
+        server.kill()
+    assert server.last_request.id == "page-7"
+    own = {name: value.string_param for name, value in server.last_request.parameters.items() if name != "timeout"}
+    assert own == {"on_refusal": "answer"}
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "reason"),
     [
@@ -249,6 +263,12 @@ CLASSES = {
 def test_the_class_of_a_failure(status, message):
     translated = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
     assert type(translated) is CLASSES[status, message]
+
+
+@pytest.mark.parametrize(("status", "message"), [key for key, kind in CLASSES.items() if kind is InvalidRequest])
+def test_a_message_that_is_too_large_has_its_reason(status, message):
+    error = client_of().translate(InferenceServerException(message, f"StatusCode.{status}"))
+    assert error.reason == (None if status == "INVALID_ARGUMENT" else "bytes")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,15 @@ import compose_spec
 import pytest
 import yaml
 
+from cocoer_client.web.app import create_app
+from cocoer_client.web.arguments import parse_args as parse_web_args
+from cocoer_client.web.arguments import settings_of
+from cocoer_client.web.log import LogOptions
+from cocoer_client.web.serve import Service
 from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
+from serving.gateway import EXIT_TIMEOUT
+from tests.asgi import asking
 from tests.conftest import PROJECT
 
 DOCKERFILE = PROJECT / "serving" / "deploy" / "Dockerfile"
@@ -52,13 +59,28 @@ def test_the_bindings_are_of_the_images_tensorrt():
 
 def test_packages_have_hashes():
     installs = re.findall(r"pip install ((?:\\\n|[^\n&])+)", TEXT)
-    assert len(installs) == 4
+    with_hashes = [install for install in installs if "--require-hashes" in install]
+    assert len(with_hashes) == 5
     assert "pip uninstall --yes nvidia-pytriton" in TEXT  # the old Triton of the wheel is in no image
-    assert all("--require-hashes" in install for install in installs)
-    served = (PROJECT / "requirements-serve.lock").read_text()
+    (own,) = set(installs) - set(with_hashes)
+    assert own.split()[:3] == ["--no-deps", "--no-build-isolation", "./client"]  # nothing of it is fetched
     base = (PROJECT / "requirements.lock").read_text()
-    for requirement in re.findall(r"^\S+==\S+", served, re.MULTILINE):
-        assert requirement in base  # what the tests ran with
+    for kind in ("serve", "web"):
+        locked = (PROJECT / f"requirements-{kind}.lock").read_text()
+        for requirement in re.findall(r"^\S+==\S+", locked, re.MULTILINE):
+            assert f"\n{requirement} " in base  # what the tests ran with
+
+
+def test_the_gateways_image_has_what_its_extra_asks_for():
+    """And what the client itself asks for; OpenCV is there for its style of drawing."""
+    project = (PROJECT / "client" / "pyproject.toml").read_text()
+    lists = [
+        re.search(rf"^{name} = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL) for name in ("dependencies", "web")
+    ]
+    asked = {name for found in lists if found for name in re.findall(r'^ +"([\w-]+)', found[1], re.MULTILINE)}
+    assert {"fastapi", "uvicorn", "tritonclient"} <= asked
+    given = set(re.findall(r"^([\w-]+)(?:\[\w+\])?==", (PROJECT / "requirements-web.in").read_text(), re.MULTILINE))
+    assert given == asked | {"opencv-python-headless", "setuptools"}
 
 
 def entry_points():
@@ -69,7 +91,7 @@ def entry_points():
 
 
 def test_commands_are_those_of_the_project():
-    engines, serve = entry_points()
+    engines, serve, web = entry_points()
     (command,) = [json.loads(text) for text in re.findall(r"^CMD (\[.+\])$", TEXT, re.MULTILINE)]
     args = parse_args([*engines[2:], *command])
     assert (args.backend, args.precision, str(args.repository)) == ("tensorrt", "fp16", "/models/model_repository")
@@ -77,8 +99,13 @@ def test_commands_are_those_of_the_project():
     assert serve[:3] == ["python3", "-m", "serving.launcher"]
     drain = drain_of(serve)
     assert drain.http == ("127.0.0.1", 8000)
+    assert web[:3] == ["python", "-m", "cocoer_client.web.command"]
+    args = parse_web_args([*web[3:], "--without-keys"])
+    assert (args.host, args.port) == ("0.0.0.0", 8080)
+    assert re.findall(r"^EXPOSE 8080$", TEXT, re.MULTILINE)
     # Neither root at the end, nor the shell form, which would keep SIGTERM from the server.
-    stages = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[-2:]
+    stages = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[-3:]
+    assert [stage.split()[2] for stage in stages] == ["engines", "serve", "web"]
     assert all("USER 65532:65532" in stage.split("ENTRYPOINT")[0] for stage in stages)
 
 
@@ -153,11 +180,29 @@ def test_what_is_copied_serves(tmp_path):
     )
 
 
+def test_what_is_copied_is_a_gateway(tmp_path):
+    """In the layout of the image, with packages and without the checkout: the page's files, too."""
+    lay_out("web", tmp_path)
+    assert (tmp_path / "client" / "pyproject.toml").is_file()
+    path = [tmp_path / "client", Path(sysconfig.get_path("purelib"))]
+    arguments = entry_points()[2][1:]
+    result = isolated(tmp_path, *arguments, "--help", path=path)
+    assert result.returncode == 0, result.stderr
+    assert "--without-keys" in result.stdout
+    assert (tmp_path / "client" / "cocoer_client" / "web" / "page" / "index.html").is_file()
+    # Started with no more than the image says, the program refuses: nobody is let in by mistake.
+    refused = isolated(tmp_path, *arguments, path=path)
+    assert refused.returncode == 2
+    assert "--keys" in refused.stderr
+    alone = isolated(tmp_path, *arguments, "--help", path=path[1:])
+    assert "No module named 'cocoer_client'" in alone.stderr
+
+
 def test_compose_file():
     """By the rules of the Compose specification; the parser can fail."""
     text = (PROJECT / "serving" / "deploy" / "compose.yaml").read_text()
     parsed = compose_spec.PyCompose.from_yaml(text)
-    assert set(parsed.services or ()) == {"engines", "server", "prometheus", "grafana"}
+    assert set(parsed.services or ()) == {"engines", "server", "web", "prometheus", "grafana"}
     for old, new in (("shm_size: 1g", "shm_size: [1]"), ("cap_drop:", "cap_dropped:")):
         assert old in text
         with pytest.raises(ValueError, match="shm_size|cap_dropped"):
@@ -182,7 +227,7 @@ def test_compose_mounts_and_targets():
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     # Engines lie in a directory of the volume: a mount point can't be replaced in one step.
-    engines, serve = entry_points()
+    engines, serve, _ = entry_points()
     (built,) = [engines[index + 1] for index, word in enumerate(engines) if word == "--repository"]
     assert f"--model-repository={built}" in serve
     for service, suffix in (("engines", ""), ("server", ":ro")):
@@ -193,12 +238,64 @@ def test_compose_mounts_and_targets():
     assert services["server"]["depends_on"]["engines"]["condition"] == "service_completed_successfully"
 
 
+def patience(args):
+    """Seconds that a gateway with these options takes to stop, at most."""
+    return Service(settings_of(args), LogOptions(), args.linger).patience
+
+
+def test_the_gateway_of_compose():
+    """In front of the server, for this machine alone, and without a way to write or to gain rights."""
+    service, server = COMPOSE["services"]["web"], COMPOSE["services"]["server"]
+    args = parse_web_args([*entry_points()[2][3:], *service["command"].split()])
+    host, port = args.url.split(":")
+    assert host in COMPOSE["services"]
+    assert f"127.0.0.1:{port}:{port}" in server["ports"]
+    assert service["depends_on"][host]["condition"] == "service_healthy"
+    assert service["ports"] == [f"127.0.0.1:{args.port}:{args.port}"]
+    assert args.without_keys
+    # Named by Prometheus, and by browsers here; nothing else is a name of it.
+    assert args.allow_host == ["web"]
+    hardened = ("read_only", "cap_drop", "security_opt", "tmpfs", "restart")
+    assert {key: service[key] for key in hardened} == {key: server[key] for key in hardened}
+    assert int(service["stop_grace_period"].rstrip("s")) > patience(args)
+    assert patience(args) < EXIT_TIMEOUT
+    assert "memory" in service["deploy"]["resources"]["limits"]
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("127.0.0.1:8080", "/healthz", 200),  # the image's own check
+        ("localhost:8080", "/", 200),
+        ("web:8080", "/metrics", 200),  # Prometheus
+        ("elsewhere.example:8080", "/", 421),  # a page whose name has been made to mean this machine
+    ],
+)
+def test_who_the_gateway_of_compose_answers(host, path, status):
+    args = parse_web_args([*entry_points()[2][3:], *COMPOSE["services"]["web"]["command"].split()])
+    with asking(create_app(settings_of(args))) as client:
+        assert client.get(path, headers={"Host": host}).status_code == status
+
+
+def test_the_gateway_of_compose_takes_keys_as_its_comment_says():
+    text = (PROJECT / "serving" / "deploy" / "compose.yaml").read_text()
+    command, secrets, files = re.findall(r"^    #   ((?:command|secrets): .*)$", text, re.MULTILINE)
+    args = parse_web_args([*entry_points()[2][3:], *yaml.safe_load(command)["command"].split()])
+    (name,) = yaml.safe_load(secrets)["secrets"]
+    assert str(args.keys) == f"/run/secrets/{name}"
+    changed = COMPOSE | yaml.safe_load(files)
+    changed["services"] = changed["services"] | {
+        "web": COMPOSE["services"]["web"] | yaml.safe_load(command) | yaml.safe_load(secrets)
+    }
+    compose_spec.PyCompose.from_yaml(yaml.safe_dump(changed))
+
+
 def test_monitoring_of_compose():
     monitoring = PROJECT / "serving" / "deploy" / "monitoring"
     scrape = yaml.safe_load((monitoring / "compose-prometheus.yml").read_text())
-    (target,) = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
-    assert target.split(":")[0] in COMPOSE["services"]
-    assert scrape["scrape_configs"][0]["job_name"] == "cocoer"  # the alerts' name for it
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in scrape["scrape_configs"]}
+    assert targets == {"cocoer": ["server:8002"], "cocoer-web": ["web:8080"]}  # the alerts' names for them
+    assert {"server", "web"} <= set(COMPOSE["services"])
     source = yaml.safe_load((monitoring / "grafana" / "datasource.yaml").read_text())["datasources"][0]
     assert source["url"].split("//")[1].split(":")[0] in COMPOSE["services"]
     folder = yaml.safe_load((monitoring / "grafana" / "dashboards.yaml").read_text())["providers"][0]["options"]["path"]

@@ -32,10 +32,13 @@ SOURCES = (".py", ".md", ".yaml", ".yml", ".json", ".toml", ".cfg", ".pbtxt", ".
 COMMANDS = {
     "cocoer-infer": "client/infer.py",
     "cocoer-batch": "client/batch.py",
+    "cocoer-web": "client/web.py",
     "client/infer.py": "client/infer.py",
+    "client/web.py": "client/web.py",
     "export/build_engines.py": "export/build_engines.py",
     "benchmarks/run.py": "benchmarks/run.py",
     "benchmarks/folder.py": "benchmarks/folder.py",
+    "benchmarks/gateway.py": "benchmarks/gateway.py",
     "benchmarks/accuracy.py": "benchmarks/accuracy.py",
     "cocoer.checkpoints.synthetic": "cocoer/checkpoints/synthetic.py",
     "export.detectors.synthetic": "export/detectors/synthetic.py",
@@ -47,7 +50,7 @@ OTHERS = {
     *("--strict-readiness", "--http-restricted-api", "--grpc-restricted-protocol", "--exit-timeout-secs"),
     *("--backend-config", "--backend-directory", "--grpc-use-ssl-mutual", "--grpc-root-cert"),
     "--model-repository",  # Triton's, up to here
-    *("--shm-size", "--extra-index-url", "--check"),  # Docker's, pip's, sha256sum's
+    *("--shm-size", "--extra-index-url", "--check", "--target"),  # Docker's, pip's, sha256sum's
     "--help",
 }
 
@@ -195,7 +198,8 @@ def test_commands_are_right_as_far_as_one_sees(page, line):
         settings = [value.partition("=")[0] for flag, value in zip(arguments, arguments[1:]) if flag == "--set"]
         assert (PROJECT / arguments[2] / "Chart.yaml").is_file()
         values = yaml.safe_load((PROJECT / arguments[2] / "values.yaml").read_text())
-        assert all(functools.reduce(dict.__getitem__, name.split("."), values) for name in settings)
+        for setting in settings:
+            functools.reduce(dict.__getitem__, setting.split("."), values)  # KeyError where there is none
     elif program == "docker":
         assert (PROJECT / arguments[arguments.index("-f") + 1]).is_file()
     elif program == "pip":
@@ -203,7 +207,7 @@ def test_commands_are_right_as_far_as_one_sees(page, line):
         what = arguments[1].partition("[")[0]
         assert what == "cocoer-client" or (PROJECT / what / "pyproject.toml").is_file()
     else:
-        assert program in ("source", "tritonserver", "openssl", "printf")
+        assert program in ("source", "tritonserver", "openssl", "printf", "curl")
 
 
 @pytest.mark.parametrize("page", PAGES)

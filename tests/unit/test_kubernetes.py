@@ -10,12 +10,16 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cocoer_client.web.app import create_app
+from cocoer_client.web.arguments import parse_args as parse_web_args
+from cocoer_client.web.settings import Settings
 from export.arguments import parse_args
 from serving.deploy.engines import IN_USE, REPOSITORY
 from serving.deploy.engines import parse_args as parse_engines_args
 from serving.drain import EXIT_TIMEOUT
 from tests.cluster import CHART, render, run_helm, the
 from tests.conftest import PROJECT
+from tests.unit.test_containers import DOCKERFILE, patience
 
 SETTINGS = {
     "as it comes": (),
@@ -27,6 +31,13 @@ SETTINGS = {
         "monitoring.dashboard.enabled=true",
         "models.storageClass=nfs",
         "image.pullSecrets[0].name=key",
+        "web.enabled=true",
+        "web.keys.secret=keys",
+        "web.arguments={--log-format=json}",
+        "web.autoscaling.enabled=true",
+        "web.ingress.enabled=true",
+        "web.ingress.className=nginx",
+        "web.ingress.tlsSecret=certificate",
     ),
     "on CPUs": ("gpu.count=0",),
     "plain": (
@@ -36,8 +47,11 @@ SETTINGS = {
         "engines.enabled=false",
         "models.existingClaim=mine",
         "gpu.nodeSelector.product=L4",
+        "web.enabled=true",
+        "web.withoutKeys=true",
     ),
 }
+WEB = ("web.enabled=true", "web.keys.secret=keys")
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 """Kinds that Kubernetes itself does not know."""
 MONITORING = PROJECT / "serving" / "deploy" / "monitoring"
@@ -78,6 +92,11 @@ def test_lint():
         ("envoy.resources.limits.memory=1G", "does not match pattern"),
         ("strategy.maxSurge=0", "maxSurge and maxUnavailable can't both be 0"),
         ("monitoring.scrapeAnnotations=false", "autoscaling goes by a metric that nobody scrapes"),
+        ("web.enabled=true", "name a Secret with API keys (web.keys.secret), or set web.withoutKeys=true"),
+        ("web.enabled=true,web.keys.secret=keys,web.withoutKeys=true", "exclude each other"),
+        ("web.terminationGracePeriodSeconds=30", "minimum: got 30, want 75"),
+        ("web.keys.key=../keys", "does not match pattern"),
+        ("image.web=", "minLength: got 0, want 1"),
     ],
 )
 def test_wrong_values_are_told(setting, told):
@@ -95,7 +114,7 @@ def pods(objects):
 
 
 def test_services_and_policies_select_pods_there_are():
-    objects = render()
+    objects = render(*WEB)
     labels = [template["metadata"]["labels"] for template in pods(objects).values()]
 
     def selects(selector):
@@ -180,8 +199,9 @@ def test_what_is_scraped_is_the_servers_metrics():
     assert [numbers[endpoint["port"]] for endpoint in monitor["endpoints"]] == [8002]
 
 
-def test_every_container_is_unprivileged_and_bounded():
-    for name, template in pods(render()).items():
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_every_container_is_unprivileged_and_bounded(settings):
+    for name, template in pods(render(*settings)).items():
         spec = template["spec"]
         assert spec["securityContext"]["runAsNonRoot"], name
         assert spec["securityContext"]["runAsUser"] == 65532
@@ -197,7 +217,7 @@ def test_every_container_is_unprivileged_and_bounded():
 
 def test_volumes():
     """What is mounted is there; servers can't write to engines; shared memory is memory."""
-    for template in pods(render()).values():
+    for template in pods(render(*WEB)).values():
         volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
         for container in [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]:
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
@@ -422,6 +442,157 @@ def test_who_may_talk_to_whom():
     assert template["spec"]["initContainers"][0]["name"] == "engines"
     alone = the(render("envoy.enabled=false"), "NetworkPolicy", "cocoer-server")["spec"]
     assert alone["ingress"][0]["from"][0]["podSelector"]["matchLabels"] == {"cocoer-client": "true"}
+
+
+def web_container(*settings):
+    """The gateway's, and its volumes by name."""
+    spec = the(render(*settings), "Deployment", "cocoer-web")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    return container, {volume["name"]: volume for volume in spec["volumes"]}
+
+
+@pytest.mark.parametrize("settings", [WEB, ("web.enabled=true", "web.withoutKeys=true", "envoy.enabled=false")])
+def test_the_gateway_asks_what_there_is(settings):
+    """By the service that clients have, whatever is behind it; the image's own command, with options that it has."""
+    container, _ = web_container(*settings)
+    assert "command" not in container
+    entry_point = json.loads(re.findall(r"^ENTRYPOINT (.*)$", DOCKERFILE.read_text(), re.MULTILINE)[-1])
+    args = parse_web_args([*entry_point[3:], *container["args"]])
+    host, port = args.url.split(":")
+    (service_port,) = the(render(*settings), "Service", host)["spec"]["ports"]
+    assert service_port["port"] == int(port)
+    assert container["ports"] == [{"name": "http", "containerPort": args.port}]
+    assert args.without_keys == ("web.withoutKeys=true" in settings)
+    assert args.allow_host == []  # any: it is the Ingress that knows them
+
+
+def test_the_gateways_keys_are_a_file_of_the_secret():
+    container, volumes = web_container(*WEB, "web.keys.key=other.txt")
+    (path,) = [word.partition("=")[2] for word in container["args"] if word.startswith("--keys=")]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == str(Path(path).parent)]
+    assert mount["readOnly"]
+    assert "subPath" not in mount  # it would stay as it was when the Secret changes
+    assert volumes[mount["name"]]["secret"] == {"secretName": "keys", "defaultMode": 0o440}
+    assert Path(path).name == "other.txt"
+
+
+def test_there_is_no_gateway_unless_it_is_asked_for():
+    assert [x["metadata"]["name"] for x in render() if x["metadata"]["name"].endswith("-web")] == []
+    kinds = {x["kind"] for x in render(*WEB) if x["metadata"]["name"] == "cocoer-web"}
+    assert kinds == {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+    kinds = {x["kind"] for x in render(*SETTINGS["everything"]) if x["metadata"]["name"] == "cocoer-web"}
+    assert {"HorizontalPodAutoscaler", "Ingress", "ServiceMonitor"} <= kinds
+
+
+def test_the_gateways_pods_are_counted_once():
+    assert the(render(*WEB, "web.replicas=5"), "Deployment", "cocoer-web")["spec"]["replicas"] == 5
+    scaled = render(*WEB, "web.autoscaling.enabled=true", "web.replicas=5")
+    assert "replicas" not in the(scaled, "Deployment", "cocoer-web")["spec"]
+    target = the(scaled, "HorizontalPodAutoscaler", "cocoer-web")["spec"]["scaleTargetRef"]
+    assert the(scaled, target["kind"], target["name"])
+    (metric,) = the(scaled, "HorizontalPodAutoscaler", "cocoer-web")["spec"]["metrics"]
+    assert metric["resource"]["name"] == "cpu"
+    container, _ = web_container(*WEB)
+    assert "cpu" in container["resources"]["requests"]  # the percentage is one of it
+
+
+def test_the_gateway_has_time_to_finish():
+    spec = the(render(*WEB), "Deployment", "cocoer-web")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    pause = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    finishing = patience(parse_web_args([]))
+    assert spec["terminationGracePeriodSeconds"] >= finishing + pause + 5
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["web"]["properties"]
+    assert schema["terminationGracePeriodSeconds"]["minimum"] > finishing + pause
+
+
+def test_the_gateways_memory_holds_its_uploads():
+    container, _ = web_container(*WEB)
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+    assert parse_web_args([]).max_uploads <= 2**31 // 2
+
+
+def test_the_gateways_probes_are_its_own():
+    """And asked by a name that it always answers to."""
+    container, _ = web_container(*WEB)
+    paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("readiness", "liveness")}
+    assert {name: get["path"] for name, get in paths.items()} == {"readiness": "/readyz", "liveness": "/healthz"}
+    assert {"/readyz", "/healthz"} <= set(create_app(Settings()).openapi()["paths"])
+    for get in paths.values():
+        assert get["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
+
+
+def test_what_the_ingress_leads_to():
+    """The page and the interface, and of the rest nothing."""
+    objects = render(*SETTINGS["everything"])
+    ingress = the(objects, "Ingress", "cocoer-web")["spec"]
+    (rule,) = ingress["rules"]
+    paths = {path["path"]: path["pathType"] for path in rule["http"]["paths"]}
+    assert paths == {"/": "Exact", "/page": "Prefix", "/v1": "Prefix", "/docs": "Prefix", "/openapi.json": "Exact"}
+    for path in rule["http"]["paths"]:
+        service = the(objects, "Service", path["backend"]["service"]["name"])
+        assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+    assert ingress["tls"] == [{"hosts": [rule["host"]], "secretName": "certificate"}]
+    assert ingress["ingressClassName"] == "nginx"
+
+    def reached(path):
+        return any(
+            path == prefix if kind == "Exact" else path == prefix or path.startswith(f"{prefix}/")
+            for prefix, kind in paths.items()
+        )
+
+    private = {"/metrics", "/healthz", "/readyz"}
+    assert not any(map(reached, private))
+    public = set(create_app(Settings()).openapi()["paths"]) - private
+    assert [path for path in sorted(public) if not reached(path)] == []
+    assert len(public) >= 4
+
+
+@pytest.mark.parametrize(("more", "behind"), [((), "envoy"), (("envoy.enabled=false",), "server")])
+def test_who_may_talk_to_the_gateway_and_to_whom_it_may(more, behind):
+    objects = render(*WEB, "web.ingress.enabled=true", *more)
+    policy = the(objects, "NetworkPolicy", "cocoer-web")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (rule,) = policy["ingress"]
+    namespaces = [
+        source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for source in rule["from"]
+        if "namespaceSelector" in source
+    ]
+    assert namespaces == ["ingress-nginx", "monitoring"]
+    asked, names = policy["egress"]
+    (target,) = asked["to"]
+    assert target["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == behind
+    (port,) = asked["ports"]
+    assert [there["grpc"] for there in ports_behind(objects, target["podSelector"]["matchLabels"])] == [port["port"]]
+    assert {(port["port"], port["protocol"]) for port in names["ports"]} == {(53, "UDP"), (53, "TCP")}
+    # And those whom it asks let it in, by the labels of its pods.
+    labels = pods(objects)["cocoer-web"]["metadata"]["labels"]
+    asking = the(objects, "NetworkPolicy", f"cocoer-{behind}")["spec"]["ingress"][0]["from"]
+    assert any(source["podSelector"]["matchLabels"].items() <= labels.items() for source in asking)
+    alone = the(render(*more), "NetworkPolicy", f"cocoer-{behind}")["spec"]["ingress"][0]["from"]
+    assert not any(source["podSelector"]["matchLabels"].items() <= labels.items() for source in alone)
+
+
+def test_the_gateway_is_scraped_once():
+    def annotations(*settings):
+        return the(render(*settings), "Deployment", "cocoer-web")["spec"]["template"]["metadata"].get("annotations", {})
+
+    assert annotations(*WEB)["prometheus.io/port"] == "8080"
+    assert annotations(*WEB, "monitoring.serviceMonitor.enabled=true") == {}
+    objects = render(*SETTINGS["everything"])
+    monitor = the(objects, "ServiceMonitor", "cocoer-web")["spec"]
+    (service,) = [
+        x
+        for x in objects
+        if x["kind"] == "Service" and monitor["selector"]["matchLabels"].items() <= x["metadata"]["labels"].items()
+    ]
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    # The name that the alerts and the dashboard have, and compose's Prometheus gives.
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "cocoer-web"}]
+    jobs = yaml.safe_load((MONITORING / "compose-prometheus.yml").read_text())["scrape_configs"]
+    assert "cocoer-web" in {job["job_name"] for job in jobs}
 
 
 def test_the_scaling_metric_is_tritons():

@@ -32,6 +32,7 @@ def test_there_is_a_lock_for_everything():
         "requirements-tools.lock",
         "requirements-torch-cpu.lock",
         "requirements-torch-cuda.lock",
+        "requirements-web.lock",
         "requirements.lock",
     ]
 
@@ -45,7 +46,7 @@ def test_every_entry_has_hashes(name):
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", value) for value in hashes), requirement
 
 
-@pytest.mark.parametrize("kind", ["", "-batch", "-dev", "-serve", "-tensorrt", "-tools"])
+@pytest.mark.parametrize("kind", ["", "-batch", "-dev", "-serve", "-tensorrt", "-tools", "-web"])
 def test_locked_is_what_is_asked_for(kind):
     asked = versions((PROJECT / f"requirements{kind}.in").read_text())
     # What one lock has, those that are installed on top of it don't repeat.

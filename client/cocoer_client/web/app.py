@@ -17,6 +17,7 @@ from cocoer_client.web import about, docs, routes
 from cocoer_client.web.admission import Admission
 from cocoer_client.web.guard import Guard
 from cocoer_client.web.keys import Keys
+from cocoer_client.web.memory import keep_freed
 from cocoer_client.web.metrics import Metrics, metrics
 from cocoer_client.web.problems import Problem, response_of
 from cocoer_client.web.recognition import Recognition
@@ -25,7 +26,12 @@ from cocoer_client.web.settings import Settings
 
 def create_app(settings: Settings) -> FastAPI:
     """The gateway, for uvicorn or any other server of ASGI."""
-    app = FastAPI(title="CocoER", lifespan=_lifespan, openapi_url=None, root_path=settings.root_path)
+    app = FastAPI(
+        title="CocoER",
+        lifespan=_lifespan,
+        openapi_url=None,
+        redirect_slashes=False,  # to what a caller calls this host
+    )
     app.state.settings = settings
     app.state.admission = Admission(settings)
     app.add_exception_handler(Problem, _answer_problem)
@@ -43,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
+    keep_freed()
     threads = ThreadPoolExecutor(settings.draw_threads, "draw")
     client = AsyncCocoerClient(settings.url, retries=settings.retries, **settings.connection.arguments())
     async with client:

@@ -76,14 +76,14 @@ def _add_listening(group: argparse._ActionsContainer) -> None:
         "--port", type=_port, default=8080, help="port to listen on; 0: a free one, which is printed (default: 8080)"
     )
     group.add_argument(
-        "--processes", type=whole, default=1, metavar="N", help="that share the port; one serves a Triton (default: 1)"
+        "--processes", type=whole, default=1, metavar="N", help="processes that share the port (default: 1)"
     )
     group.add_argument(
         "--root-path",
         type=_root_path,
         default="",
         metavar="/PATH",
-        help="what a reverse proxy takes off the beginning of paths (default: nothing)",
+        help="what paths begin with behind a reverse proxy, whether it takes that off or not (default: nothing)",
     )
     group.add_argument(
         "--linger",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -17,6 +18,7 @@ from cocoer_client.web.log import Line, log
 from cocoer_client.web.metrics import Metrics, endpoint_of
 from cocoer_client.web.problems import Problem, response_of
 from cocoer_client.web.settings import Settings
+from cocoer_client.web.timing import Timing
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PAGE_POLICY = (
@@ -71,7 +73,8 @@ class Exchange:
         self.guard, self.scope, self._receive, self._send = guard, scope, receive, send
         self.begun = time.perf_counter()
         self.headers = Headers(scope=scope)
-        self.path: str = scope["path"].removeprefix(guard.settings.root_path)
+        # For the routes too: there is one way to read a path, or keys could be got around.
+        self.path = scope["path"] = within(scope["path"], guard.settings.root_path)
         given = self.headers.get("x-request-id", "")
         self.id = given if SANE_ID.fullmatch(given) else secrets.token_hex(16)
         self.state: dict[str, Any] = scope.setdefault("state", {})
@@ -88,6 +91,10 @@ class Exchange:
                 return
         except Problem as problem:
             response = self._refused(problem)
+        except asyncio.CancelledError:  # the process ends, by force
+            if self.started:
+                raise
+            response = self._refused(Problem("unavailable", "this gateway has ended before the answer was there"))
         except Exception:
             log.exception("request %s failed", self.id)
             if self.started:  # nothing else can be said; the server closes the connection
@@ -162,5 +169,16 @@ class Exchange:
         """Count and log it."""
         seconds = time.perf_counter() - self.begun
         self.line.ms, self.line.reason = 1000 * seconds, self.state.get("reason", "")
-        self.guard.metrics.count(self.line, endpoint_of(self.path), seconds)
+        timing = self.state.get("timing")
+        parts = timing.seconds if isinstance(timing, Timing) else {}
+        self.guard.metrics.count(self.line, endpoint_of(self.path), seconds, parts)
         self.line.write()
+
+
+def within(path: str, root: str) -> str:
+    """A path below a root; one that is elsewhere stays what it is.
+
+    >>> within("/cocoer/v1/model", "/cocoer"), within("/v1/model", "/cocoer"), within("/cocoer", "/cocoer")
+    ('/v1/model', '/v1/model', '/')
+    """
+    return path[len(root) :] or "/" if path == root or path.startswith(f"{root}/") else path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import (
@@ -18,7 +19,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cocoer_client.web.admission import Admission
 from cocoer_client.web.log import Line
+from cocoer_client.web.protocol import Connections
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which prometheus_client shares figures between processes; read when it is imported."""
@@ -57,12 +60,28 @@ class Metrics:
             buckets=BUCKETS,
             registry=registry,
         )
+        self.parts = Histogram(
+            "cocoer_web_part_seconds",
+            "Of answered requests: waiting for Triton (triton), drawing (draw)",
+            ("endpoint", "part"),
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self.received = Counter("cocoer_web_received_bytes", "Of bodies", ("endpoint",), registry=registry)
         self.sent = Counter("cocoer_web_sent_bytes", "Of responses' bodies", ("endpoint",), registry=registry)
         self.in_flight = self._gauge("cocoer_web_requests_in_flight", "Requests that are not answered yet")
         self.working = self._gauge("cocoer_web_requests_working", "Requests whose body is there, being worked on")
         self.uploads = self._gauge("cocoer_web_upload_bytes", "Of all bodies in memory")
         self.connections = self._gauge("cocoer_web_connections", "Connections")
+        self.cut = Counter(
+            "cocoer_web_connections_cut",
+            "Connections closed: there were too many (full), nothing came in time (idle), or no HTTP (malformed)",
+            ("why",),
+            registry=registry,
+        )
+        self._cut = dict.fromkeys(("full", "idle", "malformed"), 0)
+        for why in self._cut:
+            self.cut.labels(why)
         build = Gauge(
             "cocoer_web_build_info",
             "The gateway's version",
@@ -80,12 +99,24 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
 
-    def count(self, line: Line, endpoint: str, seconds: float) -> None:
-        """A request that is over."""
+    def count(self, line: Line, endpoint: str, seconds: float, parts: Mapping[str, float]) -> None:
+        """A request that is over; ``parts`` are the seconds of what it consisted of."""
         self.requests.labels(endpoint, str(line.status), line.reason).inc()
         self.seconds.labels(endpoint).observe(seconds)
         self.received.labels(endpoint).inc(line.bytes_in)
         self.sent.labels(endpoint).inc(line.bytes_out)
+        for part, length in parts.items():
+            self.parts.labels(endpoint, part).observe(length)
+
+    def sample(self, connections: Connections, admission: Admission) -> None:
+        """What is looked at from time to time, rather than counted with each request."""
+        self.connections.set(connections.open)
+        self.working.set(admission.working)
+        self.uploads.set(admission.upload_bytes)
+        now = {"full": connections.refused, "idle": connections.timed_out, "malformed": connections.malformed}
+        for why, total in now.items():
+            self.cut.labels(why).inc(total - self._cut[why])
+        self._cut = now
 
     def text(self) -> bytes:
         """What Prometheus reads; of all processes where they share."""

@@ -112,6 +112,12 @@ def paths() -> dict[str, Any]:
         "/readyz": _got(
             "isReady", "Whether the server's model is ready", "operation", _plain("It is.", "ready\n"), (503,)
         ),
+        "/metrics": _got(
+            "getMetrics",
+            "Figures for Prometheus",
+            "operation",
+            _plain("Prometheus' text format.", "# HELP cocoer_web_requests_in_flight Requests ...\n"),
+        ),
     }
 
 

@@ -91,7 +91,9 @@ def response_of(problem: Problem, request_id: str) -> JSONResponse:
 def of_error(error: CocoerError) -> Problem:
     """The problem that an error of the client is to a caller of the gateway; without addresses of ours."""
     if isinstance(error, InvalidRequest):
-        return Problem(getattr(error, "reason", None) or "request", str(error))
+        # A newer server may have reasons that this gateway has never heard of.
+        reason = error.reason or "request"
+        return Problem(reason if reason in REASONS else "request", str(error))
     if isinstance(error, InvalidInput):
         return Problem("request", str(error))
     if isinstance(error, ServerBusy):

@@ -36,7 +36,9 @@ async def _admitted(request: Request, kind: type[Asked]) -> AsyncIterator[tuple[
 
 
 def _call(request: Request) -> Call:
-    return Call(getattr(request.state, "request_id", ""))
+    call = Call(getattr(request.state, "request_id", ""))
+    request.state.timing = call.timing  # for the metrics
+    return call
 
 
 def _recognition(request: Request) -> Recognition:

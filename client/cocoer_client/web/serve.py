@@ -60,16 +60,16 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, service: Service, first: bool, worker: bool) -> None:
         settings = service.settings
+        self.protocol = limited(settings)
         config = uvicorn.Config(
             app,
-            http=limited(settings),
+            http=self.protocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=math.ceil(settings.header_timeout),
             timeout_graceful_shutdown=math.ceil(settings.body_timeout + settings.connection.timeout + GRACE),
         )
         super().__init__(config)
@@ -104,10 +104,7 @@ class Server(uvicorn.Server):
         """Ten times a second."""
         if self.leaves_at is not None and time.monotonic() >= self.leaves_at:
             self.should_exit = True
-        metrics, admission = self.app.state.metrics, self.app.state.admission
-        metrics.connections.set(len(self.server_state.connections))
-        metrics.working.set(admission.working)
-        metrics.uploads.set(admission.upload_bytes)
+        self.app.state.metrics.sample(self.protocol.figures, self.app.state.admission)
         return await super().on_tick(counter)
 
 

@@ -20,7 +20,7 @@ class Settings:
         keys: file of API keys; None: none are asked for.
         origins: origins of other pages that browsers may let ask (CORS).
         hosts: names in the header ``Host`` that are answered, without ports; empty: any.
-        root_path: what a proxy takes off the beginning of paths.
+        root_path: what paths may begin with, behind a proxy.
         max_bytes: of an uploaded image.
         max_requests: that are being worked on at a time; the next gets 503.
         max_per_caller: of one API key; the next gets 429. None: no limit.

@@ -67,3 +67,13 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{/* Who may ask the service: clients, and the gateway. */}}
+{{- define "cocoer.askers" -}}
+- podSelector:
+    matchLabels: {{- toYaml .Values.networkPolicy.clients | nindent 6 }}
+{{- if .Values.web.enabled }}
+- podSelector:
+    matchLabels: {{- include "cocoer.selector" (dict "root" . "component" "web") | nindent 6 }}
+{{- end }}
+{{- end }}
