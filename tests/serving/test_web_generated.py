@@ -39,11 +39,9 @@ def generated(web, tmp_path_factory):
     assert made.returncode == 0, made.stdout + made.stderr
     complaints = re.findall(r"^WARNING.*\n\n(.*)$", made.stdout + made.stderr, re.MULTILINE)
     assert set(complaints) == {NOT_GENERATED}, made.stderr
-    sys.path.insert(0, str(folder))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
         yield lambda name: importlib.import_module(f"{PACKAGE}.{name}")
-    finally:
-        sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module")
