@@ -16,8 +16,9 @@ from tests.sockets import all_of, connect, exchange, posted, status, statuses
 from tests.waiting import until
 
 SAMPLES = good_samples() + bad_samples()
-GROWTH = 256 << 20
-"""Bytes by which the gateway may grow: three callers send 30 MB each without end; kept, that is gigabytes."""
+GROWTH = 128 << 20
+"""Bytes by which the gateway may grow once it has been attacked: three callers send 30 MB each without end, which is
+gigabytes if it were kept. glibc keeps what they have freed: 250 to 360 MB from the second to the fourteenth attack."""
 ORDINARY = good_samples()[0].data
 
 
@@ -162,9 +163,9 @@ def attacked(web: Gateway) -> None:
 
 @pytest.mark.needs("this_machine")
 def test_under_attack(strict):
-    """Nothing is left of it: what the first one takes, for the largest bodies, is all there ever is."""
-    attacked(strict)
-    before = memory(strict)
+    """Nothing is left of it: what the first ones take, for the largest bodies, is all there ever is."""
     for _ in range(2):
         attacked(strict)
+    before = memory(strict)
+    attacked(strict)
     assert memory(strict) - before < GROWTH
