@@ -2,7 +2,8 @@
 
     python benchmarks/gateway.py [--quick] [--only latency throughput ...] [--json]
 
-Writes ``gateway.json`` and ``gateway.md`` to ``benchmarks/results/<machine>/``, and prints the tables.
+Writes ``gateway.json`` and ``gateway.md`` to ``benchmarks/results/<machine>/``, and prints the tables. With ``--only``,
+it writes them to ``--output-dir`` alone, for they are no whole report.
 """
 
 from __future__ import annotations
@@ -189,17 +190,17 @@ async def throughput(bench: Bench) -> dict[str, Any]:
     return measured
 
 
-def mixed(bench: Bench) -> Callable[[int], tuple[bytes, tuple[int, ...]]]:
+def mixed(bench: Bench) -> Callable[[int], tuple[bytes, int]]:
     """A request and its expected status, by its number: what a gateway sees in its days, little of it computed."""
     nobody, large = bench.questions["nobody"], bench.questions["large"]
-    body, form = (nobody.post(), (200,)), (nobody.post(form=True), (200,))
-    annotate, explain = ((nobody.post(f"/v1/{path}", form=True), (200,)) for path in ("annotate", "explain"))
-    no_image = (post("/v1/recognise", b"no image", {}), (400, 415))
-    no_option = (post("/v1/recognise", nobody.image, {"nonsense": "1"}, form=True), (400,))
-    big = (Question("", large.image, []).post(form=True), (200,))
+    body, form = (nobody.post(), 200), (nobody.post(form=True), 200)
+    annotate, explain = ((nobody.post(f"/v1/{path}", form=True), 200) for path in ("annotate", "explain"))
+    no_image = (post("/v1/recognise", b"no image", {}), 415)
+    no_option = (post("/v1/recognise", nobody.image, {"nonsense": "1"}, form=True), 400)
+    big = (Question("", large.image, []).post(form=True), 200)
     usual = [body, annotate, no_image, form, body, no_option, form, body, form, body]
 
-    def request(number: int) -> tuple[bytes, tuple[int, ...]]:
+    def request(number: int) -> tuple[bytes, int]:
         if number % 100 == 0:
             return big
         return explain if number % 100 == 50 else usual[number % 10]
@@ -208,21 +209,21 @@ def mixed(bench: Bench) -> Callable[[int], tuple[bytes, tuple[int, ...]]]:
 
 
 async def memory(bench: Bench) -> dict[str, Any]:
-    """The gateway's, over many requests of a mixture."""
-    request, numbers = mixed(bench), iter(range(bench.plan.endurance))
-    step = bench.plan.endurance // 20
+    """The gateway's, over many requests of a mixture; looked at while none is on its way."""
+    request, step = mixed(bench), bench.plan.endurance // 20
     samples = [_memory(bench.pid)]
     http = Http(bench.port)
 
-    async def slot(which: int) -> None:
+    async def slot(which: int, numbers: Iterator[int]) -> None:
         for number in numbers:
             content, expected = request(number)
-            await http.ask(which, content, *expected)
-            if number % step == step - 1:
-                samples.append(_memory(bench.pid))
+            await http.ask(which, content, expected)
 
     begun = time.perf_counter()
-    await asyncio.gather(*(slot(which) for which in range(CONCURRENCY)))
+    for first in range(0, bench.plan.endurance, step):
+        numbers = iter(range(first, first + step))
+        await asyncio.gather(*(slot(which, numbers) for which in range(CONCURRENCY)))
+        samples.append(_memory(bench.pid))
     http.close()
     return {"requests": bench.plan.endurance, "seconds": time.perf_counter() - begun, "step": step, "samples": samples}
 
@@ -348,7 +349,7 @@ def measure(repository: Path, plan: Plan, parts: Sequence[str]) -> dict[str, Any
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure what the gateway costs on this machine.")
     parser.add_argument("--quick", action="store_true", help="a tenth of the requests: a look, not a report")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", action="store_true", help="print what was measured as JSON instead of the tables")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
     parser.add_argument(
@@ -356,18 +357,20 @@ def main() -> int:
     )
     args = parser.parse_args()
     cpu, cores = machine.processor()
-    directory = args.output_dir or RESULTS / machine.Machine(cpu, cores, 0.0).slug
+    whole = None if args.only else RESULTS / machine.Machine(cpu, cores, 0.0).slug
+    directory: Path | None = args.output_dir or whole
     report = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "python benchmarks/gateway.py" + (" --quick" if args.quick else ""),
+        "command": " ".join(["python benchmarks/gateway.py", *sys.argv[1:]]),
         "machine": {"cpu": cpu, "cores": cores},
-        "measured": measure(args.repository or prepare()[1], QUICK if args.quick else FULL, args.only),
+        "measured": measure(args.repository or prepare()[1], QUICK if args.quick else FULL, args.only or list(PARTS)),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "gateway.json", report)
-    write_text(directory / "gateway.md", to_markdown(report))
     print(json.dumps(report) if args.json else to_markdown(report))
-    progress(f"Written to {directory}")
+    if directory:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "gateway.json", report)
+        write_text(directory / "gateway.md", to_markdown(report))
+        progress(f"written to {directory}")
     return 0
 
 

@@ -73,14 +73,14 @@ class Http:
         self.port = port
         self.connections: dict[int, Connection] = {}
 
-    async def ask(self, slot: int, request: bytes, *expected: int) -> bytes:
-        """The body; raises RuntimeError where the status is not an expected one, which is 200 if none is given."""
+    async def ask(self, slot: int, request: bytes, expected: int = 200) -> bytes:
+        """The body; raises RuntimeError where the status is another one."""
         connection = self.connections.get(slot)
         if connection is None or connection.lost.is_set():
             connection = self.connections[slot] = await connect(self.port)
         status, content = await connection.ask(request)
-        if status not in (expected or (200,)):
-            raise RuntimeError(f"the gateway answers {status}: {content[:500]!r}")
+        if status != expected:
+            raise RuntimeError(f"the gateway answers {status} instead of {expected}: {content[:500]!r}")
         return content
 
     def close(self) -> None:
@@ -203,9 +203,10 @@ async def loads(
     """Each way in its turn, after one request of each slot that does not count."""
     done: dict[str, list[Load]] = {way: [] for way in asks}
     order: Sequence[str] = list(asks)
+    for way in order:
+        await asyncio.gather(*(asks[way](slot) for slot in range(concurrency)))
     for _ in range(rounds):
         for way in order:
-            await asyncio.gather(*(asks[way](slot) for slot in range(concurrency)))
             done[way].append(await load(asks[way], requests, concurrency, gateway))
         order = [*order[1:], order[0]]
     return done

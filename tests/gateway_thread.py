@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cocoer_client.web.admission import Admission
 from cocoer_client.web.app import create_app
 from cocoer_client.web.log import LogOptions
-from cocoer_client.web.protocol import Connections
+from cocoer_client.web.protocol import Connections, LimitedProtocol
 from cocoer_client.web.serve import Server, Service
 from cocoer_client.web.settings import Settings
 from tests.waiting import PATIENCE, until
@@ -28,7 +28,9 @@ class InThread:
 
     @property
     def connections(self) -> Connections:
-        return self.server.config.http_protocol_class.figures  # type: ignore[attr-defined, no-any-return]
+        protocol = self.server.config.http_protocol_class
+        assert issubclass(protocol, LimitedProtocol)
+        return protocol.figures
 
     @property
     def admission(self) -> Admission:

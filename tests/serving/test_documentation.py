@@ -23,16 +23,16 @@ from scipy.io import savemat
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_client import InvalidRequest
 from cocoer_client.drawing.release_style import GREEN
-from serving.gateway import Gateway
-from serving.server import TritonServer, free_ports
+from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE
+from tests.gateway import Gateway, gateway
 from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
 
 pytestmark = pytest.mark.needs("checkout")
 
-WEB = "http://127.0.0.1:8080"
 SERVE = "tritonserver --model-repository model_repository"
+GATEWAY, ITS_PORT = "cocoer-web", "127.0.0.1:8080"
 ELSEWHERE = "docs/operations.md"
 """Its blocks, of certificates and a server with TLS, are run by test_security.py."""
 
@@ -84,26 +84,29 @@ class Reader:
 
     def __init__(self, copy, server, log, stack):
         self.copy, self.server, self.log, self.stack = copy, server, log, stack
-        self.gateway = None
+        self.web: Gateway | None = None
 
     def follow(self, block):
         """Run a block; what it printed on standard output, without what make says of its own."""
         return getattr(self, block.language)(block.text)
 
-    def with_a_gateway(self, text):
-        """What asks ``make web``'s gateway asks one of the page's own, which is started when it is first needed."""
-        if WEB not in text:
-            return text
-        if self.gateway is None:
-            (port,) = free_ports(1)
-            self.gateway = self.stack.enter_context(Gateway(self.server.url, port, self.log.with_name("gateway-log")))
-        return text.replace(WEB, self.gateway.url)
+    def start_gateway(self):
+        self.web = self.stack.enter_context(gateway(self.server.url, self.log.with_name("web.log")))
+
+    def at_its_gateway(self, commands):
+        """What asks ``make web``'s asks one of the page's own, which is started when it is first needed."""
+        if ITS_PORT in commands and self.web is None:
+            self.start_gateway()
+        return commands.replace(ITS_PORT, f"127.0.0.1:{self.web.port}") if self.web else commands
 
     def bash(self, text):
-        text, printed = self.with_a_gateway(text), ""
-        for commands in re.split(r"^(?=tritonserver |make )", text, flags=re.MULTILINE):
+        printed = ""
+        for commands in re.split(r"^(?=tritonserver |make |cocoer-web\n)", text, flags=re.MULTILINE):
             first, _, rest = commands.partition("\n")
-            if first == SERVE:
+            if first == GATEWAY:
+                self.start_gateway()
+                assert rest.strip() == "", "it serves until it is stopped"
+            elif first == SERVE:
                 assert rest.strip() == "", "it serves until it is stopped"
                 self.server = self.stack.enter_context(TritonServer(self.copy / "model_repository", self.log))
             elif first == "make test":
@@ -112,7 +115,7 @@ class Reader:
                 self.run(["make", *first.split()[1:]])
                 printed += self.run(["bash", "-ec", rest]) if rest.strip() else ""
             elif commands.strip():
-                printed += self.run(["bash", "-ec", commands])
+                printed += self.run(["bash", "-ec", self.at_its_gateway(commands)])
         return printed
 
     def python(self, text):
@@ -248,6 +251,36 @@ def the_release_style_is_another(copy, printed):
 def results_are_written_without_a_word(copy, printed):
     assert printed == ""
     assert len((copy / "outputs" / "results.jsonl").read_text().splitlines()) == 3
+
+
+@claims("docs/web.md", "cocoer-web")
+def the_gateway_serves(copy, printed):
+    assert printed == ""
+
+
+@claims("docs/web.md", "curl -s -F image=@examples/astronaut.png http://127.0.0.1:8080/v1/recognise")
+def curl_gets_what_the_endpoints_answer(copy, printed):
+    result = json.loads((copy / "result.json").read_text())
+    jsonschema.validate(result, SCHEMA)
+    assert len(result["persons"]) == 1
+    with Image.open(copy / "annotated.webp") as annotated:
+        assert annotated.format == "WEBP"
+    assert "SYNTHETIC" in (copy / "why.html").read_text()
+
+
+@claims("docs/web.md", "curl -s -F image=@examples/astronaut.png -F 'persons=")
+def parameters_act(copy, printed):
+    (one,) = json.loads((copy / "boxes.json").read_text())["persons"]
+    assert one["body_box"] == [84, 20, 363, 512]
+    with Image.open(copy / "heads.png") as annotated, Image.open(SAMPLE) as before:
+        assert (annotated.format, annotated.width) == ("PNG", before.width)
+
+
+@claims("docs/web.md", "curl -s -F image=@README.md")
+def errors_are_problems(copy, printed):
+    """The one that the page shows."""
+    (shown,) = [block.text for block in blocks("docs/web.md") if block.language == "json"]
+    assert json.loads((copy / "error.json").read_text()) == json.loads(shown)
 
 
 def name_of_check(block):

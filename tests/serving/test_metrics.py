@@ -100,8 +100,8 @@ def test_dashboard_shows_every_metric_of_ours():
     ours = {"images_total", "persons_total", "empty_results_total", "rejected_total", "failed_total"}
     assert {f"cocoer_{name}" for name in ours} | {"cocoer_requests_running", "cocoer_stage_seconds_bucket"} <= shown
     gateways = ("requests_total", "request_seconds_bucket", "requests_in_flight", "requests_working", "connections")
-    gateways = {*gateways, "received_bytes_total", "sent_bytes_total", "upload_bytes"}
-    assert {f"cocoer_web_{name}" for name in gateways} <= shown
+    sizes = ("received_bytes_total", "sent_bytes_total", "upload_bytes")
+    assert {f"cocoer_web_{name}" for name in (*gateways, *sizes)} <= shown
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
     assert {variable["name"] for variable in dashboard["templating"]["list"]} == {"datasource", "instance"}

@@ -13,6 +13,7 @@ import compose_spec
 import pytest
 import yaml
 
+from cocoer_client.web.app import create_app
 from cocoer_client.web.arguments import parse_args as parse_web_args
 from cocoer_client.web.arguments import settings_of
 from cocoer_client.web.log import LogOptions
@@ -20,6 +21,7 @@ from cocoer_client.web.serve import Service
 from export.arguments import parse_args
 from serving.flags import FIXED_RELEASE, drain_of
 from serving.gateway import EXIT_TIMEOUT
+from tests.asgi import asking
 from tests.conftest import PROJECT
 
 DOCKERFILE = PROJECT / "serving" / "deploy" / "Dockerfile"
@@ -57,9 +59,11 @@ def test_the_bindings_are_of_the_images_tensorrt():
 
 def test_packages_have_hashes():
     installs = re.findall(r"pip install ((?:\\\n|[^\n&])+)", TEXT)
-    assert len(installs) == 5
+    with_hashes = [install for install in installs if "--require-hashes" in install]
+    assert len(with_hashes) == 5
     assert "pip uninstall --yes nvidia-pytriton" in TEXT  # the old Triton of the wheel is in no image
-    assert all("--require-hashes" in install for install in installs)
+    (own,) = set(installs) - set(with_hashes)
+    assert own.split()[:3] == ["--no-deps", "--no-build-isolation", "./client"]  # nothing of it is fetched
     base = (PROJECT / "requirements.lock").read_text()
     for kind in ("serve", "web"):
         locked = (PROJECT / f"requirements-{kind}.lock").read_text()
@@ -76,7 +80,7 @@ def test_the_gateways_image_has_what_its_extra_asks_for():
     asked = {name for found in lists if found for name in re.findall(r'^ +"([\w-]+)', found[1], re.MULTILINE)}
     assert {"fastapi", "uvicorn", "tritonclient"} <= asked
     given = set(re.findall(r"^([\w-]+)(?:\[\w+\])?==", (PROJECT / "requirements-web.in").read_text(), re.MULTILINE))
-    assert given == asked | {"opencv-python-headless"}
+    assert given == asked | {"opencv-python-headless", "setuptools"}
 
 
 def entry_points():
@@ -135,7 +139,7 @@ def isolated(directory, *arguments, path=(), **environment):
 def test_what_is_copied_builds_engines(tmp_path):
     """In the layout of the image, with packages and without the checkout."""
     lay_out("engines", tmp_path)
-    declared, _ = re.findall(r"PYTHONPATH=(\S+)", TEXT)
+    (declared,) = re.findall(r"PYTHONPATH=(\S+)", TEXT)
     path = [tmp_path / Path(part).relative_to("/opt/cocoer") for part in declared.split(":")]
     packages = Path(sysconfig.get_path("purelib"))
     command = entry_points()[0][1]
@@ -179,19 +183,18 @@ def test_what_is_copied_serves(tmp_path):
 def test_what_is_copied_is_a_gateway(tmp_path):
     """In the layout of the image, with packages and without the checkout: the page's files, too."""
     lay_out("web", tmp_path)
-    _, declared = re.findall(r"PYTHONPATH=(\S+)", TEXT)
-    assert declared == "/opt/cocoer"
-    packages = Path(sysconfig.get_path("purelib"))
+    assert (tmp_path / "client" / "pyproject.toml").is_file()
+    path = [tmp_path / "client", Path(sysconfig.get_path("purelib"))]
     arguments = entry_points()[2][1:]
-    result = isolated(tmp_path, *arguments, "--help", path=[tmp_path, packages])
+    result = isolated(tmp_path, *arguments, "--help", path=path)
     assert result.returncode == 0, result.stderr
     assert "--without-keys" in result.stdout
-    assert (tmp_path / "cocoer_client" / "web" / "page" / "index.html").is_file()
-    # The program says so itself if it is started with no more than the image says: nobody is let in by mistake.
-    refused = isolated(tmp_path, *arguments, path=[tmp_path, packages])
+    assert (tmp_path / "client" / "cocoer_client" / "web" / "page" / "index.html").is_file()
+    # Started with no more than the image says, the program refuses: nobody is let in by mistake.
+    refused = isolated(tmp_path, *arguments, path=path)
     assert refused.returncode == 2
     assert "--keys" in refused.stderr
-    alone = isolated(tmp_path / "cocoer_client", *arguments, "--help", path=[packages])
+    alone = isolated(tmp_path, *arguments, "--help", path=path[1:])
     assert "No module named 'cocoer_client'" in alone.stderr
 
 
@@ -257,6 +260,21 @@ def test_the_gateway_of_compose():
     assert int(service["stop_grace_period"].rstrip("s")) > patience(args)
     assert patience(args) < EXIT_TIMEOUT
     assert "memory" in service["deploy"]["resources"]["limits"]
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("127.0.0.1:8080", "/healthz", 200),  # the image's own check
+        ("localhost:8080", "/", 200),
+        ("web:8080", "/metrics", 200),  # Prometheus
+        ("elsewhere.example:8080", "/", 421),  # a page whose name has been made to mean this machine
+    ],
+)
+def test_who_the_gateway_of_compose_answers(host, path, status):
+    args = parse_web_args([*entry_points()[2][3:], *COMPOSE["services"]["web"]["command"].split()])
+    with asking(create_app(settings_of(args))) as client:
+        assert client.get(path, headers={"Host": host}).status_code == status
 
 
 def test_the_gateway_of_compose_takes_keys_as_its_comment_says():

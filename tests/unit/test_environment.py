@@ -212,7 +212,7 @@ def test_every_target_and_variable_is_listed():
     first, second = make().split("\n\n")
     assert {line.split()[0] for line in first.splitlines()} == targets
     variables = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
-    assert variables == {"PYTHON", "PIP_FLAGS", "SEED", "DEVICE", "TRITON", "PORTS", "BACKENDS", "TOLERANCE"}
+    assert variables == {"PYTHON", "PIP_FLAGS", "SEED", "DEVICE", "PORT", "TRITON", "PORTS", "BACKENDS", "TOLERANCE"}
     assert {line.partition("=")[0] for line in second.splitlines()[1:]} == variables
 
 

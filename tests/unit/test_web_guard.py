@@ -17,6 +17,7 @@ from cocoer_client.web.settings import Settings
 from tests.asgi import NOWHERE, asking, opened
 from tests.conftest import SAMPLE
 from tests.fake_server import FakeServer, Refused
+from tests.pages import read
 
 KEY, OTHER_KEY = "alice-" + "a" * 20, "bob-" + "b" * 20
 OWN = {"host": "gateway.example:8443"}
@@ -310,6 +311,14 @@ def test_every_reason_of_the_server_has_a_status():
         assert title
     assert problems.of_error(InvalidRequest("no", reason="unheard-of")).reason == "request"
     assert problems.of_error(InvalidRequest("no")).reason == "request"
+
+
+def test_the_page_has_every_reason():
+    """docs/web.md's table."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([45]\d\d) \| ", read("docs/web.md"), re.MULTILINE)
+    assert {reason: int(status) for reason, status in rows} == {
+        reason: status for reason, (status, _) in problems.REASONS.items()
+    }
 
 
 def test_what_may_pass_says_when():

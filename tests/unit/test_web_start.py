@@ -160,7 +160,12 @@ def test_without_a_repository_one_is_built(monkeypatch, parts):
     assert parts.notes == []
     monkeypatch.setattr(web, "build", lambda: 0)
     served: list[object] = []
-    monkeypatch.setattr(web, "serve", lambda *given: served.extend(given) or 0)
+
+    def serve(*given: object) -> int:
+        served.extend(given)
+        return 0
+
+    monkeypatch.setattr(web, "serve", serve)
     assert web.main(["--port", port, "--", "--keys", "keys.txt"]) == 0
     assert served == [building.PROJECT / building.REPOSITORY, int(port), ["--keys", "keys.txt"]]
     assert (building.PROJECT / "export" / "build_engines.py").is_file()

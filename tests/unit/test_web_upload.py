@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -20,7 +21,9 @@ FORM = "multipart/form-data; boundary=b"
 FILE = b'Content-Disposition: form-data; name="image"; filename="photo.jpg"\r\nContent-Type: image/jpeg\r\n'
 
 
-def read(pieces: bytes | Sequence[bytes], content_type: str | None = FORM, account=lambda _: None, **headers) -> Upload:
+def read(
+    pieces: bytes | Sequence[bytes | None], content_type: str | None = FORM, account=lambda _: None, **headers
+) -> Upload:
     """Upload of a request; ``None`` among the pieces: the caller hangs up."""
     coming = [pieces] if isinstance(pieces, bytes) else list(pieces)
     messages = [
@@ -51,7 +54,7 @@ def file(value: bytes = IMAGE, headers: bytes = FILE) -> bytes:
 END = b"--b--\r\n"
 
 
-def refused(*arguments: object, **headers: object) -> Problem:
+def refused(*arguments: Any, **headers: Any) -> Problem:
     with pytest.raises(Problem) as caught:
         read(*arguments, **headers)
     return caught.value

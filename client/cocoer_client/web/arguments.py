@@ -76,7 +76,7 @@ def _add_listening(group: argparse._ActionsContainer) -> None:
         "--port", type=_port, default=8080, help="port to listen on; 0: a free one, which is printed (default: 8080)"
     )
     group.add_argument(
-        "--processes", type=whole, default=1, metavar="N", help="that share the port; one serves a Triton (default: 1)"
+        "--processes", type=whole, default=1, metavar="N", help="processes that share the port (default: 1)"
     )
     group.add_argument(
         "--root-path",

@@ -17,7 +17,7 @@ from cocoer_client.web.asked import Asked, Boxes
 from cocoer_client.web.problems import MEDIA_TYPE, REASONS, RETRY_AFTER, TYPE, Problem, of_error
 
 EXAMPLES = Path(__file__).with_name("examples.json")
-"""What a gateway answered: written by ``tools/api_examples.py``."""
+"""What a gateway answered: written by ``tests/api_examples.py``."""
 REQUEST_ID = "0f8fad5bd9cb469fa165708674a1f5d6"
 NEVER_SENT = ("gone",)
 """Reasons of the log and the metrics alone: the caller has hung up."""

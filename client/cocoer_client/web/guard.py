@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -90,6 +91,10 @@ class Exchange:
                 return
         except Problem as problem:
             response = self._refused(problem)
+        except asyncio.CancelledError:  # the process ends, by force
+            if self.started:
+                raise
+            response = self._refused(Problem("unavailable", "this gateway has ended before the answer was there"))
         except Exception:
             log.exception("request %s failed", self.id)
             if self.started:  # nothing else can be said; the server closes the connection

@@ -68,12 +68,12 @@ class _Processes:
         self.deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self.running: list[SpawnProcess] = []
         self.failed = False
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, self._note)
         for index in range(number):
             self._start(first=index == 0)
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
         try:
             while self.running:
                 self._hand_on()
@@ -94,7 +94,10 @@ class _Processes:
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(self.service, self.listening, first), name="cocoer-web"
         )
+        # Ctrl-C reaches it too, perhaps before it can say what it makes of that: this process tells it to end.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
+        signal.signal(signal.SIGINT, before)
         self.running.append(process)
 
     @property
@@ -121,7 +124,7 @@ class _Processes:
         self.running.remove(process)
         mark_process_dead(process.pid, os.environ[SHARED])  # type: ignore[no-untyped-call]
         if self.ending:
-            self.failed |= process.exitcode != 0
+            self.failed |= process.exitcode not in (0, -signal.SIGTERM)  # the latter, if it had not begun to serve
             return
         log.error("a process has ended with status %s; another takes its place", process.exitcode)
         self.deaths.append(time.monotonic())
@@ -136,7 +139,6 @@ class _Processes:
 
 def _work(service: Service, listening: socket.socket, first: bool) -> None:
     """In each process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent: Any = multiprocessing.parent_process()
 
     def end_with_the_parent() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import uuid
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -210,7 +211,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _time_over(self) -> None:
         """No request has come; or an answer waits to be taken, which may go on slowly."""
-        left = self.transport.get_write_buffer_size()
+        left = self._bytes_left()
         if left and left != self._unsent:
             self._watch(self.settings.header_timeout, left)
         elif left or self._lingering:
@@ -218,6 +219,18 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self.figures.timed_out += not self._lingering
             self.transport.close()
+
+    def _bytes_left(self) -> int:
+        """Of answers, that the other side has not got; 0: they are all under way."""
+        left: int = self.transport.get_write_buffer_size()
+        # The system takes more of them only once a third of its own buffer is free, which can be a megabyte.
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import fcntl
+            import termios
+
+            told = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+            left += int.from_bytes(told, sys.byteorder) if left else 0
+        return left
 
     def _linger(self) -> None:
         """Close, for the other side to notice: what it still sends is dropped for a while."""

@@ -14,7 +14,10 @@ export function listen(session) {
     if (detail === "history") showHistory(session);
   });
   $("cancel").addEventListener("click", () => session.cancel());
-  $("retry").addEventListener("click", () => session.retry?.());
+  $("retry").addEventListener("click", () => {
+    if (session.problem.reason === "damaged") session.takesDamage = true;
+    session.retry?.();
+  });
   $("dismiss").addEventListener("click", () => ($("problem").hidden = true));
   listenForKey(session);
 }
@@ -55,8 +58,13 @@ function showProblem({ problem, retry }) {
   $("problem-detail").textContent = problem.message;
   $("problem-id").textContent = problem.requestId ? `Request ${problem.requestId}` : "";
   $("retry").hidden = retry === null;
-  $("retry").textContent = MAY_PASS.includes(problem.reason) ? "Retry" : "Try again";
+  $("retry").textContent = retryText(problem.reason);
   if (problem.reason === "key" && !$("key").open) $("key").showModal();
+}
+
+function retryText(reason) {
+  if (reason === "damaged") return "Use what there is of it";
+  return MAY_PASS.includes(reason) ? "Retry" : "Try again";
 }
 
 function listenForKey(session) {

@@ -49,7 +49,7 @@ function card(session, result, person) {
       h("span", { class: "badge", text: person.id, "aria-hidden": "true" }),
       h("span", { class: "visually-hidden", text: `Person ${person.id}: ` }),
       h("span", { class: "person-label", text: labels[0]?.label ?? "no label" }),
-      labels.length > 1 && h("span", { class: "muted", text: `+ ${labels.length - 1} more` }),
+      labels.length > 3 && h("span", { class: "muted small more", text: `${labels.length} labels` }),
     ),
     h("ul", { class: "bars", "aria-label": `Labels of person ${person.id}` }, labels.map((one) => bar(one, session.thresholds.final))),
   );

@@ -16,6 +16,8 @@ export class Session extends EventTarget {
   /** Boxes that were given with the last request, or null. */
   given = null;
   minScore = null;
+  /** Whether what there is of a damaged image is used. */
+  takesDamage = false;
   thresholds = {};
   /** The `id` of the person that is looked at, or null. */
   selected = null;
@@ -39,6 +41,7 @@ export class Session extends EventTarget {
     const { final, level } = this.thresholds;
     if (final !== usual.final_threshold) parameters.final_threshold = final;
     if (level !== usual.level_threshold) parameters.level_threshold = level;
+    if (this.takesDamage) parameters.on_damage = "accept";
     if (this.given) parameters.persons = this.given;
     else if (this.minScore !== usual.min_score) parameters.min_score = this.minScore;
     return parameters;
@@ -78,7 +81,7 @@ export class Session extends EventTarget {
   /** Show another image and ask about it. */
   async show(image) {
     this.cancel();
-    Object.assign(this, { image, answer: null, given: null, selected: null });
+    Object.assign(this, { image, answer: null, given: null, selected: null, takesDamage: false });
     this.tell("image");
     await this.ask(null);
   }
@@ -89,6 +92,7 @@ export class Session extends EventTarget {
     await this.#run(async (signal) => {
       // The scores are all that is needed: labels follow from them here, whatever the thresholds.
       const parameters = persons ? { persons } : { min_score: this.minScore };
+      if (this.takesDamage) parameters.on_damage = "accept";
       const answer = await (await post("recognise", image, parameters, { signal })).json();
       Object.assign(this, { answer, given: persons, selected: answer.persons[0]?.id ?? null });
       this.#remember();
@@ -125,8 +129,8 @@ export class Session extends EventTarget {
   }
 
   #remember() {
-    const { image, answer, given } = this;
-    this.history = [{ image, answer, given }, ...this.history.filter((entry) => entry.image !== image)];
+    const { image, answer, given, takesDamage } = this;
+    this.history = [{ image, answer, given, takesDamage }, ...this.history.filter((entry) => entry.image !== image)];
     for (const dropped of this.history.splice(6)) URL.revokeObjectURL(dropped.image.url);
     this.tell("history");
   }

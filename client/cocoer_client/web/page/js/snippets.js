@@ -64,7 +64,7 @@ export function pythonRequests({ url, file, parameters, needsKey }) {
     "    )",
     "answer.raise_for_status()",
     'for person in answer.json()["persons"]:',
-    '    print(person["id"], person["pred"])',
+    '    print(person["id"], *person["pred"])',
     "",
   ].join("\n");
 }
@@ -82,7 +82,7 @@ export function pythonClient({ file, parameters }) {
     'with CocoerClient("localhost:8001") as client:  # the server\'s gRPC address',
     `    result = client.infer(Path(${pythonString(file)}).read_bytes()${persons ? ", persons" : ""}${named})`,
     "for person in result.persons:",
-    "    print(person.id, person.pred)",
+    "    print(person.id, *person.pred)",
     "",
   ].join("\n");
 }

@@ -1,6 +1,6 @@
 """Examples of the OpenAPI document, from a gateway that runs with the tests' weights.
 
-python tools/api_examples.py http://127.0.0.1:8080 client/cocoer_client/web/examples.json
+python -m tests.api_examples http://127.0.0.1:8080 client/cocoer_client/web/examples.json
 """
 
 from __future__ import annotations
