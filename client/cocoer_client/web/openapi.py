@@ -41,6 +41,7 @@ TAGS = [
     {"name": "operation", "description": "Whether the gateway and the server behind it work."},
 ]
 BINARY = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+BOXES = '[{"body": [94, 20, 400, 512], "head": [177, 66, 272, 161]}]'
 ANY_TIME = (400, 403, 421, 431, 500)
 """Statuses of problems that any operation can have."""
 OF_V1 = (401, 406, 429, 503, 504)
@@ -140,7 +141,7 @@ def _posted(name: str, summary: str, description: str, asked: type[Asked], answe
             "tags": ["recognition"],
             "summary": summary,
             "description": f"{description}\n\nAn option is given in the query or as a field of the form, not as both.",
-            "parameters": [*map(_in_query, fields, fields.values()), _REQUEST_ID],
+            "parameters": [*(_in_query(asked, *field) for field in fields.items()), _REQUEST_ID],
             "requestBody": {
                 "description": "JPEG, PNG, WebP or BMP: as the file `image` of a form, or as the body itself.",
                 "required": True,
@@ -182,17 +183,18 @@ def fields_of(asked: type[Asked]) -> dict[str, Any]:
     for name, field in schema["properties"].items():
         never_null(field)
         if field["type"] == "array":
-            boxes = {key: field.pop(key) for key in tuple(field) if key != "description"}
-            field |= {"type": "string", "contentMediaType": "application/json", "contentSchema": boxes}
-            field["examples"] = ['[{"body": [25, 0, 436, 512], "head": [171, 40, 278, 190]}]']
-        if (default := asked.model_fields[name].default) is not None:
-            field["default"] = default
+            # Said in words: Swagger UI takes text with a contentMediaType for a file, and an example for a value.
+            told = f"{field['description']} A list of `Boxes`, for instance `{BOXES}`."
+            field = {"type": "string", "description": told}
         fields[name] = field
     return fields
 
 
-def _in_query(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
+def _in_query(asked: type[Asked], name: str, field: Mapping[str, Any]) -> dict[str, Any]:
     schema = {key: value for key, value in field.items() if key != "description"}
+    # Not in the form: Swagger UI sends what is usual, and would send it twice.
+    if (usual := asked.model_fields[name].default) is not None:
+        schema["default"] = usual
     return {"name": name, "in": "query", "description": field["description"], "schema": schema}
 
 
