@@ -126,13 +126,14 @@ def _posted(name: str, summary: str, description: str, asked: type[Asked], answe
     """An operation that takes an image."""
     fields = fields_of(asked)
     form = {"type": "object", "properties": {"image": BINARY | {"description": "The image's file."}, **fields}}
+    # The form is not the first: Swagger UI fills its fields in, with values that it makes up, and sends them.
     content = {
+        "application/octet-stream": {"schema": BINARY},
         "multipart/form-data": {
             "schema": {**form, "required": ["image"]},
             "encoding": {"image": {"contentType": "image/*, application/octet-stream"}},
         },
         "image/*": {"schema": BINARY},
-        "application/octet-stream": {"schema": BINARY},
     }
     headers = {**REQUEST_ID_HEADER, "Server-Timing": {"$ref": "#/components/headers/ServerTiming"}}
     return {
