@@ -14,13 +14,17 @@ from serving.server import free_ports
 from tests.waiting import PATIENCE, until
 
 
+PATIENT = ("--timeout", "120", "--body-timeout", "120", "--header-timeout", "120")
+"""A machine that has much else to do makes requests slow, not wrong."""
+
+
 class Gateway:
     """A gateway that runs.
 
     Args:
         triton: host:port of the server behind it.
         log: file of its output.
-        arguments: more of ``cocoer-web``'s options.
+        arguments: more of ``cocoer-web``'s options, which go before ``PATIENT``.
     """
 
     def __init__(self, triton: str, log: Path, *arguments: str) -> None:
@@ -29,7 +33,7 @@ class Gateway:
         self.log = log
         command = [sys.executable, "-m", "cocoer_client.web.command", "--url", triton, "--port", str(self.port)]
         with log.open("w") as output:
-            self.process = subprocess.Popen([*command, *arguments], stdout=output, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen([*command, *PATIENT, *arguments], stdout=output, stderr=subprocess.STDOUT)
 
     def is_up(self) -> bool:
         """Whether it answers."""

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tests.browser import chromium, opened
+from tests.browser import Scheme, chromium, opened
 from tests.conftest import SAMPLE
 
-SIZES = {"wide": ((1280, 900), "light"), "narrow": ((390, 800), "dark")}
+SIZES: dict[str, tuple[tuple[int, int], Scheme]] = {"wide": ((1280, 900), "light"), "narrow": ((390, 800), "dark")}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def browser():
 @pytest.mark.parametrize("reader", SIZES)
 def test_it_shows_every_operation(browser, web, reader):
     size, scheme = SIZES[reader]
-    with opened(browser, f"{web.url}/docs", size, scheme, patience=15) as shown:
+    with opened(browser, f"{web.url}/docs", size, scheme) as shown:
         page = shown.page
         page.wait_for_selector("#operations-recognition-recognise")
         summaries = page.locator(".opblock-summary-path").all_inner_texts()
@@ -39,7 +39,7 @@ def test_it_shows_every_operation(browser, web, reader):
 
 @pytest.mark.parametrize(("name", "shows"), [("recognise", ".highlight-code"), ("annotate", "img")])
 def test_a_file_is_tried_out(browser, web, name, shows):
-    with opened(browser, f"{web.url}/docs#/recognition/{name}", (1280, 900), patience=15) as shown:
+    with opened(browser, f"{web.url}/docs#/recognition/{name}", (1280, 900)) as shown:
         page = shown.page
         block = page.locator(f"#operations-recognition-{name}")
         block.locator("input[type=file]").set_input_files(SAMPLE)

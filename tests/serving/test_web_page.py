@@ -312,7 +312,7 @@ def test_curl_line_and_downloads(recognised: tuple[Any, dict[str, Any]], tmp_pat
     wait_for(page, "document.getElementById('copied').textContent === 'Copied.'")
     words = shlex.split(page.evaluate("navigator.clipboard.readText()"))
     shutil.copy(SAMPLE, tmp_path)
-    done = subprocess.run([*words, "--silent"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    done = subprocess.run([*words, "--silent"], cwd=tmp_path, capture_output=True, check=True, timeout=PATIENCE)
     with page.expect_download() as download:
         page.click("#download-json")
     assert download.value.suggested_filename == f"{SAMPLE.stem}.json"
@@ -337,7 +337,7 @@ def test_python_lines_run(recognised: tuple[Any, dict[str, Any]], server: Runnin
         page.check(f"[name=code][value={kind}]")
         code = page.text_content("#code").replace("localhost:8001", server.url)
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE
         )
         assert done.stdout.strip() == " ".join(["1", *result["persons"][0]["pred"]])
 
