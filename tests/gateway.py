@@ -13,7 +13,6 @@ from pathlib import Path
 from serving.server import free_ports
 from tests.waiting import PATIENCE, until
 
-
 PATIENT = ("--timeout", "120", "--body-timeout", "120", "--header-timeout", "120")
 """A machine that has much else to do makes requests slow, not wrong."""
 
