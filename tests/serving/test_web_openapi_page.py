@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tests.browser import chromium, opened
+from tests.browser import Scheme, chromium, opened
 from tests.conftest import SAMPLE
 
-SIZES = {"wide": ((1280, 900), "light"), "narrow": ((390, 800), "dark")}
+SIZES: dict[str, tuple[tuple[int, int], Scheme]] = {"wide": ((1280, 900), "light"), "narrow": ((390, 800), "dark")}
 
 
 @pytest.fixture(scope="module")
