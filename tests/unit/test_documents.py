@@ -207,7 +207,7 @@ def test_commands_are_right_as_far_as_one_sees(page, line):
         what = arguments[1].partition("[")[0]
         assert what == "cocoer-client" or (PROJECT / what / "pyproject.toml").is_file()
     else:
-        assert program in ("source", "tritonserver", "openssl", "printf", "curl")
+        assert program in ("source", "tritonserver", "openssl", "printf", "curl", "openapi-python-client")
 
 
 @pytest.mark.parametrize("page", PAGES)
