@@ -22,7 +22,8 @@ from benchmarks.datasets import DataSet, DatasetError, Example, check_labels, re
 from benchmarks.emotic import read_emotic
 from benchmarks.predictions import Predictions, predict
 from cocoer_client import CocoerClient, CocoerError
-from serving.server import ServerFailed, TritonServer
+from serving.background import ServerFailed
+from serving.server import TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "accuracy"

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serving.background import ServerFailed
 from serving.building import PROJECT, REPOSITORY, build
-from serving.server import ServerFailed, TritonServer
+from serving.server import TritonServer
 
 SAMPLE = Path("examples/astronaut.png")
 LOG = Path(".cache/demo-server.log")

@@ -6,24 +6,18 @@ import contextlib
 import http.client
 import os
 import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar
 
+from serving.background import Background
 from serving.drain import EXIT_TIMEOUT
 from serving.flags import PROBE_VARIABLE
 
 PORT_FLAGS = ("--grpc-port", "--http-port", "--metrics-port")
-
-
-class ServerFailed(RuntimeError):
-    """The server ended, or was not ready in time; the message ends with its log."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -70,7 +64,7 @@ class RunningServer:
         return f"the log is with the server at {self.host}:{self.http_port}"
 
 
-class TritonServer(RunningServer):
+class TritonServer(RunningServer, Background):
     """Runs ``tritonserver`` on a repository.
 
     Args:
@@ -85,6 +79,8 @@ class TritonServer(RunningServer):
 
     backends: ClassVar[Path | None] = None
     """Triton's backend directory for every server; None: the command's own choice."""
+    name: ClassVar[str] = "tritonserver"
+    exit_timeout: ClassVar[float] = EXIT_TIMEOUT + 30
 
     def __init__(
         self,
@@ -95,29 +91,20 @@ class TritonServer(RunningServer):
         environment: Mapping[str, str] | None = None,
         own_session: bool = False,
     ) -> None:
-        self.repository, self.log, self.timeout, self.own_session = repository, log, timeout, own_session
-        self.arguments, self.environment = arguments, {PROBE_VARIABLE: "0", **os.environ, **(environment or {})}
+        self.repository, self.arguments = repository, arguments
         grpc_port, http_port, metrics_port = free_ports(3)
-        super().__init__("127.0.0.1", http_port, grpc_port, metrics_port)
-        self._process: subprocess.Popen[bytes] | None = None
+        RunningServer.__init__(self, "127.0.0.1", http_port, grpc_port, metrics_port)
+        variables = {PROBE_VARIABLE: "0", **os.environ, **(environment or {})}
+        project = Path(__file__).parent.parent
+        Background.__init__(self, self._command(), log, timeout, variables, own_session, project)
 
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The launcher's; it stays known after it has ended.
+    log_tail = Background.log_tail
 
-        Raises:
-            RuntimeError: it has not been started.
-        """
-        if self._process is None:
-            raise RuntimeError("the server has not been started")
-        return self._process
-
-    def __enter__(self) -> TritonServer:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+    def _command(self) -> list[str]:
         ports = [
             f"{flag}={port}" for flag, port in zip(PORT_FLAGS, (self.grpc_port, self.http_port, self.metrics_port))
         ]
-        command = [
+        return [
             sys.executable,
             "-m",
             "serving.launcher",
@@ -126,49 +113,3 @@ class TritonServer(RunningServer):
             *([f"--backend-directory={self.backends}"] if self.backends else []),
             *self.arguments,
         ]
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=Path(__file__).parent.parent,
-                env=self.environment,
-                start_new_session=self.own_session,
-            )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> int:
-        """Stop the server, gracefully if it lets itself; its exit code."""
-        if self._process is None:
-            return 0
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=EXIT_TIMEOUT + 30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + self.timeout
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise ServerFailed(f"tritonserver ended with code {self.process.returncode}:\n{self.log_tail()}")
-            if self.is_ready():
-                return
-            time.sleep(0.2)
-        raise ServerFailed(f"tritonserver was not ready within {self.timeout:g} s:\n{self.log_tail()}")
-
-    def log_tail(self, lines: int = 40) -> str:
-        """The end of the server's log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from serving.background import ServerFailed
 from serving.building import PROJECT, REPOSITORY, build
-from serving.gateway import Gateway, GatewayFailed
-from serving.server import ServerFailed, TritonServer
+from serving.gateway import Gateway
+from serving.server import TritonServer
 
 PORT = 8080
 SERVER_LOG, GATEWAY_LOG = Path(".cache/web-server.log"), Path(".cache/web-gateway.log")
@@ -94,7 +95,7 @@ def serve(repository: Path, port: int, arguments: Sequence[str]) -> int:
         arguments: more of its options.
 
     Raises:
-        ServerFailed, GatewayFailed: one of them does not start.
+        ServerFailed: one of them does not start.
     """
     print(f"\nStarting tritonserver (log: {SERVER_LOG}) ...", flush=True)
     with TritonServer(repository, PROJECT / SERVER_LOG, own_session=True) as server:
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.repository is None and (code := build()):
             return code
         return serve(args.repository or PROJECT / REPOSITORY, args.port, args.arguments)
-    except (ServerFailed, GatewayFailed) as error:
+    except ServerFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Stopped:

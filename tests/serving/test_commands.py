@@ -13,7 +13,8 @@ import threading
 import pytest
 from PIL import Image
 
-from serving.server import ServerFailed, TritonServer, free_ports
+from serving.background import ServerFailed
+from serving.server import TritonServer, free_ports
 from tests import golden as gold
 from tests.conftest import SAMPLE, run_python
 from tests.serving.test_served import check_result

@@ -22,10 +22,11 @@ from benchmarks.machine import process_family
 from cocoer_bls.inputs import MAX_BATCH_PERSONS
 from cocoer_client import CocoerClient
 from export.publishing.configs import MAX_QUEUE
+from serving.background import ServerFailed
 from serving.drain import MAX_DRAIN
 from serving.flags import PROBE_VARIABLE
 from serving.processes import stubs
-from serving.server import ServerFailed, TritonServer
+from serving.server import TritonServer
 from tests import golden as gold
 from tests.metrics import key, scrape
 from tests.serving.test_served import as_persons

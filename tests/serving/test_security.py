@@ -16,7 +16,8 @@ import trustme
 from tritonclient.utils import InferenceServerException
 
 from cocoer_client import TLS, CocoerClient, ServerUnavailable
-from serving.server import ServerFailed, TritonServer
+from serving.background import ServerFailed
+from serving.server import TritonServer
 from tests.conftest import PROJECT, SAMPLE, run_python
 from tests.traffic import post
 from tests.waiting import PATIENCE

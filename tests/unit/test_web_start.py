@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from serving import building, gateway, web
-from serving.gateway import Gateway, GatewayFailed
-from serving.server import ServerFailed, free_ports
+from serving.background import ServerFailed
+from serving.gateway import Gateway
+from serving.server import free_ports
 from tests.waiting import PATIENCE
 
 STUB = """
@@ -57,7 +58,7 @@ def test_a_gateway_is_ready_before_the_block_and_asked_to_stop_after_it(stub, tm
 def test_a_gateway_that_ends_at_once_says_why(stub, tmp_path):
     (port,) = free_ports(1)
     with (
-        pytest.raises(GatewayFailed, match="ended with code 1:\nno such server"),
+        pytest.raises(ServerFailed, match="ended with code 1:\nno such server"),
         Gateway("none:1", port, tmp_path / "x"),
     ):
         pass
@@ -67,7 +68,7 @@ def test_a_gateway_that_is_never_ready_is_stopped(stub, tmp_path):
     """It is asked once, which is too early for the stub."""
     (port,) = free_ports(1)
     late = Gateway("triton:8001", port, tmp_path / "log", timeout=0.05)
-    with pytest.raises(GatewayFailed, match=r"not ready within 0\.05 s"), late:
+    with pytest.raises(ServerFailed, match=r"not ready within 0\.05 s"), late:
         pass
     assert late.process.returncode is not None
 
