@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import uuid
 from dataclasses import dataclass
@@ -23,6 +24,22 @@ SPARE = 256
 """Connections beyond the most there may be that are told so; those beyond them are just closed."""
 LINGER = 3.0
 """Seconds in which a caller, refused while still sending, can notice; if cut off, they would not see the answer."""
+
+
+UPGRADE = re.compile(rb"(\r\n)Upgrade(?=[ \t]*:)", re.IGNORECASE)
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """What begins within a head, with its field ``Upgrade`` under a name that means nothing.
+
+    A server may ignore the field (RFC 9110, section 7.8), and Java's HttpClient sends it with every first request of a
+    connection. The parser takes no body behind it.
+
+    >>> without_upgrade(b"POST / HTTP/1.1\\r\\nUpgrade: h2c\\r\\n\\r\\n\\r\\nUpgrade: body")
+    b'POST / HTTP/1.1\\r\\nX-grade: h2c\\r\\n\\r\\n\\r\\nUpgrade: body'
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(rb"\1X-grade", head) + end + rest if UPGRADE.search(head) else data
 
 
 @dataclass
@@ -79,7 +96,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering or self.transport.is_closing():
             return
-        self._head += len(data) if self._in_head else 0
+        if self._in_head:
+            self._head += len(data)
+            data = without_upgrade(data)
         super().data_received(data)
         if self._in_head and self._head > MAX_HEAD and not self._lingering:
             self._too_large_a_head()
