@@ -284,6 +284,10 @@ def test_overrides():
         ('{"timing": 1}', "timing must be true or false, got 1"),
         ('{"on_refusal": "shout"}', "on_refusal must be fail or answer, got 'shout'"),
         ('{"on_refusal": true}', "on_refusal must be fail or answer, got True"),
+        (
+            '{"min_score": 7, "on_refusal": true}',
+            "on_refusal must be fail or answer, got True",
+        ),  # the same in any order
         ('{"min_score": "high"}', "must be a number from 0 to 1, got 'high'"),
         ('{"min_score": true}', "must be a number"),
         ('{"min_score": NaN}', "must be a number"),
