@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -205,4 +204,5 @@ def test_make_hands_the_port_on():
     result = subprocess.run(
         ["make", "--dry-run", "web", "PORT=8123"], cwd=building.PROJECT, capture_output=True, text=True, check=True
     )
-    assert result.stdout.endswith(f"{Path('.venv/bin/python')} -m serving.web --port 8123\n")
+    # Not the end of all: a make that make runs says which directory it leaves.
+    assert ".venv/bin/python -m serving.web --port 8123" in result.stdout.splitlines()
