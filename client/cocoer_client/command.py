@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -100,8 +100,14 @@ def add_server(group: argparse._ActionsContainer, timeout: float, retries: int, 
         ("--tls-cert", "this client's certificate, where the server wants one"),
         ("--tls-key", "its key"),
     ):
-        added = group.add_argument(name, type=Path, metavar="PEM", help=text)
-        added.complete = shtab.FILE  # type: ignore[attr-defined]
+        add_file(group, name, "PEM", text)
+
+
+def add_file(
+    group: argparse._ActionsContainer, name: str, metavar: str, text: str, kind: Callable[[str], Any] = Path
+) -> None:
+    """An option that names a file, which shells complete."""
+    group.add_argument(name, type=kind, metavar=metavar, help=text).complete = shtab.FILE  # type: ignore[attr-defined]
 
 
 def check_server(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

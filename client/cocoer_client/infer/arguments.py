@@ -8,7 +8,7 @@ from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_server, add_thresholds, check_server, seconds, thresholds_of, whole
+from cocoer_client.command import add_file, add_server, add_thresholds, check_server, seconds, thresholds_of, whole
 from cocoer_client.drawing.figures import BOXES
 from cocoer_client.drawing.formats import IMAGE_FORMATS, QUALITY
 from cocoer_client.inputs import read_persons
@@ -60,7 +60,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "names",
     )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
-    _file(
+    add_file(
         group,
         "--persons",
         "BOXES.json",
@@ -123,7 +123,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"of annotated images in JPEG and WebP, 1 to 100 (default: {QUALITY})",
     )
-    _file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
+    add_file(group, "--explain", "FILE.html", "one image: write how its labels came about, as a page of its own")
     timeline = group.add_argument(
         "--timeline",
         type=Path,
@@ -134,19 +134,21 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "may be given for each",
     )
     timeline.complete = shtab.FILE  # type: ignore[attr-defined]
-    _file(group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str)
-    _file(
+    add_file(
+        group, "--json", "FILE", "results as JSON, an array if there are several inputs; - instead of the text", str
+    )
+    add_file(
         group,
         "--jsonl",
         "FILE",
         "results as JSON Lines, as they come (default for several inputs: DIR/results.jsonl); - instead of the text",
         str,
     )
-    _file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
-    _file(
+    add_file(group, "--csv", "FILE", "a row for each person; - instead of the text", str)
+    add_file(
         group, "--coco", "FILE", "persons as COCO's annotations, labels and scores as their attributes; - likewise", str
     )
-    _file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
+    add_file(group, "--parquet", "FILE", "the table of cocoer-batch, in one file (needs pyarrow)")
     group.add_argument("--verbose", action="store_true", help="all of each result, where there are several inputs")
     group.add_argument("--quiet", action="store_true", help="no text, no progress bar; errors only")
 
@@ -169,10 +171,6 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         help="seconds to wait for a server that gives no answer at all, before the run ends (default: 60)",
     )
     add_server(group, timeout=30.0, retries=3)
-
-
-def _file(group: argparse._ArgumentGroup, name: str, metavar: str, text: str, kind: type = Path) -> None:
-    group.add_argument(name, type=kind, metavar=metavar, help=text).complete = shtab.FILE  # type: ignore[attr-defined]
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import shtab
 
-from cocoer_client.command import add_server, check_server, connection_of, header, seconds, whole
+from cocoer_client.command import add_file, add_server, check_server, connection_of, header, seconds, whole
 from cocoer_client.connection import default_url
 from cocoer_client.errors import InvalidInput
 from cocoer_client.web.keys import valid_name
@@ -59,7 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="gRPC address of Triton (default: $COCOER_URL, else localhost:8001)",
     )
     add_server(group, timeout=30, retries=2, retries_help=RETRIES)
-    _file(group, "--header-file", "lines of NAME:VALUE: as --header, for what the list of processes must not show")
+    add_file(
+        group, "--header-file", "FILE", "lines of NAME:VALUE: as --header, for what the list of processes must not show"
+    )
     group = parser.add_argument_group("logging")
     group.add_argument("--log-format", choices=("text", "json"), default="text", help="of each line (default: text)")
     group.add_argument(
@@ -96,9 +98,10 @@ def _add_listening(group: argparse._ActionsContainer) -> None:
 
 
 def _add_callers(group: argparse._ActionsContainer) -> None:
-    _file(
+    add_file(
         group,
         "--keys",
+        "FILE",
         "API keys that requests need: lines of NAME KEY, or NAME sha256:HEX; read again when it changes",
     )
     group.add_argument(
@@ -160,10 +163,6 @@ def _add_limits(group: argparse._ActionsContainer) -> None:
         ("--header-timeout", DEFAULT.header_timeout, "in which a request's head has to be there, or the next to begin"),
     ):
         group.add_argument(option, type=seconds, default=time, metavar="S", help=f"seconds {text} (default: {time:g})")
-
-
-def _file(group: argparse._ActionsContainer, name: str, text: str) -> None:
-    group.add_argument(name, type=Path, metavar="FILE", help=text).complete = shtab.FILE  # type: ignore[attr-defined]
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import os
 import re
 import secrets
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cocoer_client.errors import InvalidInput
+from cocoer_client.web.log import log
 
 MIN_KEY = 16
 """Characters of a key, at least."""
@@ -23,7 +23,6 @@ RELOAD = 1.0
 HASHED = "sha256:"
 COMMENT = re.compile(r"(^|\s)#.*")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-log = logging.getLogger("cocoer_web")
 
 
 class Keys:
