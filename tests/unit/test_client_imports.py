@@ -24,6 +24,7 @@ MAY = {
     "infer": {LIBRARY, "sources", "drawing", "pipeline", "sinks", "timeline", "infer"},
     "batch": {LIBRARY, "sources", "batch"},
     "web": {LIBRARY, "drawing", "web"},
+    "vlm": {LIBRARY, "sources", "drawing", "vlm"},
 }
 """Folder of the importing module -> those it may import from."""
 NEEDED = {"PIL", "jinja2", "numpy", "pydantic", "shtab", "tqdm", "tritonclient"}
@@ -35,6 +36,7 @@ OPTIONAL = {
     "sources": {"fsspec", "pyarrow"},
     "batch": {"fsspec", "pyarrow", "ray"},
     "sinks": {"pyarrow"},
+    "vlm": {"openai"},
     "web": {"fastapi", "fastapi_swagger", "prometheus_client", "python_multipart", "starlette", "uvicorn"},
 }
 """Module or folder -> what its extra brings."""
@@ -82,7 +84,7 @@ def test_every_name_of_the_package_is_there():
         _ = cocoer_client.Nonsense
 
 
-@pytest.mark.parametrize("command", ["infer", "batch", "web"])
+@pytest.mark.parametrize("command", ["infer", "batch", "web", "vlm"])
 def test_a_command_silences_grpc_before_it_is_imported(command):
     """gRPC looks at its variable when it is imported."""
     code = (
