@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """
     prompt = Prompt.load(args.prompt)
     if args.show_prompt:
-        print(prompt.text, end="")
+        prompt.show()
         return DONE
     if not args.dry_run:
         check_destination(args.base_url, args.send_images_to)
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         complain(problem)
     recognised = _recognised(args, sources)
     labels = next((tuple(one.result["labels"]) for one in recognised if one.result), ())
+    if labels:
+        prompt.check_labels(labels)
     questions = Questions(prompt, labels, images_of(args), args.detail, args.collage)
     record = Record(args.modes, questions, endpoint_options)
     cache = Cache(None if args.no_cache else args.cache)
