@@ -206,7 +206,7 @@ def test_a_changed_prompt_has_another_digest(prompt):
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_no_section_may_be_missing_or_empty_or_there_twice(section):
-    whole = re.search(rf"^# {section}\n.*?(?=^# |\Z)", TEXT, re.MULTILINE | re.DOTALL)[0]
+    (whole,) = re.findall(rf"^# {section}\n.*?(?=^# |\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert f'has no section "# {section}"' in refusal(TEXT.replace(whole, ""))
     assert f'section "{section}" is empty' in refusal(TEXT.replace(whole, f"# {section}\n \n"))
     assert f'section "{section}" is there twice' in refusal(TEXT + "\n" + whole)
