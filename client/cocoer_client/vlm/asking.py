@@ -19,6 +19,8 @@ from cocoer_client.vlm.modes import Mode, excluded_level, levels_of
 from cocoer_client.vlm.prompt import Message, Prompt, schema_of
 
 logger = logging.getLogger(__name__)
+COMPARED: tuple[Mode, ...] = ("single", "multi")
+"""What ``enhanced`` is compared with."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,9 @@ class Asker:
             if key in seen or self.cache.get(key) is not None:
                 total += Estimate(kept=1)
             else:
-                sent = prompt_tokens(body["messages"], images, self.questions.detail)
-                total += Estimate(1, 0, sent, self.endpoint.options.max_tokens)
+                options, detail = self.endpoint.options, self.questions.detail
+                sent = prompt_tokens(body["messages"], images, detail, options.model, body["response_format"])
+                total += Estimate(1, 0, sent, options.max_tokens)
             seen.add(key)
         return total
 
@@ -168,10 +171,18 @@ class Asker:
 
 
 def only_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
-    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those that have an answer; else none."""
-    answers = {one.mode: one.answer for one in asked if one.answer.is_read}
-    others = [answers[mode] for mode in ("single", "multi") if mode in answers]
-    if "enhanced" not in answers or not others:
+    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those whose answer could be read.
+
+    Where neither could, there is nothing to compare with, and no label counts as new.
+    """
+    read = {one.mode: one.answer.labels for one in asked if one.answer.is_read}
+    others = [read[mode] for mode in COMPARED if mode in read]
+    return tuple(label for label in read.get("enhanced", ()) if others and not any(label in one for one in others))
+
+
+def lost_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Labels that ``multi`` has and ``enhanced`` has not, where both answers could be read."""
+    read = {one.mode: one.answer.labels for one in asked if one.answer.is_read}
+    if "enhanced" not in read:
         return ()
-    known = {label for answer in others for label in answer.labels}
-    return tuple(label for label in answers["enhanced"].labels if label not in known)
+    return tuple(label for label in read.get("multi", ()) if label not in read["enhanced"])
