@@ -165,6 +165,16 @@ def test_the_row_is_the_highest_that_fits():
         assert max(taller.size) > 1024 or layout.height == max(height for _, height in sizes.values())
 
 
+def test_a_row_of_strips_is_as_low_as_they_are():
+    """A photograph with a strip of it: each has half of the width, and nothing is white above and below."""
+    sizes = {"context": (1024, 768), "head": (1024, 4)}
+    layout = layout_of(sizes, 1024)
+    assert layout.captions
+    assert layout.height == layout.picture("context")[1]
+    assert 480 <= layout.picture("context")[0] <= 512
+    assert 480 <= layout.picture("head")[0] <= 512
+
+
 def test_captions_give_way_where_there_is_no_room():
     sizes = {"context": (64, 48), "body": (20, 64), "head": (50, 64)}
     assert not layout_of(sizes, 64).captions
