@@ -157,6 +157,7 @@ BROKEN = {
     "without a text": changed(reply={"refusal": ""}),
     "of other types": changed(reply={"text": 7}),
     "with words for numbers": changed(reply={"text": "a", "usage": {"prompt": "many", "completion": 1}}),
+    "with a word for a number": changed(format="1"),
     "with other candidates": changed(reply={"text": "a", "first_token": ["yes"]}),
     "null": changed(reply=None),
 }

@@ -1,6 +1,5 @@
 """Asking a server with OpenAI's interface, with the real client over real HTTP."""
 
-import base64
 import contextlib
 import io
 import json
@@ -10,6 +9,7 @@ import os
 import re
 import socket
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -64,6 +64,9 @@ def failure(script, **options):
     with asking(script, **options) as (_, asked), pytest.raises(CocoerError) as raised:
         ask(asked)
     assert "\n" not in str(raised.value)
+    # What led to it may hold what no log may.
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None or raised.value.__suppress_context__
     return raised.value
 
 
@@ -323,6 +326,10 @@ def test_retry_after_is_kept_to(date):
     assert second.at >= (math.floor(first.at) + 2 if date else first.at + 2) - 0.05
 
 
+def test_a_broken_connection_is_told_without_what_led_to_it():
+    assert "was lost" in str(failure([breaks()]))
+
+
 def test_a_retry_after_of_minutes_is_not_waited_for():
     raised = failure([rate_limited(500), labels("peace")], retries=3)
     assert isinstance(raised, RequestFailed)
@@ -366,9 +373,13 @@ def test_one_failure_stays_with_its_request():
     assert server.most_in_flight == 8
 
 
+SHOWN = next(number for number, part in enumerate(MESSAGES[1]["content"]) if "image_url" in part)
+"""Where the first image is."""
+
+
 def leaks(text):
     """What must not be in a log or a message."""
-    image = base64.b64encode(LEVELS["body"].data).decode()
+    image = MESSAGES[1]["content"][SHOWN]["image_url"]["url"]
     return [part for part in (KEY, "sk-other", image[100:164], image[-80:-16]) if part in text]
 
 
@@ -378,7 +389,8 @@ def test_neither_keys_nor_images_are_logged_or_told(caplog):
 
     def echo(status):
         def answer(seen):
-            text = f"sk-other12345 {seen.headers['authorization']} {seen.raw.decode()}"
+            image = seen.body["messages"][1]["content"][SHOWN]["image_url"]["url"]
+            text = f"sk-other12345 {seen.headers['authorization']} {KEY} {image} {seen.raw.decode()}"
             return error(status, text, param="response_format" if status == 422 else None)
 
         return answer
@@ -388,14 +400,15 @@ def test_neither_keys_nor_images_are_logged_or_told(caplog):
         with asking(script, key=KEY) as (server, asked):
             with pytest.raises(CocoerError) as raised:
                 asked.ask(asked.body(MESSAGES, {"type": "object"}))
-            told += [str(raised.value), repr(raised.value), *asked.notes]
+            told += [str(raised.value), *traceback.format_exception(raised.value), *asked.notes]
         assert server.requests[0].key == KEY
     with asking([breaks(), labels("peace")], key=KEY, retries=1) as (_, asked):
         ask(asked)
     assert any(record.name.startswith("openai") and record.levelno == logging.DEBUG for record in caplog.records)
     assert any("asked from now on with" in record.getMessage() for record in caplog.records)
     assert [leaks(caplog.text), leaks("".join(told))] == [[], []]
-    assert all("[key]" in line for line in told[:2])
+    assert told[0].count("[key]") == 3
+    assert "[data]" in told[0]
 
 
 def test_what_older_versions_of_the_library_log(caplog):
