@@ -152,9 +152,7 @@ def _files(people: Sequence[Person], about: About) -> list[_File]:
     return [_file(name, recognised.get(name), own, about.questions.labels) for name, own in members.items()]
 
 
-def _file(
-    name: str, image: Recognised | None, own: Sequence[tuple[int, Person]], labels: Sequence[str]
-) -> _File:
+def _file(name: str, image: Recognised | None, own: Sequence[tuple[int, Person]], labels: Sequence[str]) -> _File:
     problem, damage, found = "", [], len(own)
     if image and image.result:
         damage = [text for text in warnings_of(image.result) if text.startswith(DAMAGED)]

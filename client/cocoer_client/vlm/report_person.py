@@ -89,6 +89,9 @@ def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[str]) -> 
             **_image(subject.levels[level], sent),
             "name": level,
             "place": order.index(level),
+            "beside": [
+                one.mode for one in asked for image in one.images if level in image.levels[1:] + image.levels[:-1]
+            ],
             "shows": SHOWN[level].format(id=identity),
         }
         for level in TOLD
@@ -98,11 +101,16 @@ def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[str]) -> 
             **_image(image, sent),
             "name": "side by side: " + ", ".join(image.levels),
             "place": None,
+            "beside": [],
             "shows": f"of person {identity}, side by side: " + ", ".join(image.levels),
         }
         for image in others.values()
     ]
     return levels + collages
+
+
+def _is_beside_others(level: Level, asked: Asked) -> bool:
+    return any(level in image.levels and len(image.levels) > 1 for image in asked.images)
 
 
 def _image(image: SentImage, sent: dict[bytes, list[Mode]]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def _rows(subject: Subject, asked: Sequence[Asked], labels: Sequence[str]) -> li
             "is_lost": label in lost,
             "cells": [_cell(one, label, new, lost) for one in asked],
         }
-        for label in sorted(named, key=lambda label: -probabilities[label])
+        for label in sorted(filter(named.__contains__, labels), key=lambda label: -probabilities[label])
     ]
 
 

@@ -23,7 +23,7 @@ from cocoer_client.vlm.people import Recognised, recognise, subjects_of
 from cocoer_client.vlm.privacy import check_destination
 from cocoer_client.vlm.prompt import Prompt
 from cocoer_client.vlm.record import Record
-from cocoer_client.vlm.report import write_report
+from cocoer_client.vlm.report import About, write_report
 from cocoer_client.vlm.talk import Talk, complain
 
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _write(args.json, json.dumps(record.whole(recognised), indent=2) + "\n")
     if args.report:
-        write_report(args.report, kept, record.about)
+        write_report(args.report, kept, About(args.modes, questions, endpoint_options, recognised))
     talk.close(record)
     return status
 
