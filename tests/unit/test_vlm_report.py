@@ -35,7 +35,7 @@ from tests.results import make_person, make_result
 LABELS = tuple(EMOTIC_LABELS)
 IMAGES = ImageOptions(longest_side=512)
 KEY = "sk-the-key-of-somebody"
-ENDPOINT = EndpointOptions(model="a-model", base_url="https://user:pass@models.example.org:8443/v1?key=pass", key=KEY)
+ENDPOINT = EndpointOptions(model="a-model", base_url="https://models.example.org:8443/secret/v1", key=KEY)
 NASTY = "<script>alert(1)</script>\"'&\u202e\udcff.jpg"
 HEBREW = "שלום: <b>לא</b>"
 ANSWERS: dict[Mode, Answer] = {
@@ -56,7 +56,7 @@ def photo() -> Image.Image:
 def subject_of(photo: Image.Image, file: str = "a.jpg", number: int = 1) -> Subject:
     """The astronaut, as a server could have found her; her body is excluded first."""
     person = make_person(number, [60, 20, 460, 512], [170, 40, 290, 190], ("happiness", "engagement"))
-    return Subject(file, person, cut(photo, person, IMAGES))
+    return Subject(file, person, cut(photo, person, replace(IMAGES, collage=True)))
 
 
 def asked_of(subject: Subject, questions: Questions, modes: Sequence[Mode] = USUAL, **answers: Answer) -> list[Asked]:
@@ -65,7 +65,7 @@ def asked_of(subject: Subject, questions: Questions, modes: Sequence[Mode] = USU
     return [
         Asked(
             mode,
-            excluded_level(mode, order, subject.name),
+            excluded_level(mode, order, subject.identity),
             questions.sent(subject, mode),
             {**ANSWERS, **answers}[mode],
             Usage(100, 7),
@@ -75,8 +75,8 @@ def asked_of(subject: Subject, questions: Questions, modes: Sequence[Mode] = USU
     ]
 
 
-def questions_of(as_collage: bool = False) -> Questions:
-    return Questions(Prompt.load(None), LABELS, IMAGES, as_collage=as_collage)
+def questions_of(as_collage: bool = False, modes: tuple[Mode, ...] = USUAL) -> Questions:
+    return Questions(modes, Prompt.load(None), LABELS, replace(IMAGES, collage=as_collage))
 
 
 def recognised(name: str, persons: int = 1, synthetic: bool = False, damage: str | None = None) -> Recognised:
@@ -85,9 +85,9 @@ def recognised(name: str, persons: int = 1, synthetic: bool = False, damage: str
     return Recognised(Source(name, "file", "a"), result)
 
 
-def about_of(images: Sequence[Recognised] = (), modes: Sequence[Mode] = USUAL, as_collage: bool = False) -> About:
+def about_of(images: Sequence[Recognised] = (), modes: tuple[Mode, ...] = USUAL, as_collage: bool = False) -> About:
     date = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
-    return About(modes, questions_of(as_collage), ENDPOINT, images, date)
+    return About(questions_of(as_collage, modes), ENDPOINT, images, ("it takes no <schema>",), date)
 
 
 @pytest.fixture
@@ -237,15 +237,16 @@ def test_the_run_is_told_without_the_key(photo: Image.Image, written: Callable[.
         f"{prompt.version}, digest {prompt.digest}",
         "200 sent, 14 came back; 1 answer kept from before cost nothing anew",
         "2026-01-02 03:04 +0000",
+        "Server it takes no <schema>",
     ):
         assert said in words(text)
     assert KEY not in text
-    assert "pass" not in text
+    assert "secret" not in text
 
 
 def test_a_prompt_of_another_language_is_shown(photo: Image.Image, written: Callable[..., str]) -> None:
     about = about_of()
-    prompt = replace(about.questions.prompt, text="# version\nשלום <b>\n# système\n感情を\x1b")
+    prompt = replace(about.questions.prompt, data="# version\nשלום <b>\n# système\n感情を\x1b".encode())
     text = written([], replace(about, questions=replace(about.questions, prompt=prompt)))
     assert "# version\nשלום &lt;b&gt;\n# système\n感情を\\x1b</pre>" in text
 
@@ -336,7 +337,7 @@ def page_file(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> P
     one, two, three, four = (
         subject_of(photo),
         subject_of(photo, number=2),
-        Subject(long, thin, cut(photo.resize((900, 512)), thin, IMAGES)),
+        Subject(long, thin, cut(photo.resize((900, 512)), thin, replace(IMAGES, collage=True))),
         subject_of(photo, NASTY),
     )
     bad = {"single": Answer("cut_off", text='{"labels": ["'), "multi": Answer("unparseable", text=HEBREW)}

@@ -18,7 +18,7 @@ from cocoer_client.drawing.levels import LEVEL_COLOURS
 def template(path: Path) -> jinja2.Template:
     """A template, which escapes what it is given, and fails where it is given too little.
 
-    ``{% include "look.css.j2" %}`` gives it the look of the others.
+    It may include ``look.css.j2``.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([path.parent, Path(__file__).parent]),

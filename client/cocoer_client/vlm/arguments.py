@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import shtab
 
 from cocoer_client.command import add_file, add_server, add_thresholds, check_server, seconds, whole
+from cocoer_client.vlm.cost import Prices
 from cocoer_client.vlm.crops import ImageOptions
 from cocoer_client.vlm.endpoint import EndpointOptions
 from cocoer_client.vlm.modes import MODES, USUAL, Mode
@@ -28,7 +30,8 @@ modes: single (the whole image), multi (context, body and head as images of thei
 level that CocoER excludes first); controls: exclude_random, exclude_last.
 
 exit status: 0 all asked; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or none of this model;
-130 interrupted. Answers are kept in --cache: the same command goes on, and pays for nothing twice.
+4 CocoER's model has changed meanwhile; 130 interrupted. Answers are kept in --cache: the same command goes on, and
+pays for nothing twice.
 
 tab completion: eval "$(cocoer-vlm --print-completion bash)"   (or zsh; for the installed command)
 """
@@ -41,8 +44,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    inputs = parser.add_argument("inputs", nargs="*", metavar="IMAGE", help="an image, a folder, a quoted glob")
+    inputs = parser.add_argument(
+        "inputs", nargs="*", metavar="IMAGE", help="an image, a folder with all below it, a quoted glob"
+    )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
+    parser.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images")
     _add_model(parser.add_argument_group("vision-language model"))
     _add_questions(parser.add_argument_group("questions"))
     _add_outputs(parser.add_argument_group("output"))
@@ -95,6 +101,12 @@ def _add_questions(group: argparse._ArgumentGroup) -> None:
     cache.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     add("--no-cache", action="store_true", help="ask everything anew, and keep nothing")
     add("--dry-run", action="store_true", help="say how many requests and tokens it would be; ask nothing")
+    add(
+        "--prices",
+        type=_prices,
+        metavar="IN,OUT",
+        help="of a million tokens that are sent, and that come back: tells the cost in money, too",
+    )
     add("--max-requests", type=whole, metavar="N", help="don't begin where it would be more")
 
 
@@ -115,6 +127,16 @@ def _modes(text: str) -> tuple[Mode, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"there is no mode {', '.join(unknown)}; there are {', '.join(MODES)}")
     return tuple(mode for mode in MODES if mode in given)
+
+
+def _prices(text: str) -> Prices:
+    try:
+        sent, back = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be two numbers, as in 2.5,10, not {text}") from None
+    if not (0 <= sent < math.inf and 0 <= back < math.inf):
+        raise argparse.ArgumentTypeError(f"must be two numbers of at least 0, not {text}")
+    return sent, back
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -145,4 +167,4 @@ def endpoint_of(args: argparse.Namespace) -> EndpointOptions:
 
 def images_of(args: argparse.Namespace) -> ImageOptions:
     """How images are sent."""
-    return ImageOptions(longest_side=args.longest_side)
+    return ImageOptions(longest_side=args.longest_side, collage=args.collage)
