@@ -38,7 +38,7 @@ KEY = "sk-the-key-of-somebody"
 ENDPOINT = EndpointOptions(model="a-model", base_url="https://models.example.org:8443/secret/v1", key=KEY)
 NASTY = "<script>alert(1)</script>\"'&\u202e\udcff.jpg"
 HEBREW = "שלום: <b>לא</b>"
-ANSWERS: dict[Mode, Answer] = {
+ANSWERS: dict[str, Answer] = {
     "single": Answer("labels", ("happiness",), text='{"labels": ["happiness"]}'),
     "multi": Answer("labels", ("excitement", "happiness"), text='{"labels": ["excitement", "happiness"]}'),
     "enhanced": Answer("labels", ("anticipation", "happiness"), text='{"labels": ["anticipation", "happiness"]}'),
@@ -59,15 +59,18 @@ def subject_of(photo: Image.Image, file: str = "a.jpg", number: int = 1) -> Subj
     return Subject(file, person, cut(photo, person, replace(IMAGES, collage=True)))
 
 
-def asked_of(subject: Subject, questions: Questions, modes: Sequence[Mode] = USUAL, **answers: Answer) -> list[Asked]:
+def asked_of(
+    subject: Subject, questions: Questions, modes: Sequence[Mode] = USUAL, /, **answers: Answer
+) -> list[Asked]:
     """Made-up answers, with the images of the modes."""
     order = subject.person["emo_process"]
+    given: dict[str, Answer] = {**ANSWERS, **answers}
     return [
         Asked(
             mode,
             excluded_level(mode, order, subject.identity),
             questions.sent(subject, mode),
-            {**ANSWERS, **answers}[mode],
+            given[mode],
             Usage(100, 7),
             cached=mode == "multi",
         )
@@ -384,7 +387,7 @@ def test_images_are_opened_larger_by_click_and_key(browser: Any, page_file: Path
         head = one.page.locator("#person-1 figure").nth(2)
         image = head.locator("img")
         image.scroll_into_view_if_needed()
-        assert image.evaluate("async one => { await one.decode(); return one.naturalWidth; }") == 120
+        assert image.evaluate("async one => { await one.decode(); return one.naturalWidth; }") == 179
         small = image.bounding_box()["height"]
         assert small < 310
         image.click()
