@@ -35,6 +35,7 @@ COMMANDS = {
     "cocoer-web": "client/web.py",
     "client/infer.py": "client/infer.py",
     "client/web.py": "client/web.py",
+    "cocoer-vlm": "client/vlm.py",
     "export/build_engines.py": "export/build_engines.py",
     "benchmarks/run.py": "benchmarks/run.py",
     "benchmarks/folder.py": "benchmarks/folder.py",
