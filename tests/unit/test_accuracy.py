@@ -211,7 +211,7 @@ def test_archive_of_arrays(tmp_path):
     (only,) = data.examples
     assert only.subjects == (Subject((0, 40, 100, 448), None, frozenset({"peace"})),)
     assert "reduced" in data.notes[0]
-    pixels, scale = predictions._image(only, "bgr")
+    pixels, scale = predictions.image_of(only, "bgr")
     assert scale == (0.5, 0.25)
     assert pixels[0, 0].tolist() == [3, 2, 1]
 
