@@ -1,8 +1,9 @@
-"""Text of others (names of files, messages of servers) made fit for a terminal."""
+"""Text of others (names of files, messages of servers) made fit for a terminal; errors."""
 
 from __future__ import annotations
 
 import re
+import sys
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, with those that turn the direction of writing, ends of lines, and bytes that are not UTF-8."""
@@ -15,6 +16,11 @@ def printable(text: str) -> str:
     a\x1b]0;title\x07\x0ab \xff.jpg café\u202e
     """
     return _UNSAFE.sub(_escaped, text)
+
+
+def complain(message: str) -> None:
+    """Say what is wrong, on one line."""
+    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def _escaped(match: re.Match[str]) -> str:

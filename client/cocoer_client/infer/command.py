@@ -26,7 +26,7 @@ from cocoer_client.drawing.explain import write_page
 from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable, is_gone
 from cocoer_client.files import cant_write, naming
 from cocoer_client.infer.arguments import options_of, parse_args
-from cocoer_client.infer.talk import Talk, complain
+from cocoer_client.infer.talk import Talk
 from cocoer_client.infer.targets import check_targets
 from cocoer_client.pipeline import Journal, Outcome, Run, Totals
 from cocoer_client.pipeline.following import Following
@@ -34,7 +34,7 @@ from cocoer_client.reading import warnings_of
 from cocoer_client.signals import Terminated, terminable
 from cocoer_client.sinks import CocoFile, CsvFile, JsonFile, JsonLinesFile, ParquetFile, Sink
 from cocoer_client.sources import find
-from cocoer_client.terminal import printable
+from cocoer_client.terminal import complain, printable
 from cocoer_client.timeline.writers import writer_of
 
 JOURNAL = "results.jsonl"

@@ -13,7 +13,7 @@ from cocoer_client.infer.report import counted, format_line, format_result
 from cocoer_client.pipeline import Journal, Outcome, Totals
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import Source
-from cocoer_client.terminal import printable
+from cocoer_client.terminal import complain, printable
 
 MAX_FAILURES = 20
 """Listed at the end."""
@@ -103,8 +103,3 @@ class Talk:
             complain(failure)
         if len(totals.failures) > MAX_FAILURES:
             complain(f"... and {len(totals.failures) - MAX_FAILURES} more")
-
-
-def complain(message: str) -> None:
-    """Say what is wrong, on one line."""
-    print(f"error: {printable(message)}", file=sys.stderr)

@@ -2,8 +2,8 @@
 
 ``find`` looks: here with ``local`` (on ``folders`` and ``globs``), in buckets with ``buckets`` (needs fsspec), in
 Parquet files of names with ``tables`` (needs PyArrow). What it finds is a ``Found``: sources, ``left_out``, problems.
-``source`` and ``reading`` are one of them and its bytes, ``formats`` tells images by their names. Both commands look
-with this; it knows nothing of servers.
+``source`` and ``reading`` are one of them and its bytes, ``formats`` tells images by their names, ``targets`` looks at
+the files that a command would write. All commands look with this; it knows nothing of servers.
 """
 
 from cocoer_client.sources.find import find, find_sources
