@@ -14,7 +14,7 @@ from cocoer_client.vlm.answers import Answer, read_answer
 from cocoer_client.vlm.cache import Cache
 from cocoer_client.vlm.cost import Estimate, prompt_tokens
 from cocoer_client.vlm.crops import ImageOptions, SentImage, collage
-from cocoer_client.vlm.endpoint import Endpoint, RequestFailed, Usage
+from cocoer_client.vlm.endpoint import Endpoint, Reply, RequestFailed, Usage
 from cocoer_client.vlm.modes import Mode, excluded_level, levels_of
 from cocoer_client.vlm.prompt import Message, Prompt, schema_of
 
@@ -130,18 +130,34 @@ class Asker:
 
     def estimate(self, subject: Subject) -> Estimate:
         """What ``ask`` will cost."""
-        total, seen = Estimate(), set()
+        total, seen = Estimate(), set[str]()
         for mode in self.questions.modes:
             images = self.questions.sent(subject, mode)
-            body = self._body(images)
-            key = self.cache.key(self.endpoint.options.base_url, body)
-            if key in seen or self.cache.get(key) is not None:
-                total += Estimate(kept=1)
-            else:
-                sent = prompt_tokens(body["messages"], images, self.questions.detail)
-                total += Estimate(1, 0, sent, self.endpoint.options.max_tokens)
-            seen.add(key)
+            total += self.cost_of(self._body(images), images, seen)
         return total
+
+    def cost_of(self, body: Mapping[str, Any], images: Sequence[SentImage], seen: set[str]) -> Estimate:
+        """What a request will cost: nothing, where its reply is there, or one of ``seen``, to which it is added."""
+        key = self.cache.key(self.endpoint.options.base_url, body)
+        if key in seen or self.cache.get(key) is not None:
+            return Estimate(kept=1)
+        seen.add(key)
+        sent = prompt_tokens(body["messages"], images, self.questions.detail)
+        return Estimate(1, 0, sent, body["max_tokens"])
+
+    def reply_to(self, body: Mapping[str, Any]) -> tuple[Reply, bool]:
+        """The reply to a request, and whether it was kept from before.
+
+        Raises:
+            RequestFailed, EndpointUnusable: see there.
+        """
+        key = self.cache.key(self.endpoint.options.base_url, body)
+        kept = self.cache.get(key)
+        if kept is not None:
+            return kept, True
+        reply = self.endpoint.ask(body)
+        self.cache.put(key, reply)
+        return reply, False
 
     def _body(self, images: Sequence[SentImage]) -> dict[str, Any]:
         return self.endpoint.body(self.questions.messages(images), self.questions.schema)
@@ -153,15 +169,11 @@ class Asker:
         key = self.cache.key(self.endpoint.options.base_url, body)
         if before := known.get(key):
             return Asked(mode, without, images, before.answer, before.usage, cached=True)
-        reply = self.cache.get(key)
-        cached = reply is not None
-        if reply is None:
-            try:
-                reply = self.endpoint.ask(body)
-            except RequestFailed as error:
-                logger.debug("%s, %s: %s", subject.name, mode, error)
-                return Asked(mode, without, images, Answer("failed", text=str(error)))
-            self.cache.put(key, reply)
+        try:
+            reply, cached = self.reply_to(body)
+        except RequestFailed as error:
+            logger.debug("%s, %s: %s", subject.name, mode, error)
+            return Asked(mode, without, images, Answer("failed", text=str(error)))
         answer = read_answer(reply.text, reply.refusal, reply.finish_reason, self.questions.labels)
         asked = known[key] = Asked(mode, without, images, answer, reply.usage, cached)
         return asked
