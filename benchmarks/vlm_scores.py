@@ -53,7 +53,7 @@ def score(truth: np.ndarray, answers: Mapping[str, np.ndarray], images: np.ndarr
         repeats: bootstrap resamplings; the same for all ways.
     """
     count = len(np.unique(images))
-    weights = resamplings(images, repeats)
+    weights = resamplings(images.tolist(), repeats)
     found = {way: figures(truth, given, np.ones((1, len(truth)))) for way, given in answers.items()}
     samples = {way: figures(truth, given, weights) for way, given in answers.items()}
 
@@ -152,7 +152,7 @@ def score_probabilities(
         images: INT64 [N].
         repeats: bootstrap resamplings; the same for all ways.
     """
-    weights, count = resamplings(images, repeats), len(np.unique(images))
+    weights, count = resamplings(images.tolist(), repeats), len(np.unique(images))
     precisions = {way: average_precision(truth, given) for way, given in probabilities.items()}
     values = {way: float(mean(ap)) for way, ap in precisions.items()}
     samples = {way: mean(bootstrap_ap(truth, given, weights)) for way, given in probabilities.items()}

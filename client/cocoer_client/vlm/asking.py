@@ -133,17 +133,24 @@ class Asker:
         total, seen = Estimate(), set[str]()
         for mode in self.questions.modes:
             images = self.questions.sent(subject, mode)
-            total += self.cost_of(self._body(images), images, seen)
+            total += self.cost_of(self._body(images), images, seen, self.endpoint.options.max_tokens)
         return total
 
-    def cost_of(self, body: Mapping[str, Any], images: Sequence[SentImage], seen: set[str]) -> Estimate:
-        """What a request will cost: nothing, where its reply is there, or one of ``seen``, to which it is added."""
+    def cost_of(self, body: Mapping[str, Any], images: Sequence[SentImage], seen: set[str], longest: int) -> Estimate:
+        """What a request will cost.
+
+        Args:
+            body: of the request.
+            images: in it.
+            seen: keys of requests that are counted already, which cost nothing again; this one's is added.
+            longest: tokens of its answer, at most.
+        """
         key = self.cache.key(self.endpoint.options.base_url, body)
         if key in seen or self.cache.get(key) is not None:
             return Estimate(kept=1)
         seen.add(key)
         sent = prompt_tokens(body["messages"], images, self.questions.detail)
-        return Estimate(1, 0, sent, body["max_tokens"])
+        return Estimate(1, 0, sent, longest)
 
     def reply_to(self, body: Mapping[str, Any]) -> tuple[Reply, bool]:
         """The reply to a request, and whether it was kept from before.

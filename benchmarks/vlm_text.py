@@ -1,0 +1,255 @@
+"""The report of ``benchmarks/vlm.py`` in Markdown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.tables import markdown
+from benchmarks.vlm_scores import FIGURES
+
+Report = Mapping[str, Any]
+SHOWN_PROBLEMS = 20
+SHOWN_TEXTS, SHOWN_CHARACTERS = 5, 200
+FEW_IMAGES = 30
+SYNTHETIC = (
+    "**The served CocoER has synthetic weights: the level that it excludes first is random. Nothing about the method "
+    "can be concluded from these figures, and CocoER's own labels are random numbers.**"
+)
+UNMEASURED = (
+    "Nothing of this kind has been measured with CocoER's official weights in its repository, which has neither them "
+    "nor EMOTIC."
+)
+DEFINITIONS = """\
+- *Micro*: over all pairs of a person and a label, of all 26 labels. Precision: right labels / answered labels. Recall:
+  right labels / annotated labels. F1: 2 * right / (answered + annotated).
+- *Macro*: the same of each label alone, then the mean over the labels that are annotated for at least one of the
+  persons (of a resampling: of its persons). A ratio of nothing, as the precision of a label that was never answered,
+  is 0.
+- *Labels*: mean number of labels in an answer; the annotators' is {per_person:.2f}.
+- An answer that was refused, cut off or can't be read counts as one without a label. Names that are no label count as
+  nothing, labels beside them as labels. A person of whom a mode has no answer at all, for a fault of the network or the
+  server, is left out of all modes.
+- Intervals: 95%, percentiles of {bootstrap} resamplings of the images, with all their persons; the same resamplings for
+  all modes, so that differences are paired. *No difference shown*: the interval holds 0, which does not prove that
+  there is none. Where nothing differs, one interval in twenty leaves out 0 by chance; here are {intervals}.
+- CocoER: the served model's own labels of the same persons."""
+
+
+def to_markdown(report: Report) -> str:
+    """The report: what was found, then how."""
+    options, data = report["options"], report["data"]
+    lines = [f"# {report['model']} on {options['dataset']}, with CocoER's levels and without one", ""]
+    lines += [SYNTHETIC, ""] if report["cocoer"]["synthetic"] else []
+    lines += [UNMEASURED, ""]
+    lines += [line for note in data["notes"] for line in (note, "")]
+    if options["dataset"] != "emotic":
+        lines += ["The images have one label each: others that an answer names count as wrong, rightly or not.", ""]
+    lines += [*_persons(report), ""]
+    if report["figures"]:
+        lines += [*_differences(report), *_figures(report)]
+    if report["average_precision"]:
+        lines += _average_precision(report["average_precision"])
+    lines += [*_answers(report), *_levels(report), *_how(report)]
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _persons(report: Report) -> list[str]:
+    persons, data = report["persons"], report["data"]
+    edition = f"Edition: {data['edition']}. Of the file, {data['dropped_summary']}. " if data["edition"] else ""
+    told = [
+        f"{edition}{persons['images']} images, {persons['annotated']} annotated persons; {persons['asked']} were asked "
+        f"about, and the figures are of {persons['compared']}."
+    ]
+    if persons["failed_answers"]:
+        told += [
+            "",
+            f"**{persons['failed_answers']} persons are left out, since a mode has no answer: give the same command "
+            "again, which asks about these alone.**",
+        ]
+    counts = {
+        "persons without a face in their box": persons["without_face"],
+        "boxes refused": len(persons["refused_boxes"]),
+        "images failed": len(persons["failed_images"]),
+        "heads guessed": persons["guessed_heads"],
+    }
+    told += ["", *(f"- {name}: {count}" for name, count in counts.items() if count)]
+    problems = [*persons["failed_images"], *persons["refused_boxes"], *data["dropped"]]
+    told += [f"- {_plain(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        told.append(f"- and {len(problems) - SHOWN_PROBLEMS} more, in vlm.json")
+    return told
+
+
+def _differences(report: Report) -> list[str]:
+    figures = report["figures"]
+    if figures["images"] < 2:
+        return ["Of one image there are no intervals, and nothing can be compared.", ""]
+    lines = ["## What it makes", ""]
+    if figures["images"] < FEW_IMAGES:
+        lines += [f"**{figures['images']} images are few: such intervals are too narrow.**", ""]
+    if not figures["differences"]:
+        return [*lines, "The modes that were asked are not compared with each other.", ""]
+    for one in figures["differences"]:
+        micro, macro = one["micro F1"], one["macro F1"]
+        lines.append(f"- **{one['of']} - {one['less']}**: micro F1 {_difference(micro)}; macro F1 {_difference(macro)}")
+    lines += ["", *_claim(report), ""]
+    names = [f"{one['of']} - {one['less']}" for one in figures["differences"]]
+    rows = [[name, *(_difference(one[name], name) for one in figures["differences"])] for name in FIGURES]
+    return [*lines, markdown(("", *names), rows), "", "![Figures and differences](vlm.png)", ""]
+
+
+def _claim(report: Report) -> list[str]:
+    """Whether it is the level that CocoER chose that matters."""
+    found = {(one["of"], one["less"]): one["micro F1"]["verdict"] for one in report["figures"]["differences"]}
+    others = {other: found.get(("enhanced", other)) for other in ("multi", "exclude_random", "exclude_last")}
+    if None in others.values():
+        return ["Whether it matters *which* level is left out can be told only with all of the modes."]
+    told = ", ".join(f"{other}: {'yes' if verdict == 'more' else 'no'}" for other, verdict in others.items())
+    lines = [f"That CocoER finds the level to leave out would show as enhanced above all three. Shown here, {told}."]
+    if report["coincide"]:
+        lines += [
+            f"For {report['coincide']} of {report['persons']['compared']} persons exclude_random left out the same "
+            "level as enhanced, which makes the difference between these two modes smaller."
+        ]
+    return lines
+
+
+def _figures(report: Report) -> list[str]:
+    lines = ["## Figures", "", "In brackets: 95% intervals.", "", _ways(report["figures"]), ""]
+    read, persons = report["figures_of_answered"], report["persons"]
+    lines += ["## Figures of the persons that every mode answered", ""]
+    if read is None:
+        return [*lines, "There are none.", ""]
+    if persons["answered_in_every_mode"] == persons["compared"]:
+        return [*lines, "These are the same.", ""]
+    lines += [
+        f"{read['persons']} persons of whom no answer was refused, cut off or unreadable. Whom a model answers may "
+        "depend on who is easily seen, so these figures don't stand for all.",
+        "",
+        _ways(read),
+        "",
+    ]
+    names = [f"{one['of']} - {one['less']}" for one in read["differences"]]
+    rows = [[name, *(_difference(one[name], name) for one in read["differences"])] for name in FIGURES]
+    return [*lines, markdown(("", *names), rows), ""] if names and read["images"] > 1 else lines
+
+
+def _ways(figures: Mapping[str, Any]) -> str:
+    rows = [[way, *(_value(found[name], name) for name in FIGURES)] for way, found in figures["ways"].items()]
+    return markdown(("", *FIGURES), rows)
+
+
+def _average_precision(found: Mapping[str, Any]) -> list[str]:
+    lines = ["## Average precision", ""]
+    if not found["ways"]:
+        why = "no person has a probability of each label" if found["given"] else "the model gives no log-probabilities"
+        return [*lines, f"There is none: {why}.", ""]
+    lines += [
+        "By one yes/no question for each label: the probability of yes among yes and no, as the first token. "
+        f"Of {found['persons']} persons; {found['left_out']} lack a probability. mAP: over the labels that occur.",
+        "",
+        markdown(("", "mAP"), [(way, _value(interval)) for way, interval in found["ways"].items()]),
+        "",
+        *(f"- **{one['of']} - {one['less']}**: mAP {_difference(one)}" for one in found["differences"]),
+        "",
+    ]
+    labels = [label for label, value in next(iter(found["labels"].values())).items() if not _is_nan(value)]
+    rows = [[label, *(f"{100 * of[label]:.2f}" for of in found["labels"].values())] for label in labels]
+    return [*lines, markdown(("AP", *found["labels"]), rows), ""]
+
+
+def _answers(report: Report) -> list[str]:
+    answers: Mapping[str, Mapping[str, int]] = report["answers"]
+    kinds = list(next(iter(answers.values())))
+    rows = [[mode, *(str(count[kind]) for kind in kinds)] for mode, count in answers.items()]
+    lines = ["## Answers", "", markdown(("", *kinds), rows), ""]
+    texts = [
+        f"- {mode}, {one['kind']}: {_plain(one['text'])}"
+        for outcome in report["outcomes"]
+        for mode, one in outcome["answers"].items()
+        if one.get("text")
+    ]
+    return [*lines, "Some of those that are no labels:", "", *texts[:SHOWN_TEXTS], ""] if texts else lines
+
+
+def _levels(report: Report) -> list[str]:
+    excluded: Mapping[str, Mapping[str, int]] = report["excluded"]
+    if not excluded:
+        return []
+    levels = list(next(iter(excluded.values())))
+    rows = [[mode, *(str(count[level]) for level in levels)] for mode, count in excluded.items()]
+    lines = ["## Levels that were left out", "", markdown(("", *levels), rows), ""]
+    if report["coincide"] is not None:
+        total = report["persons"]["compared"]
+        share = f" ({100 * report['coincide'] / total:.0f}%)" if total else ""
+        lines += [
+            f"enhanced and exclude_random left out the same for {report['coincide']} of {total} persons{share}.",
+            "",
+        ]
+    return lines
+
+
+def _how(report: Report) -> list[str]:
+    prompt, usage, options, cocoer = report["prompt"], report["usage"], report["options"], report["cocoer"]
+    differences = len(report["figures"]["differences"]) if report["figures"] else 0
+    rows = {
+        "date": report["date"],
+        "model": f"{report['model']}, at {report['host']}",
+        "prompt": f"{prompt['version']}, sha256 {prompt['digest']}",
+        "modes": ", ".join(report["modes"]),
+        "options": ", ".join(f"{name} {_option(value)}" for name, value in options.items()),
+        "CocoER": ", ".join(f"{name} {value}" for name, value in cocoer.items()),
+        "tokens of this run": f"{usage['prompt_tokens']:,} sent, {usage['completion_tokens']:,} came back",
+        "answers that were there": f"{usage['answers_kept']:,}, from before or of another mode that sends the same",
+    }
+    lines = ["## How", "", markdown(("", ""), [(name, _plain(value)) for name, value in rows.items()]), ""]
+    if report["figures"]:
+        told = DEFINITIONS.format(
+            per_person=report["figures"]["labels_per_person"],
+            bootstrap=options["bootstrap"],
+            intervals=differences * len(FIGURES),
+        )
+        lines += [told, ""]
+    fence = "`" * (1 + max([2, *(len(run) for run in re.findall("`+", prompt["text"]))]))
+    return [*lines, "## Prompt", "", f"{fence}markdown", *prompt["text"].rstrip().split("\n"), fence]
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join("=".join(map(str, pair)) for pair in value) or "none"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+
+
+def _plain(text: str) -> str:
+    """Text of others on one line, short, without what Markdown would obey."""
+    line = " ".join(text.split())
+    short = line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", short)
+
+
+def _value(interval: Mapping[str, float], name: str = "") -> str:
+    if _is_nan(interval["value"]):
+        return ""
+    scale = _scale(name)
+    value, *bounds = (f"{scale * interval[key]:.2f}" for key in ("value", "low", "high"))
+    return value if _is_nan(interval["low"]) else f"{value} ({' .. '.join(bounds)})"
+
+
+def _difference(interval: Mapping[str, Any], name: str = "") -> str:
+    """Points of a percentage; of the number of labels, labels."""
+    if _is_nan(interval["value"]):
+        return ""
+    scale = _scale(name)
+    value, *bounds = (f"{scale * interval[key]:+.2f}" for key in ("value", "low", "high"))
+    return f"{value} ({' .. '.join(bounds)}), {interval['verdict']}"
+
+
+def _scale(name: str) -> float:
+    return 1 if name == "labels" else 100
+
+
+def _is_nan(value: float | None) -> bool:
+    return value is None or math.isnan(value)
