@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cocoer_client.ordered import is_ending
@@ -13,7 +13,7 @@ from cocoer_client.protocol import Level
 from cocoer_client.vlm.answers import Answer, read_answer
 from cocoer_client.vlm.cache import Cache
 from cocoer_client.vlm.cost import Estimate, prompt_tokens
-from cocoer_client.vlm.crops import ImageOptions, SentImage, collage
+from cocoer_client.vlm.crops import Crops, ImageOptions, SentImage
 from cocoer_client.vlm.endpoint import Endpoint, Reply, RequestFailed, Usage
 from cocoer_client.vlm.modes import Mode, excluded_level, levels_of
 from cocoer_client.vlm.prompt import Message, Prompt, schema_of
@@ -33,7 +33,7 @@ class Subject:
 
     file: str
     person: Mapping[str, Any]
-    levels: Mapping[Level, SentImage]
+    levels: Crops
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Questions:
         labels: the 26, as RESULT names them.
         images: size and quality.
         detail: of the interface's images.
-        as_collage: one image of all levels, for models that take one.
+        seed: of ``exclude_random``.
     """
 
     modes: tuple[Mode, ...]
@@ -85,14 +85,14 @@ class Questions:
     labels: tuple[str, ...]
     images: ImageOptions = ImageOptions()
     detail: str = "auto"
-    as_collage: bool = False
+    seed: int = field(default=0, kw_only=True)
 
     def sent(self, subject: Subject, mode: Mode) -> tuple[SentImage, ...]:
         """The images of a mode, in their order."""
-        images = [subject.levels[level] for level in levels_of(mode, subject.person["emo_process"], subject.identity)]
-        if self.as_collage and len(images) > 1:
-            return (collage(images, self.images),)
-        return tuple(images)
+        levels = levels_of(mode, subject.person["emo_process"], subject.identity, self.seed)
+        if self.images.collage and len(levels) > 1:
+            return (subject.levels.collages[levels],)
+        return tuple(subject.levels[level] for level in levels)
 
     def messages(self, images: Sequence[SentImage]) -> list[Message]:
         """What is sent with them."""
@@ -171,7 +171,7 @@ class Asker:
 
     def _ask(self, subject: Subject, mode: Mode, known: dict[str, Asked]) -> Asked:
         images = self.questions.sent(subject, mode)
-        without = excluded_level(mode, subject.person["emo_process"], subject.identity)
+        without = excluded_level(mode, subject.person["emo_process"], subject.identity, self.questions.seed)
         body = self._body(images)
         key = self.cache.key(self.endpoint.options.base_url, body)
         if before := known.get(key):

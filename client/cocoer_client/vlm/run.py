@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         client.check_ready()
         labels = client.infer(NOTHING, []).labels
-        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail, args.collage)
+        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail)
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
         cost = sum((image.cost for image in images), Estimate())
