@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         client.check_ready()
         nobody = client.infer(NOTHING, [])
         check_labels(data.examples, nobody.labels)
-        questions = Questions(args.modes, prompt, nobody.labels, images_of(args), args.detail, args.collage)
+        questions = Questions(args.modes, prompt, nobody.labels, images_of(args), args.detail)
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         reading = Reading(args.images, args.missing_head == "guess", args.array_order, questions.images)
         work = Work(args, data, reading, asker)

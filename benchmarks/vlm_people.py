@@ -17,7 +17,7 @@ from cocoer_client.key import require_same_model
 from cocoer_client.ordered import in_order
 from cocoer_client.vlm.asking import Subject
 from cocoer_client.vlm.cost import Estimate
-from cocoer_client.vlm.crops import ImageOptions, cut
+from cocoer_client.vlm.crops import Cutter, ImageOptions
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ def subjects_of(image: Recognised, reading: Reading) -> list[tuple[Annotated, Su
     """An image's persons, cut out.
 
     Raises:
-        InvalidInput: Pillow can't read the image.
+        InvalidInput: Pillow can't read the image, or a box is not inside it.
         OSError, ValueError, EOFError: it can't be read.
     """
     if not image.persons:
         return []
-    picture, name = reading.picture(image.example), reading.name(image.example)
-    return [(one, Subject(name, one.person, cut(picture, one.person, reading.images))) for one in image.persons]
+    cutter, name = Cutter(reading.picture(image.example), reading.images), reading.name(image.example)
+    return [(one, Subject(name, one.person, cutter.crops(one.person))) for one in image.persons]
 
 
 def people(

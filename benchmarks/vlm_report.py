@@ -79,8 +79,8 @@ def to_report(run: Run) -> dict[str, Any]:
 
 def _options(run: Run) -> dict[str, Any]:
     told = {name: getattr(run.args, name) for name in OPTIONS}
-    asked = run.questions
-    sent = {"longest_side": asked.images.longest_side, "detail": asked.detail, "collage": asked.as_collage}
+    images = run.questions.images
+    sent = {"longest_side": images.longest_side, "detail": run.questions.detail, "collage": images.collage}
     return {**told, **sent, "max_tokens": run.endpoint.max_tokens}
 
 
