@@ -103,7 +103,7 @@ def test_interval_of_a_mean_is_the_known_one(rng):
 
 
 def test_persons_of_an_image_are_not_evidence_of_their_own(rng):
-    """The same person four times in each image tells no more than once: persons drawn alone would halve the interval."""
+    """The same person four times in each image tells no more than once; persons drawn alone would halve intervals."""
     truth = drawn(rng, 60)
     given = answered(rng, truth, 0.5)
     once = score(truth, {"multi": given}, np.arange(60), 500)
@@ -130,7 +130,7 @@ def test_an_effect_is_found_and_none_is_not(rng):
 
 
 def test_intervals_cover_what_is_true(rng):
-    """Of a hundred data sets in which nothing differs, about 95 intervals hold 0 (binomial: 87 or fewer in 1 of 700)."""
+    """Of a hundred data sets in which nothing differs, about 95 intervals hold 0 (87 or fewer: once in 700)."""
     covered = 0
     for _ in range(100):
         truth = drawn(rng, 80)
