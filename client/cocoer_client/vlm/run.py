@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """
     prompt = Prompt.load(args.prompt)
     if args.show_prompt:
-        sys.stdout.write(prompt.text)
+        prompt.show()
         return DONE
     if not args.dry_run:
         check_destination(args.base_url, args.send_images_to)
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         client.check_ready()
         labels = client.infer(NOTHING, []).labels
+        prompt.check_labels(labels)
         questions = Questions(args.modes, prompt, labels, images_of(args), args.detail)
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
