@@ -10,8 +10,8 @@ from benchmarks.datasets import DataSet, DatasetError, read_caers
 from benchmarks.emotic import read_emotic
 
 
-def add_data_set(parser: argparse._ActionsContainer) -> None:
-    """``--dataset``, ``--annotations``, ``--images`` and so on."""
+def add_data_set(parser: argparse._ActionsContainer, seed: str = "of that sample") -> None:
+    """``--dataset``, ``--annotations``, ``--images`` and so on; ``seed`` says what ``--seed`` is of."""
     add = parser.add_argument
     add("--dataset", choices=("emotic", "caer-s"), default="emotic", help="its format (default: emotic)")
     add("--annotations", type=Path, metavar="FILE", help="EMOTIC: Annotations.mat, or a CSV")
@@ -32,7 +32,7 @@ def add_data_set(parser: argparse._ActionsContainer) -> None:
         help="where no face is found in an annotated body: guess the head (default), or leave the person out",
     )
     add("--limit", type=int, metavar="N", help="a random sample of N images")
-    add("--seed", type=int, default=0, help="of that sample (default: 0)")
+    add("--seed", type=int, default=0, help=f"{seed} (default: 0)")
     add("--array-order", choices=("rgb", "bgr"), default="rgb", help="channels of .npy images (default: rgb)")
 
 

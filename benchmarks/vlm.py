@@ -70,7 +70,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data_set(parser.add_argument_group("data set"))
+    add_data_set(parser.add_argument_group("data set"), seed="of that sample, and of exclude_random")
     add_model(parser.add_argument_group("vision-language model"))
     questions = parser.add_argument_group("questions")
     add_questions(questions, MODES)
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     """
     prompt = Prompt.load(args.prompt)
     if args.show_prompt:
-        sys.stdout.write(prompt.text)
+        prompt.show()
         return DONE
     if not args.dry_run:
         check_destination(args.base_url, args.send_images_to)
@@ -118,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         client.check_ready()
         nobody = client.infer(NOTHING, [])
         check_labels(data.examples, nobody.labels)
-        questions = Questions(args.modes, prompt, nobody.labels, images_of(args), args.detail)
+        prompt.check_labels(nobody.labels)
+        questions = Questions(args.modes, prompt, nobody.labels, images_of(args), args.detail, seed=args.seed)
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         reading = Reading(args.images, args.missing_head == "guess", args.array_order, questions.images)
         work = Work(args, data, reading, asker)
@@ -134,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         if args.max_requests is not None and cost.requests > args.max_requests:
             raise InvalidInput(f"{cost.requests} requests are more than --max-requests {args.max_requests}")
         result.outcomes = work.ask(result.images)
-        result.unread, result.yes_no = work.failures, work.yes_no
+        result.unread, result.yes_no, result.notes = work.failures, work.yes_no, endpoint.notes
     report = write_report(result, args.output_dir)
     print((args.output_dir / "vlm.json").read_text(encoding="utf-8") if args.json else to_markdown(report))
     print(f"written to {args.output_dir}/: vlm.md, vlm.json, vlm.png", file=sys.stderr)

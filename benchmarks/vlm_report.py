@@ -45,6 +45,7 @@ def to_report(run: Run) -> dict[str, Any]:
         "prompt": {"version": run.questions.prompt.version, "digest": run.questions.prompt.digest}
         | {"text": run.questions.prompt.text},
         "modes": list(run.questions.modes),
+        "notes": list(run.notes),
         "options": _options(run),
         "cocoer": run.model.model_dump(mode="json"),
         "data": {

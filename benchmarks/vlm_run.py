@@ -62,6 +62,7 @@ class Run:
         outcomes: persons that were asked about.
         unread: images that could be recognised and then not be read.
         yes_no: of the labels' probabilities; None: not asked for.
+        notes: what the model's server does not take of requests.
     """
 
     args: argparse.Namespace
@@ -73,6 +74,7 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     yes_no: YesNo | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[Outcome]:

@@ -206,6 +206,7 @@ def _how(report: Report) -> list[str]:
         "answers that were there": f"{usage['answers_kept']:,}, from before or of another mode that sends the same",
     }
     lines = ["## How", "", markdown(("", ""), [(name, _plain(value)) for name, value in rows.items()]), ""]
+    lines += [line for note in report["notes"] for line in (f"- {_plain(note)}", "")]
     if report["figures"]:
         told = DEFINITIONS.format(
             per_person=report["figures"]["labels_per_person"],
