@@ -149,7 +149,7 @@ def test_the_cost_is_known_before(data, command):
     with VlmServer(better_when_enhanced(data)) as server:
         status, report, said = command(server, "--dry-run", "--limit", "5")
         assert (status, report, server.requests) == (0, None, [])
-        told = int(re.search(r"10 persons: (\d+) requests", said.err)[1])
+        (told,) = map(int, re.findall(r"10 persons: (\d+) requests", said.err))
         status, report, said = command(server, "--limit", "5", "--max-requests", str(told - 1))
         assert (status, report, server.requests) == (2, None, [])
         assert f"{told} requests are more than --max-requests {told - 1}" in said.err
