@@ -66,8 +66,8 @@ def _persons(report: Report) -> list[str]:
     if persons["failed_answers"]:
         told += [
             "",
-            f"**{persons['failed_answers']} persons are left out, since a mode has no answer: give the same command "
-            "again, which asks about these alone.**",
+            f"**Left out: {_persons_told(persons['failed_answers'])} of whom a mode has no answer. Give the same "
+            "command again, which asks about these alone.**",
         ]
     counts = {
         "persons without a face in their box": persons["without_face"],
@@ -75,21 +75,27 @@ def _persons(report: Report) -> list[str]:
         "images failed": len(persons["failed_images"]),
         "heads guessed": persons["guessed_heads"],
     }
-    told += ["", *(f"- {name}: {count}" for name, count in counts.items() if count)]
+    items = [f"- {name}: {count}" for name, count in counts.items() if count]
     problems = [*persons["failed_images"], *persons["refused_boxes"], *data["dropped"]]
-    told += [f"- {_plain(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
+    items += [f"- {_plain(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
-        told.append(f"- and {len(problems) - SHOWN_PROBLEMS} more, in vlm.json")
-    return told
+        items.append(f"- and {len(problems) - SHOWN_PROBLEMS} more, in vlm.json")
+    return [*told, "", *items] if items else told
 
 
 def _differences(report: Report) -> list[str]:
     figures = report["figures"]
     if figures["images"] < 2:
         return ["Of one image there are no intervals, and nothing can be compared.", ""]
-    lines = ["## What it makes", ""]
+    lines = ["## Differences", "", "In points of a percentage, with 95% intervals; labels: their number.", ""]
     if figures["images"] < FEW_IMAGES:
-        lines += [f"**{figures['images']} images are few: such intervals are too narrow.**", ""]
+        lines += [f"**{figures['images']} images are few: intervals of so few are too narrow.**", ""]
+    if _outside(figures):
+        lines += [
+            "**Some figures lie outside of their intervals: labels are so rare that resamplings lose them. Go by the "
+            "micro figures, or ask about more images.**",
+            "",
+        ]
     if not figures["differences"]:
         return [*lines, "The modes that were asked are not compared with each other.", ""]
     for one in figures["differences"]:
@@ -99,6 +105,14 @@ def _differences(report: Report) -> list[str]:
     names = [f"{one['of']} - {one['less']}" for one in figures["differences"]]
     rows = [[name, *(_difference(one[name], name) for one in figures["differences"])] for name in FIGURES]
     return [*lines, markdown(("", *names), rows), "", "![Figures and differences](vlm.png)", ""]
+
+
+def _outside(figures: Mapping[str, Any]) -> bool:
+    """Whether resamplings are biased so much that a figure isn't in its interval."""
+    found = [*figures["ways"].values(), *({name: one[name] for name in FIGURES} for one in figures["differences"])]
+    return any(
+        not _is_nan(one["low"]) and not one["low"] <= one["value"] <= one["high"] for of in found for one in of.values()
+    )
 
 
 def _claim(report: Report) -> list[str]:
@@ -118,7 +132,14 @@ def _claim(report: Report) -> list[str]:
 
 
 def _figures(report: Report) -> list[str]:
-    lines = ["## Figures", "", "In brackets: 95% intervals.", "", _ways(report["figures"]), ""]
+    lines = [
+        "## Figures",
+        "",
+        "In percent, with 95% intervals; labels: their number.",
+        "",
+        _ways(report["figures"]),
+        "",
+    ]
     read, persons = report["figures_of_answered"], report["persons"]
     lines += ["## Figures of the persons that every mode answered", ""]
     if read is None:
@@ -126,8 +147,8 @@ def _figures(report: Report) -> list[str]:
     if persons["answered_in_every_mode"] == persons["compared"]:
         return [*lines, "These are the same.", ""]
     lines += [
-        f"{read['persons']} persons of whom no answer was refused, cut off or unreadable. Whom a model answers may "
-        "depend on who is easily seen, so these figures don't stand for all.",
+        f"{_persons_told(read['persons'])} of whom no answer was refused, cut off or unreadable. Whom a model answers "
+        "may depend on who is easily seen, so these figures don't stand for all.",
         "",
         _ways(read),
         "",
@@ -149,7 +170,8 @@ def _average_precision(found: Mapping[str, Any]) -> list[str]:
         return [*lines, f"There is none: {why}.", ""]
     lines += [
         "By one yes/no question for each label: the probability of yes among yes and no, as the first token. "
-        f"Of {found['persons']} persons; {found['left_out']} lack a probability. mAP: over the labels that occur.",
+        f"Of {_persons_told(found['persons'])}; {found['left_out']} others lack a probability. mAP: over the labels "
+        "that occur.",
         "",
         markdown(("", "mAP"), [(way, _value(interval)) for way, interval in found["ways"].items()]),
         "",
@@ -213,15 +235,21 @@ def _how(report: Report) -> list[str]:
             bootstrap=options["bootstrap"],
             intervals=differences * len(FIGURES),
         )
-        lines += [told, ""]
+        lines += ["## Definitions", "", told, ""]
     fence = "`" * (1 + max([2, *(len(run) for run in re.findall("`+", prompt["text"]))]))
     return [*lines, "## Prompt", "", f"{fence}markdown", *prompt["text"].rstrip().split("\n"), fence]
+
+
+def _persons_told(count: int) -> str:
+    return f"{count:,} {'person' if count == 1 else 'persons'}"
 
 
 def _option(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join("=".join(map(str, pair)) for pair in value) or "none"
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _plain(text: str) -> str:
