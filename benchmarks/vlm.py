@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         result.images = work.recognise(client, nobody.model.model_dump())
         cost = sum((image.cost for image in result.images), Estimate())
         persons = sum(len(image.persons) for image in result.images)
-        print(f"{persons:,} persons: {told(cost)}", file=sys.stderr, flush=True)
+        print(f"{persons:,} persons: {cost.told(args.prices)}", file=sys.stderr, flush=True)
         if not persons:
             raise DatasetError("no annotated person was found in any image")
         if args.dry_run:
@@ -186,15 +186,6 @@ class Work:
         annotated, subject = person
         asked = [replace(one, images=()) for one in self.asker.ask(subject)]  # which would fill the memory
         return Outcome(annotated, subject.file, asked, self.yes_no.ask(subject) if self.yes_no else None)
-
-
-def told(cost: Estimate) -> str:
-    """For people."""
-    kept = f", {cost.kept:,} answers are there already" if cost.kept else ""
-    return (
-        f"{cost.requests:,} requests{kept}; about {cost.prompt_tokens:,} tokens are sent, at most "
-        f"{cost.completion_tokens:,} come back"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from benchmarks.vlm_run import Arrays, Outcome, Run, labels_of, probabilities_of
 from benchmarks.vlm_scores import Figures, Precisions, Scores, score, score_probabilities, verdict
 from benchmarks.vlm_text import to_markdown
 from cocoer.files import replace_file
+from cocoer_client.vlm.cost import money
 from cocoer_client.vlm.privacy import host_of
 from export.files import write_json, write_text
 
@@ -69,7 +70,12 @@ def to_report(run: Run) -> dict[str, Any]:
         "answers": run.kinds(),
         "excluded": run.excluded(),
         "coincide": run.coincide(),
-        "usage": {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "answers_kept": run.kept()},
+        "usage": {
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "cost": money(usage.prompt, usage.completion, run.args.prices) if run.args.prices else None,
+            "answers_kept": run.kept(),
+        },
         "figures": _figures(run, compared),
         "figures_of_answered": _figures(run, read),
         "average_precision": _average_precision(run),

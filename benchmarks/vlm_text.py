@@ -217,6 +217,7 @@ def _levels(report: Report) -> list[str]:
 def _how(report: Report) -> list[str]:
     prompt, usage, options, cocoer = report["prompt"], report["usage"], report["options"], report["cocoer"]
     differences = len(report["figures"]["differences"]) if report["figures"] else 0
+    paid = "" if usage["cost"] is None else f": {usage['cost']:.2f}"
     rows = {
         "date": report["date"],
         "model": f"{report['model']}, at {report['host']}",
@@ -224,7 +225,7 @@ def _how(report: Report) -> list[str]:
         "modes": ", ".join(report["modes"]),
         "options": ", ".join(f"{name} {_option(value)}" for name, value in options.items()),
         "CocoER": ", ".join(f"{name} {value}" for name, value in cocoer.items()),
-        "tokens of this run": f"{usage['prompt_tokens']:,} sent, {usage['completion_tokens']:,} came back",
+        "tokens of this run": f"{usage['prompt_tokens']:,} sent, {usage['completion_tokens']:,} came back{paid}",
         "answers that were there": f"{usage['answers_kept']:,}, from before or of another mode that sends the same",
     }
     lines = ["## How", "", markdown(("", ""), [(name, _plain(value)) for name, value in rows.items()]), ""]

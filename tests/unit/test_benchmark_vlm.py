@@ -106,9 +106,9 @@ def test_an_effect_that_was_put_in_is_found(data, command, tmp_path):
     )
     assert asked == 5 * 48 - repeats
     assert report["usage"] == {
-        "prompt_tokens": 100 * asked, "completion_tokens": 10 * asked, "answers_kept": repeats
+        "prompt_tokens": 100 * asked, "completion_tokens": 10 * asked, "cost": None, "answers_kept": repeats
     }  # fmt: skip
-    assert same["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "answers_kept": 240}
+    assert same["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "cost": None, "answers_kept": 240}
     assert {**same, "usage": 0, "date": 0} == {**report, "usage": 0, "date": 0}
     with Image.open(tmp_path / "out" / "vlm.png") as plot:
         assert plot.width > 1000
@@ -153,7 +153,11 @@ def test_the_cost_is_known_before(data, command):
         status, report, said = command(server, "--limit", "5", "--max-requests", str(told - 1))
         assert (status, report, server.requests) == (2, None, [])
         assert f"{told} requests are more than --max-requests {told - 1}" in said.err
-        assert command(server, "--limit", "5", "--max-requests", str(told))[0] == 0
+        status, report, said = command(server, "--limit", "5", "--max-requests", str(told), "--prices", "2000,10000")
+        assert status == 0
+        assert re.search(r"come back: \d+\.\d\d at most", said.err)
+        assert report["usage"]["cost"] == pytest.approx((100 * told * 2000 + 10 * told * 10000) / 1e6)
+        assert f"came back: {report['usage']['cost']:.2f}" in said.out
         assert len(server.requests) == told
         assert "0 requests, 50 answers are there already" in command(server, "--limit", "5", "--dry-run")[2].err
 

@@ -19,6 +19,8 @@ from cocoer_client.vlm.modes import Mode, excluded_level, levels_of
 from cocoer_client.vlm.prompt import Message, Prompt, schema_of
 
 logger = logging.getLogger(__name__)
+COMPARED: tuple[Mode, ...] = ("single", "multi")
+"""What ``enhanced`` is compared with."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ class Asker:
         if key in seen or self.cache.get(key) is not None:
             return Estimate(kept=1)
         seen.add(key)
-        sent = prompt_tokens(body["messages"], images, self.questions.detail)
+        model, detail = self.endpoint.options.model, self.questions.detail
+        sent = prompt_tokens(body["messages"], images, detail, model, body.get("response_format"))
         return Estimate(1, 0, sent, longest)
 
     def reply_to(self, body: Mapping[str, Any]) -> tuple[Reply, bool]:
@@ -187,10 +190,18 @@ class Asker:
 
 
 def only_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
-    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those that have an answer; else none."""
-    answers = {one.mode: one.answer for one in asked if one.answer.is_read}
-    others = [answers[mode] for mode in ("single", "multi") if mode in answers]
-    if "enhanced" not in answers or not others:
+    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those whose answer could be read.
+
+    Where neither could, there is nothing to compare with, and no label counts as new.
+    """
+    read = {one.mode: one.answer.labels for one in asked if one.answer.is_read}
+    others = [read[mode] for mode in COMPARED if mode in read]
+    return tuple(label for label in read.get("enhanced", ()) if others and not any(label in one for one in others))
+
+
+def lost_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Labels that ``multi`` has and ``enhanced`` has not, where both answers could be read."""
+    read = {one.mode: one.answer.labels for one in asked if one.answer.is_read}
+    if "enhanced" not in read:
         return ()
-    known = {label for answer in others for label in answer.labels}
-    return tuple(label for label in answers["enhanced"].labels if label not in known)
+    return tuple(label for label in read.get("multi", ()) if label not in read["enhanced"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,16 +27,13 @@ class Layout:
         sizes: of the pictures, each at its own size.
         height: of the row that they share.
         captions: whether each has its level's name above it.
+        widest: of each picture, at most; a strip stays lower than the row.
     """
 
     sizes: Mapping[Level, Size]
     height: int
     captions: bool
-
-    @property
-    def gap(self) -> int:
-        """Pixels between two of them."""
-        return max(2, self.height // 40)
+    widest: int
 
     @property
     def text(self) -> int:
@@ -47,9 +46,9 @@ class Layout:
         return text_height(font_of(self.text)) + self.text // 2 if self.captions else 0
 
     def picture(self, level: Level) -> Size:
-        """As high as the row, or as much of it as ``MOST`` allows."""
-        size = self.sizes[level]
-        return scaled(size, min(self.height / size[1], MOST))
+        """As high as the row, or as ``MOST`` and ``widest`` allow."""
+        width, height = self.sizes[level]
+        return scaled((width, height), min(self.height / height, MOST, self.widest / width))
 
     def cell(self, level: Level) -> int:
         """Width of a picture or its caption, whichever is wider."""
@@ -60,21 +59,29 @@ class Layout:
     def size(self) -> Size:
         """Of the whole."""
         cells = [self.cell(level) for level in self.sizes]
-        return sum(cells) + self.gap * (len(cells) - 1), self.top + self.height
+        return sum(cells) + gap_of(self.height) * (len(cells) - 1), self.top + self.height
 
 
 def layout_of(sizes: Mapping[Level, Size], longest_side: int) -> Layout:
-    """The highest row that fits: no higher than the highest picture, and with captions where they leave room."""
+    """The highest row that fits, no higher than the highest picture.
+
+    Strips that would leave nothing of the others are kept short, and captions are left out, where that is needed.
+    """
     highest = max(height for _, height in sizes.values())
+    gaps = (len(sizes) - 1) * gap_of(longest_side)
+    share = (longest_side - gaps) // len(sizes)
+    for captions, widest in itertools.product((True, False), (longest_side, share)):
+        make = functools.partial(Layout, sizes, captions=captions, widest=widest)
+        rows = range(1, highest + 1)
+        fitting = bisect.bisect_right(rows, longest_side, key=lambda height: max(make(height).size))
+        if fitting >= min(MIN_SIDE, highest):
+            break
+    return make(rows[max(0, fitting - 1)])
 
-    def fitting(captions: bool) -> Layout:
-        heights = range(1, highest + 1)
-        count = bisect.bisect_right(heights, longest_side, key=lambda one: max(Layout(sizes, one, captions).size))
-        return Layout(sizes, heights[max(0, count - 1)], captions)
 
-    told = fitting(captions=True)
-    fits = max(told.size) <= longest_side and told.height >= min(MIN_SIDE, highest)
-    return told if fits else fitting(captions=False)
+def gap_of(height: int) -> int:
+    """Pixels between two pictures of a row."""
+    return max(2, height // 40)
 
 
 def side_by_side(
@@ -94,5 +101,5 @@ def side_by_side(
         canvas.paste(picture, (x + (cell - picture.width) // 2, layout.top + (layout.height - picture.height) // 2))
         if layout.captions:
             write(canvas, (x + cell / 2, layout.top / 2), level, font_of(layout.text), INK, anchor="mm")
-        x += cell + layout.gap
+        x += cell + gap_of(layout.height)
     return canvas

@@ -61,8 +61,8 @@ def _by_status(told: Told, options: EndpointOptions) -> Failure | None:
     url, status, message = options.base_url, told.status, scrubbed(told.message, options.key)
     if 300 <= status < 400:
         return EndpointUnusable(
-            f"{url} leads to another address (HTTP {status}), where images are not sent unasked; if it is right, give it "
-            "as --base-url"
+            f"{url} leads to another address (HTTP {status}), where images are not sent unasked; if it is right, "
+            "give it as --base-url"
         )
     if status == 402 or told.says(NO_MONEY) and status in (400, 403, 429):
         return EndpointUnusable(f"{url}: nothing is left to pay with, or no payment set up: {message}")

@@ -90,11 +90,19 @@ def _first(items: Any) -> Any:
 def _text(content: Any) -> tuple[str, str]:
     """Text and refusal of a message's content: text, None, or a list of parts."""
     if isinstance(content, str):
-        return content, ""
+        return _sound(content), ""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    return "".join(str(part.get("text") or "") for part in parts), "".join(
-        str(part.get("refusal") or "") for part in parts
-    )
+    text, refusal = ("".join(str(part.get(name) or "") for part in parts) for name in ("text", "refusal"))
+    return _sound(text), _sound(refusal)
+
+
+def _sound(text: str) -> str:
+    r"""Without half characters (``"\ud83d"`` alone), which JSON may hold and no file can.
+
+    >>> _sound("a\ud83d")
+    'a?'
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def _usage(usage: Any) -> Usage:
@@ -113,5 +121,6 @@ def _first_token(logprobs: Any) -> dict[str, float]:
     for one in candidates if isinstance(candidates, list) else ():
         text, value = _of(one, "token"), _of(one, "logprob")
         if isinstance(text, str) and isinstance(value, (int, float)) and math.isfinite(value):
+            text = _sound(text)
             found[text] = math.log(math.exp(found[text]) + math.exp(value)) if text in found else float(value)
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from cocoer_client.errors import InvalidInput
 from cocoer_client.files import replace_file
 from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
-from cocoer_client.signals import Terminated
+from cocoer_client.signals import Terminated, waiting
 from cocoer_client.sources import Source, find
 from cocoer_client.sources.reading import local_path
 from cocoer_client.sources.targets import check_files
@@ -37,7 +36,7 @@ from cocoer_client.vlm.people import Recognised, people, recognise
 from cocoer_client.vlm.privacy import check_destination
 from cocoer_client.vlm.prompt import Prompt
 from cocoer_client.vlm.record import Record
-from cocoer_client.vlm.report import write_report
+from cocoer_client.vlm.report import About, write_report
 from cocoer_client.vlm.talk import Talk
 
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
         cost = sum((image.cost for image in images), Estimate())
-        talk.cost(cost, images)
+        talk.cost(cost, images, args.prices)
         if args.dry_run:
             return SOME_FAILED if _failed(images) or found.problems else DONE
         if args.max_requests is not None and cost.requests > args.max_requests:
@@ -106,25 +105,19 @@ class Asking:
         outcomes = in_order(lambda subject: (subject, self.asker.ask(subject)), subjects, args.concurrency)
         stop: Exception | KeyboardInterrupt | None = None
         try:
-            for subject, asked in outcomes:
-                self._take(subject, asked)
+            with waiting(lambda: complain("interrupted; answers under way are waited for, since they are paid for")):
+                for subject, asked in outcomes:
+                    self._take(subject, asked)
         except (EndpointUnusable, KeyboardInterrupt) as error:
             stop = error
         for failure in self.failures:
             complain(failure)
         self._write()
-        self.talk.close(self.record)
+        self.talk.close(self.record, self.asker.endpoint.notes, args.prices)
         if stop is None:
             failed = self.failures or self.record.failed or _failed(self.images)
             return SOME_FAILED if failed else DONE
-        if isinstance(stop, KeyboardInterrupt):
-            complain("interrupted; what is under way is waited for, since it is paid for (Ctrl-C ends it)")
-            try:
-                outcomes.close()
-            except KeyboardInterrupt:
-                sys.stderr.flush()
-                os._exit(INTERRUPTED)  # threads wait for answers, for minutes perhaps
-        complain(f"{stop or 'stopped'}; the same command goes on from here")
+        complain(f"{str(stop) or 'stopped'}; the same command goes on from here")
         if isinstance(stop, KeyboardInterrupt):
             return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
         return NO_SERVER
@@ -136,15 +129,17 @@ class Asking:
             self.shown.append((subject, asked))
 
     def _write(self) -> None:
+        asker = self.asker
         if self.args.json:
-            text = json.dumps(self.record.whole(), indent=2) + "\n"
+            text = json.dumps(self.record.whole(asker.endpoint.notes), indent=2) + "\n"
             if self.args.json == "-":
                 sys.stdout.write(text)
                 sys.stdout.flush()
             else:
                 replace_file(Path(self.args.json), lambda temporary: temporary.write_text(text, encoding="utf-8"))
         if self.args.report:
-            write_report(self.args.report, self.shown, self.record.about)
+            about = About(asker.questions.modes, asker.questions, asker.endpoint.options, self.images)
+            write_report(self.args.report, self.shown, about)
             self.talk.say(f"report: {self.args.report}")
 
 

@@ -44,8 +44,8 @@ def read_told(status: int, text: str, key: str = "") -> Told:
     Args:
         status: of HTTP.
         text: OpenAI's ``{"error": {"message", "type", "param", "code"}}``; the same without ``error`` (old vLLM's);
-            with text for ``error`` (LM Studio's, TGI's); FastAPI's ``detail``, text or a list (Triton's, transformers');
-            or no JSON at all.
+            with text for ``error`` (LM Studio's, TGI's); FastAPI's ``detail``, text or a list (Triton's,
+            transformers'); or no JSON at all.
         key: that must not be in the message.
     """
     try:
