@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.tables import markdown
+from benchmarks.tables import markdown, plain
+from benchmarks.vlm_how import how
 from benchmarks.vlm_scores import FIGURES
 
 Report = Mapping[str, Any]
 SHOWN_PROBLEMS = 20
-SHOWN_TEXTS, SHOWN_CHARACTERS = 5, 200
+SHOWN_TEXTS = 5
 FEW_IMAGES = 30
 SYNTHETIC = (
     "**The served CocoER has synthetic weights: the level that it excludes first is random. Nothing about the method "
@@ -22,26 +22,12 @@ UNMEASURED = (
     "Nothing of this kind has been measured with CocoER's official weights in its repository, which has neither them "
     "nor EMOTIC."
 )
-DEFINITIONS = """\
-- *Micro*: over all pairs of a person and a label, of all 26 labels. Precision: right labels / answered labels. Recall:
-  right labels / annotated labels. F1: 2 * right / (answered + annotated).
-- *Macro*: the same of each label alone, then the mean over the labels that are annotated for at least one of the
-  persons (of a resampling: of its persons). A ratio of nothing, as the precision of a label that was never answered,
-  is 0.
-- *Labels*: mean number of labels in an answer; the annotators' is {per_person:.2f}.
-- An answer that was refused, cut off or can't be read counts as one without a label. Names that are no label count as
-  nothing, labels beside them as labels. A person of whom a mode has no answer at all, for a fault of the network or the
-  server, is left out of all modes.
-- Intervals: 95%, percentiles of {bootstrap} resamplings of the images, with all their persons; the same resamplings for
-  all modes, so that differences are paired. *No difference shown*: the interval holds 0, which does not prove that
-  there is none. Where nothing differs, one interval in twenty leaves out 0 by chance; here are {intervals}.
-- CocoER: the served model's own labels of the same persons."""
 
 
 def to_markdown(report: Report) -> str:
     """The report: what was found, then how."""
     options, data = report["options"], report["data"]
-    lines = [f"# {report['model']} on {options['dataset']}, with CocoER's levels and without one", ""]
+    lines = [f"# {plain(report['model'])} on {options['dataset']}, with CocoER's levels and without one", ""]
     lines += [SYNTHETIC, ""] if report["cocoer"]["synthetic"] else []
     lines += [UNMEASURED, ""]
     lines += [line for note in data["notes"] for line in (note, "")]
@@ -52,7 +38,7 @@ def to_markdown(report: Report) -> str:
         lines += [*_differences(report), *_figures(report)]
     if report["average_precision"]:
         lines += _average_precision(report["average_precision"])
-    lines += [*_answers(report), *_levels(report), *_how(report)]
+    lines += [*_answers(report), *_levels(report), *how(report)]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
 
@@ -77,7 +63,7 @@ def _persons(report: Report) -> list[str]:
     }
     items = [f"- {name}: {count}" for name, count in counts.items() if count]
     problems = [*persons["failed_images"], *persons["refused_boxes"], *data["dropped"]]
-    items += [f"- {_plain(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
+    items += [f"- {plain(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         items.append(f"- and {len(problems) - SHOWN_PROBLEMS} more, in vlm.json")
     return [*told, "", *items] if items else told
@@ -189,7 +175,7 @@ def _answers(report: Report) -> list[str]:
     rows = [[mode, *(str(count[kind]) for kind in kinds)] for mode, count in answers.items()]
     lines = ["## Answers", "", markdown(("", *kinds), rows), ""]
     texts = [
-        f"- {mode}, {one['kind']}: {_plain(one['text'])}"
+        f"- {mode}, {one['kind']}: {plain(one['text'])}"
         for outcome in report["outcomes"]
         for mode, one in outcome["answers"].items()
         if one.get("text")
@@ -214,50 +200,8 @@ def _levels(report: Report) -> list[str]:
     return lines
 
 
-def _how(report: Report) -> list[str]:
-    prompt, usage, options, cocoer = report["prompt"], report["usage"], report["options"], report["cocoer"]
-    differences = len(report["figures"]["differences"]) if report["figures"] else 0
-    paid = "" if usage["cost"] is None else f": {usage['cost']:.2f}"
-    rows = {
-        "date": report["date"],
-        "model": f"{report['model']}, at {report['host']}",
-        "prompt": f"{prompt['version']}, sha256 {prompt['digest']}",
-        "modes": ", ".join(report["modes"]),
-        "options": ", ".join(f"{name} {_option(value)}" for name, value in options.items()),
-        "CocoER": ", ".join(f"{name} {value}" for name, value in cocoer.items()),
-        "tokens of this run": f"{usage['prompt_tokens']:,} sent, {usage['completion_tokens']:,} came back{paid}",
-        "answers that were there": f"{usage['answers_kept']:,}, from before or of another mode that sends the same",
-    }
-    lines = ["## How", "", markdown(("", ""), [(name, _plain(value)) for name, value in rows.items()]), ""]
-    lines += [line for note in report["notes"] for line in (f"- {_plain(note)}", "")]
-    if report["figures"]:
-        told = DEFINITIONS.format(
-            per_person=report["figures"]["labels_per_person"],
-            bootstrap=options["bootstrap"],
-            intervals=differences * len(FIGURES),
-        )
-        lines += ["## Definitions", "", told, ""]
-    fence = "`" * (1 + max([2, *(len(run) for run in re.findall("`+", prompt["text"]))]))
-    return [*lines, "## Prompt", "", f"{fence}markdown", *prompt["text"].rstrip().split("\n"), fence]
-
-
 def _persons_told(count: int) -> str:
     return f"{count:,} {'person' if count == 1 else 'persons'}"
-
-
-def _option(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return " ".join("=".join(map(str, pair)) for pair in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
-
-
-def _plain(text: str) -> str:
-    """Text of others on one line, short, without what Markdown would obey."""
-    line = " ".join(text.split())
-    short = line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", short)
 
 
 def _value(interval: Mapping[str, float], name: str = "") -> str:

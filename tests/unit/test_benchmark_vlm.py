@@ -187,7 +187,7 @@ def test_refusals_count_as_empty_and_failures_are_left_out_of_all_modes(data, co
         assert (report["persons"]["asked"], report["persons"]["compared"]) == (48, 47)
         assert report["persons"]["answered_in_every_mode"] == 44
         assert "**Left out: 1 person of whom a mode has no answer." in said.out
-        assert "give the same command again" in said.out
+        assert "Give the same command again" in said.out
         assert report["answers"]["multi"] == Counter(report["answers"]["multi"]) | {"labels": 47, "failed": 1}
         expected = {"refused": 1, "unparseable": 1, "cut_off": 1, "unknown_label": 1, "labels": 44, "failed": 0}
         # Where exclude_random leaves out the first level too, it gets the same answers.

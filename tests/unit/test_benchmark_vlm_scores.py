@@ -8,15 +8,16 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from benchmarks import vlm_scores
+from benchmarks import tables, vlm_scores
 from benchmarks.precision import Interval
 from benchmarks.vlm_scores import FIGURES, figures, score, score_probabilities, verdict
 
 MODES = ("single", "multi", "enhanced", "exclude_random", "exclude_last")
 
 
-def test_docstrings():
-    assert doctest.testmod(vlm_scores).failed == 0
+@pytest.mark.parametrize("module", [tables, vlm_scores])
+def test_docstrings(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def drawn(rng, persons, labels=26, rate=0.15):
