@@ -10,13 +10,12 @@ from benchmarks.emotic import read_emotic
 from benchmarks.predictions import ask_about, guess_head
 from cocoer_client.drawing.images import open_as_served
 from cocoer_client.vlm.crops import Cutter, ImageOptions
-from cocoer_client.vlm.modes import excluded_level, levels_of
+from cocoer_client.vlm.modes import MODES, excluded_level, levels_of
 from tests.conftest import SAMPLE, run_python
 from tests.vlm_server import VlmServer, labels, refuses
 
-MODES = ("single", "multi", "enhanced", "exclude_random", "exclude_last")
 BODY, HEAD, OUTSIDE = [84, 20, 363, 512], [177, 67, 270, 160], [600, 600, 700, 700]
-FACELESS = [0, 300, 80, 500]
+FACELESS = (0, 300, 80, 500)
 TRUTH = ["Peace", "Doubt/Confusion"]
 
 
@@ -37,7 +36,7 @@ def emotic(tmp_path_factory):
         else:
             picture.save(root / "mscoco" / f"{number}.png")
         name = f"{number}.{'jpg' if number == 3 else 'png'}"
-        boxes = [(BODY, HEAD)] if number else [(OUTSIDE, HEAD), (BODY, HEAD), (FACELESS, "")]
+        boxes = [(BODY, HEAD)] if number else [(OUTSIDE, HEAD), (BODY, HEAD), (list(FACELESS), "")]
         rows += [f'mscoco,{name},"{body}","{head}","{TRUTH}"' for body, head in boxes]
     (root / "test.csv").write_text("\n".join(rows) + "\n")
     return root
@@ -111,4 +110,4 @@ def test_from_the_annotations_to_the_report(client, server, emotic, tmp_path):
     with Image.open(tmp_path / "out" / "vlm.png") as plot:
         assert plot.width > 1000
     faceless = people["0.png", 3]
-    assert faceless["head_box"] == [int(value) for value in guess_head(tuple(FACELESS), (512, 512))]
+    assert faceless["head_box"] == [int(value) for value in guess_head(FACELESS, (512, 512))]
