@@ -24,15 +24,19 @@ from cocoer.labels import EMOTIC_LABELS
 from cocoer_client import InvalidRequest
 from cocoer_client.drawing.release_style import GREEN
 from serving.server import TritonServer
+from tests import vlm_server
 from tests.conftest import PROJECT, SAMPLE
 from tests.gateway import Gateway, gateway
 from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
+from tests.vlm_server import VlmServer
 
 pytestmark = pytest.mark.needs("checkout")
 
 SERVE = "tritonserver --model-repository model_repository"
 GATEWAY, ITS_PORT = "cocoer-web", "127.0.0.1:8080"
+MODEL = "http://localhost:11434/v1"
+"""Where pages have a vision-language model."""
 ELSEWHERE = "docs/operations.md"
 """Its blocks, of certificates and a server with TLS, are run by test_security.py."""
 
@@ -85,6 +89,7 @@ class Reader:
     def __init__(self, copy, server, log, stack):
         self.copy, self.server, self.log, self.stack = copy, server, log, stack
         self.web: Gateway | None = None
+        self.model: VlmServer | None = None
 
     def follow(self, block):
         """Run a block; what it printed on standard output, without what make says of its own."""
@@ -98,6 +103,12 @@ class Reader:
         if ITS_PORT in commands and self.web is None:
             self.start_gateway()
         return commands.replace(ITS_PORT, f"127.0.0.1:{self.web.port}") if self.web else commands
+
+    def at_its_model(self, commands):
+        """What asks the reader's vision-language model asks one that is made up."""
+        if MODEL in commands and self.model is None:
+            self.model = self.stack.enter_context(VlmServer(lambda request: vlm_server.labels("peace", "yearning")))
+        return commands.replace(MODEL, self.model.base_url) if self.model else commands
 
     def bash(self, text):
         printed = ""
@@ -115,7 +126,7 @@ class Reader:
                 self.run(["make", *first.split()[1:]])
                 printed += self.run(["bash", "-ec", rest]) if rest.strip() else ""
             elif commands.strip():
-                printed += self.run(["bash", "-ec", self.at_its_gateway(commands)])
+                printed += self.run(["bash", "-ec", self.at_its_model(self.at_its_gateway(commands))])
         return printed
 
     def python(self, text):
@@ -126,7 +137,11 @@ class Reader:
     def run(self, command):
         # A make that was started by a make talks about it.
         inherited = {name: value for name, value in os.environ.items() if not re.match("MAKE|MFLAGS", name)}
-        own = {"COCOER_URL": self.server.url, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+        own = {
+            "COCOER_URL": self.server.url,
+            "XDG_CACHE_HOME": str(self.copy / ".cache"),
+            "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+        }
         done = subprocess.run(
             command, cwd=self.copy, env={**inherited, **own}, capture_output=True, text=True, timeout=300
         )
@@ -281,6 +296,36 @@ def errors_are_problems(copy, printed):
     """The one that the page shows."""
     (shown,) = [block.text for block in blocks("docs/web.md") if block.language == "json"]
     assert json.loads((copy / "error.json").read_text()) == json.loads(shown)
+
+
+@claims("docs/vlm.md", "cocoer-vlm examples/astronaut.png --model llava --base-url http://localhost:11434/v1 --dry-run")
+def a_model_is_asked_in_three_ways(copy, printed):
+    """The first command asks nothing, so that only the second's words are printed."""
+    first, *rows = printed.splitlines()
+    assert first.startswith("examples/astronaut.png, person 1  (excluded first: ")
+    names = ["CocoER", "single", "multi", "enhanced", "only enhanced"]
+    assert [row[2:17].strip() for row in rows] == names
+    (shown,) = json.loads((copy / "vlm.json").read_text())["images"]
+    (one,) = shown["persons"]
+    assert {answer["kind"] for answer in one["answers"].values()} == {"labels"}
+    assert "</html>" in (copy / "vlm.html").read_text()
+
+
+@claims("docs/vlm.md", "cocoer-vlm --show-prompt > mine.md")
+def a_prompt_is_ones_own(copy, printed):
+    assert printed == ""
+    assert "# question" in (copy / "mine.md").read_text()
+    mine = json.loads((copy / "mine.json").read_text())
+    before = json.loads((copy / "vlm.json").read_text())
+    assert mine["prompt_digest"] == before["prompt_digest"], "the same words"
+    assert mine["answers_kept"] == 1, "so that nothing is asked anew"
+
+
+@claims("docs/vlm.md", "python -m benchmarks.vlm --annotations emotic/Annotations.mat --images emotic --model llava")
+def modes_are_compared(copy, printed):
+    for name in ("vlm.md", "vlm.json", "vlm.png"):
+        assert (copy / "vlm" / name).is_file()
+    assert "enhanced - multi" in printed.replace("\N{MINUS SIGN}", "-")
 
 
 def name_of_check(block):

@@ -52,6 +52,7 @@ OTHERS = {
     *("--strict-readiness", "--http-restricted-api", "--grpc-restricted-protocol", "--exit-timeout-secs"),
     *("--backend-config", "--backend-directory", "--grpc-use-ssl-mutual", "--grpc-root-cert"),
     "--model-repository",  # Triton's, up to here
+    *("--limit-mm-per-prompt", "--mmproj"),  # vLLM's, llama.cpp's
     *("--shm-size", "--extra-index-url", "--check", "--target"),  # Docker's, pip's, sha256sum's
     "--help",
 }
