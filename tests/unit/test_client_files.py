@@ -16,10 +16,10 @@ from cocoer_client import leftovers
 from cocoer_client.files import RealPaths, cant_write, replace_bytes, replace_file, temporary_name
 from cocoer_client.infer import command as infer
 from cocoer_client.infer.report import format_line, format_result
-from cocoer_client.infer.talk import complain
 from cocoer_client.leftovers import own_mark
 from cocoer_client.pipeline.names import Names
 from cocoer_client.sources import Source
+from cocoer_client.terminal import complain
 from tests.results import make_result
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cocoer_client.protocol import Level
 from cocoer_client.vlm.asking import Questions, Subject
 from cocoer_client.vlm.collage import MOST, gap_of, layout_of
 from cocoer_client.vlm.crops import Cutter, ImageOptions, cut
@@ -17,6 +18,7 @@ from cocoer_client.vlm.prompt import Prompt
 from cocoer_client.vlm.scaling import MIN_SIDE
 from tests.results import make_person
 
+Sizes = dict[Level, tuple[int, int]]
 GROUND, CLOTHES, FACE = (0, 90, 200), (0, 170, 60), (230, 200, 40)
 CHOICES = [choice for count in (3, 2) for choice in itertools.combinations(TOLD, count)]
 
@@ -158,7 +160,9 @@ def test_the_longest_side_is_kept_to(size, body, head, longest_side, levels):
 
 def test_the_row_is_the_highest_that_fits():
     """One more pixel of height would not; unless the pictures are no higher."""
-    for sizes in ({"context": (1024, 768), "body": (500, 1000), "head": (180, 224)}, {"body": (90, 224)}):
+    whole: Sizes = {"context": (1024, 768), "body": (500, 1000), "head": (180, 224)}
+    part: Sizes = {"body": (90, 224)}
+    for sizes in (whole, part):
         layout = layout_of(sizes, 1024)
         assert max(layout.size) <= 1024
         taller = dataclasses.replace(layout, height=layout.height + 1)
@@ -167,7 +171,7 @@ def test_the_row_is_the_highest_that_fits():
 
 def test_a_row_of_strips_is_as_low_as_they_are():
     """A photograph with a strip of it: each has half of the width, and nothing is white above and below."""
-    sizes = {"context": (1024, 768), "head": (1024, 4)}
+    sizes: Sizes = {"context": (1024, 768), "head": (1024, 4)}
     layout = layout_of(sizes, 1024)
     assert layout.captions
     assert layout.height == layout.picture("context")[1]
@@ -176,7 +180,7 @@ def test_a_row_of_strips_is_as_low_as_they_are():
 
 
 def test_captions_give_way_where_there_is_no_room():
-    sizes = {"context": (64, 48), "body": (20, 64), "head": (50, 64)}
+    sizes: Sizes = {"context": (64, 48), "body": (20, 64), "head": (50, 64)}
     assert not layout_of(sizes, 64).captions
     assert layout_of({"context": (1024, 768), "body": (200, 1024), "head": (224, 200)}, 1024).captions
 
@@ -193,5 +197,6 @@ def test_a_mode_sends_its_levels_on_one_image(mode):
 
 
 def test_collages_are_made_where_they_are_wanted():
-    assert cut(*scene(), ImageOptions()).collages == {}
-    assert list(cut(*scene(), ImageOptions(collage=True)).collages) == CHOICES
+    image, person = scene()
+    assert cut(image, person, ImageOptions()).collages == {}
+    assert list(cut(image, person, ImageOptions(collage=True)).collages) == CHOICES

@@ -3,6 +3,7 @@
 import functools
 import io
 import itertools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def sixteen_bits():
     return hostile.save(Image.fromarray(deep), "PNG")
 
 
-FILES = {
+FILES: dict[str, Callable[[], bytes]] = {
     "JPEG": lambda: hostile.save(photo(), "JPEG", quality=95),
     "progressive JPEG": lambda: hostile.save(photo(), "JPEG", quality=80, progressive=True),
     "grey JPEG": lambda: hostile.save(photo("L"), "JPEG"),
@@ -126,8 +127,8 @@ def test_crops_of_another_box_are_other_pixels():
     """By one pixel: the comparison above can fail."""
     pixels, sent = served(FILES["PNG RGB"]()), cut(photo(), PERSON, ImageOptions())
     moved = [(x1 + 1, y1, x2 + 1, y2) for x1, y1, x2, y2 in (BODY, HEAD)]
-    for level, box in zip(("body", "head"), moved):
-        assert not np.array_equal(decoded(sent[level]), encoded(sliced(pixels, box)))
+    for one, box in zip((sent["body"], sent["head"]), moved):
+        assert not np.array_equal(decoded(one), encoded(sliced(pixels, box)))
 
 
 def test_every_mode_sends_the_same_bytes_of_a_level():
