@@ -1,5 +1,6 @@
 """Answers of vision-language models: read by what is written in them, counted by what they are."""
 
+import doctest
 import json
 import math
 import time
@@ -9,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_client.vlm import answer_text, answers, spellings
 from cocoer_client.vlm.answers import KINDS, Answer, read_answer, yes_probability
 from cocoer_client.vlm.prompt import Prompt, schema_of
 from cocoer_client.vlm.spellings import NOTHING, SPELLINGS, matched, plain
@@ -34,6 +36,12 @@ def labels(*names):
 
 
 UNPARSEABLE, CUT_OFF, REFUSED = (("unparseable", (), ()), ("cut_off", (), ()), ("refused", (), ()))
+
+
+def test_doctests():
+    for module in (answer_text, answers, spellings):
+        tried = doctest.testmod(module)
+        assert (tried.failed, tried.attempted > 0) == (0, True), module
 
 
 # ---- names
@@ -136,11 +144,14 @@ def test_labels_come_once_and_in_their_order_and_unknown_names_in_the_models():
         (f"\\boxed{{{FEAR}}}", labels("fear")),
         (f"{{{FEAR}}}", labels("fear")),
         (f'An unfinished {{"labels": ["peace", and then\n{FEAR}', labels("fear")),
+        (f'Broken off {{"labels\n{FEAR}\n}}', labels("fear")),
         (f'Form: {{"labels": [...]}}. {FEAR}', labels("fear")),
+        (f'Form: {{"labels": {{...}}}}. {FEAR}', labels("fear")),
         ('{"labels": ["\\u0066ear"]}', labels("fear")),
         ('["fear", "peace"]', labels("fear", "peace")),
         ('```json\n["fear"]\n```', labels("fear")),
         ('The labels:\n```json\n["fear"]\n```\nBest wishes', labels("fear")),
+        ('```\n["fear"]\n```\nrather\n```\n["peace"]\n```', labels("peace")),
         ('The labels: ["fear"]', UNPARSEABLE),
         ("[]", labels()),
         ("\ufeff" + FEAR, labels("fear")),

