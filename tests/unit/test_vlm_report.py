@@ -131,6 +131,15 @@ def test_images_are_the_bytes_that_were_sent_each_once(photo: Image.Image, writt
         assert hashlib.sha256(image.data).hexdigest() in text
 
 
+def test_images_that_are_the_same_file_are_told_apart(photo: Image.Image, written: Callable[..., str]) -> None:
+    """Where a head fills its body's box; the body is excluded first."""
+    person = {**subject_of(photo).person, "head_box": subject_of(photo).person["body_box"]}
+    subject = Subject("a.jpg", person, cut(photo, person, IMAGES))
+    text = words(written([(subject, asked_of(subject, questions_of()))]))
+    assert "body excluded first 400 x 492 pixels; sent in multi " in text
+    assert "head 400 x 492 pixels; sent in multi, enhanced " in text
+
+
 def test_the_excluded_level_has_a_frame_and_a_word(photo: Image.Image, written: Callable[..., str]) -> None:
     subject = subject_of(photo)
     text = written([(subject, asked_of(subject, questions_of()))])
@@ -288,13 +297,16 @@ def test_no_more_persons_than_asked_for(photo: Image.Image, written: Callable[..
     people = [(one, asked_of(one, questions_of())) for one in (subject_of(photo, f"{n}.jpg") for n in range(4))]
     text = written(people, about_of([recognised(f"{n}.jpg") for n in range(4)]), most=3)
     assert re.findall(r'<article class="person" id="(.*?)"', text) == ["person-1", "person-2", "person-3"]
-    assert "This page shows the first 3 of 4 persons" in text
+    assert "this page shows the first 3 of 4 persons" in text
     assert "4 new labels in enhanced, of 4 persons" in words(text)
     assert "3.jpg: 1 not on this page" in words(text)
     assert set(re.findall(r'href="#([^"]+)"', text)) <= set(re.findall(r' id="([^"]+)"', text))
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
-    assert "This page shows the first" not in written(people)
+    assert "this page shows the first" not in written(people)
+    one = sum(len(image.data) for image in people[0][0].levels.values())
+    for most_bytes, number in ((2 * one, 2), (2 * one - 1, 1), (0, 1), (4 * one, 4)):
+        assert written(people, most_bytes=most_bytes).count("<article") == number
 
 
 def test_a_page_is_written_whole_or_not_at_all(photo: Image.Image, tmp_path: Path) -> None:

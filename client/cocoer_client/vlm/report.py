@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +21,14 @@ from cocoer_client.terminal import printable
 from cocoer_client.vlm.asking import Asked, Questions, Subject
 from cocoer_client.vlm.endpoint import EndpointOptions
 from cocoer_client.vlm.people import Recognised
-from cocoer_client.vlm.report_person import STATUS, link_to, paragraphs, person_of
+from cocoer_client.vlm.report_person import STATUS, images_of, link_to, paragraphs, person_of
 from cocoer_client.vlm.report_totals import totals_of
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST = 200
-"""Persons on a page, which is some 100 MB then where photos are large; the JSON has all."""
+MOST_BYTES = 64 << 20
+"""Persons on a page, and bytes of their images, which are a third more as text: of large photos, some 90 persons.
+Browsers open a page of that size. The JSON has all."""
 DAMAGED = "DAMAGED IMAGE"
 """So ``warnings_of`` begins what concerns one image."""
 Person = tuple[Subject, Sequence[Asked]]
@@ -79,18 +82,22 @@ class _File:
         return [link_to(number, subject, asked) for number, (subject, asked) in self.people]
 
 
-def write_report(path: Path, people: Sequence[Person], about: About, most: int = MOST) -> None:
+def write_report(
+    path: Path, people: Sequence[Person], about: About, most: int = MOST, most_bytes: int = MOST_BYTES
+) -> None:
     """Write the page atomically, person by person: no more than one of them is in memory as text.
 
     Args:
         path: the HTML file.
         people: each person, with the modes in the order in which they were asked.
         about: the run.
-        most: persons that are shown; of more, the page says that there are.
+        most: persons that are shown, the first of them; of more, the page says that there are.
+        most_bytes: of their images together; the first person is shown in any case.
 
     Raises:
         OSError: it can't be written.
     """
+    shown = people[: _number_shown(people[:most], most_bytes)]
     pieces = template(TEMPLATE).generate(
         model=printable(about.endpoint.model),
         host=urlsplit(about.endpoint.base_url).netloc,
@@ -107,9 +114,9 @@ def write_report(path: Path, people: Sequence[Person], about: About, most: int =
         status=STATUS,
         warnings=_warnings(about.images),
         totals=totals_of(people, about.questions.modes),
-        files=_files(people[:most], about),
+        files=_files(shown, about),
         people=len(people),
-        most=most,
+        shown=len(shown),
     )
 
     def write(temporary: Path) -> None:
@@ -117,6 +124,12 @@ def write_report(path: Path, people: Sequence[Person], about: About, most: int =
             file.writelines(pieces)
 
     replace_file(path, write)
+
+
+def _number_shown(people: Sequence[Person], most_bytes: int) -> int:
+    """How many of the first persons have not more than that many bytes of images."""
+    sizes = (sum(len(image.data) for image in images_of(subject, asked)) for subject, asked in people)
+    return sum(number == 0 or total <= most_bytes for number, total in enumerate(accumulate(sizes)))
 
 
 def _warnings(images: Sequence[Recognised]) -> list[str]:

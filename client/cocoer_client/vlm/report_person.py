@@ -73,25 +73,25 @@ def link_to(number: int, subject: Subject, asked: Sequence[Asked]) -> dict[str, 
     }
 
 
+def images_of(subject: Subject, asked: Sequence[Asked]) -> list[SentImage]:
+    """The levels' images, then what was sent beside them (collages); each once."""
+    sent = (image for one in asked for image in one.images)
+    return list(dict.fromkeys((*(subject.levels[level] for level in TOLD), *sent)))
+
+
 def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[Level]) -> list[dict[str, Any]]:
-    """The levels' images, then what was sent beside them (collages); each once, with the modes that sent it."""
-    sent: dict[bytes, list[Mode]] = {}
-    others: dict[bytes, SentImage] = {}
-    own = {image.data for image in subject.levels.values()}
+    """What ``images_of`` has, with the modes that sent it."""
+    sent: dict[SentImage, list[Mode]] = {}
     for one in asked:
         for image in one.images:
-            sent.setdefault(image.data, []).append(one.mode)
-            if image.data not in own:
-                others[image.data] = image
+            sent.setdefault(image, []).append(one.mode)
     identity = subject.person["id"]
     levels = [
         {
             **_image(subject.levels[level], sent),
             "name": level,
             "place": order.index(level),
-            "beside": [
-                one.mode for one in asked for image in one.images if level in image.levels[1:] + image.levels[:-1]
-            ],
+            "beside": [one.mode for one in asked if _is_beside_others(level, one)],
             "shows": SHOWN[level].format(id=identity),
         }
         for level in TOLD
@@ -104,7 +104,8 @@ def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[Level]) -
             "beside": [],
             "shows": f"of person {identity}, side by side: " + ", ".join(image.levels),
         }
-        for image in others.values()
+        for image in images_of(subject, asked)
+        if len(image.levels) > 1
     ]
     return levels + collages
 
@@ -113,7 +114,7 @@ def _is_beside_others(level: Level, asked: Asked) -> bool:
     return any(level in image.levels and len(image.levels) > 1 for image in asked.images)
 
 
-def _image(image: SentImage, sent: dict[bytes, list[Mode]]) -> dict[str, Any]:
+def _image(image: SentImage, sent: dict[SentImage, list[Mode]]) -> dict[str, Any]:
     """The very bytes that were sent, not encoded anew."""
     width, height = image.size
     return {
@@ -122,7 +123,7 @@ def _image(image: SentImage, sent: dict[bytes, list[Mode]]) -> dict[str, Any]:
         "height": height,
         "bytes": len(image.data),
         "sha256": hashlib.sha256(image.data).hexdigest(),
-        "modes": sent.get(image.data, []),
+        "modes": sent.get(image, []),
     }
 
 
