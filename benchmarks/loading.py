@@ -15,7 +15,7 @@ def add_data_set(parser: argparse._ActionsContainer, seed: str = "of that sample
     add = parser.add_argument
     add("--dataset", choices=("emotic", "caer-s"), default="emotic", help="its format (default: emotic)")
     add("--annotations", type=Path, metavar="FILE", help="EMOTIC: Annotations.mat, or a CSV")
-    add("--images", type=Path, required=True, metavar="DIR", help="holds EMOTIC's folder/file, or CAER-S's class/file")
+    add("--images", type=Path, metavar="DIR", help="holds EMOTIC's folder/file, or CAER-S's class/file")
     add("--split", default="test", choices=("train", "val", "test"), help="of a .mat (default: test)")
     add(
         "--map",
@@ -45,6 +45,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 def check_data_set(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where they make no sense together."""
+    if args.images is None:
+        parser.error("--images is needed: the directory of the images")
     if args.dataset == "emotic" and args.annotations is None:
         parser.error("--dataset emotic needs --annotations")
     if args.limit is not None and args.limit < 1:

@@ -83,13 +83,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     output.add_argument(
         "--bootstrap", type=whole, default=2000, metavar="N", help="resamplings for the intervals (default: 2000)"
     )
-    output.add_argument("--output-dir", type=Path, default=Path("vlm"), help="for the report (default: vlm)")
+    output.add_argument(
+        "--output-dir", type=Path, default=Path("vlm"), metavar="DIR", help="for the report (default: vlm)"
+    )
     output.add_argument("--json", action="store_true", help="print the report as JSON instead of the tables")
     group = parser.add_argument_group("CocoER's server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
     add_server(group, timeout=120.0, retries=3)
     args = parser.parse_args(argv)
-    check_data_set(parser, args)
+    if not args.show_prompt:
+        check_data_set(parser, args)
     check_model(parser, args)
     check_server(parser, args)
     return args

@@ -1,5 +1,6 @@
 """``benchmarks/vlm.py`` from the command line to the report, with a CocoER and a model that are made up."""
 
+import io
 import itertools
 import json
 import math
@@ -12,8 +13,13 @@ from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 
 from benchmarks import vlm
+from benchmarks.datasets import Example, Subject
+from benchmarks.vlm_people import Annotated, Reading, Recognised, people
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_client.vlm.crops import ImageOptions
+from cocoer_client.vlm.prompt_file import BUILT_IN
 from tests.fake_server import FakeServer
+from tests.results import make_person
 from tests.vlm_data_set import MadeUp, guess
 from tests.vlm_server import MODEL, VlmServer, cut_off, fails, labels, refuses, says, unknown_model
 
@@ -290,6 +296,7 @@ def test_another_model_meanwhile(data, command, cocoer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--model", "m"], "--images is needed"),
         (["--images", "x", "--model", "m"], "needs --annotations"),
         (["--images", "x", "--annotations", "a.csv"], "--model is needed"),
         (["--images", "x", "--annotations", "a.csv", "--model", "m", "--modes", "double"], "there is no mode double"),
@@ -300,6 +307,31 @@ def test_usage(options, message, capsys):
         vlm.main(options)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_persons_of_arrays(tmp_path, order):
+    """Reduced copies of images: RESULT's boxes are in their pixels, and so are the crops."""
+    pixels = np.full((120, 240, 3), (200, 100, 20), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    example = Example(tmp_path / "a.npy", (Subject((0, 0, 480, 240), None, frozenset({"peace"})),), (480, 240))
+    result = make_person(3, [120, 0, 240, 120], [160, 20, 200, 60], ["peace"])
+    reading = Reading(tmp_path, guess_heads=True, array_order=order, images=ImageOptions())
+    image = Recognised(0, example, (Annotated(0, result, frozenset({"peace"}), guessed=False),))
+    ((_, subject),) = people([image], reading, failures := [])
+    assert (subject.name, failures) == ("a.npy, person 3", [])
+    with Image.open(io.BytesIO(subject.levels["body"].data)) as body:
+        expected = (200, 100, 20) if order == "rgb" else (20, 100, 200)
+        np.testing.assert_allclose(np.asarray(body)[60, 60], expected, atol=2)
+        assert body.width == body.height
+    (tmp_path / "a.npy").write_bytes(b"damaged")
+    assert list(people([image], reading, failures)) == []
+    assert "a.npy: " in failures[0]
+
+
+def test_the_prompt_is_shown(capfdbinary):
+    assert vlm.main(["--show-prompt"]) == 0
+    assert capfdbinary.readouterr().out == BUILT_IN.read_bytes()
 
 
 def test_folders_of_classes(data, cocoer, command, tmp_path):
