@@ -28,7 +28,8 @@ modes: single (the whole image), multi (context, body and head as images of thei
 level that CocoER excludes first); controls: exclude_random, exclude_last.
 
 exit status: 0 all asked; 1 something failed (the rest is done); 2 wrong usage; 3 no server, or none of this model;
-130 interrupted. Answers are kept in --cache: the same command goes on, and pays for nothing twice.
+4 CocoER's model has changed meanwhile; 130 interrupted. Answers are kept in --cache: the same command goes on, and
+pays for nothing twice.
 
 tab completion: eval "$(cocoer-vlm --print-completion bash)"   (or zsh; for the installed command)
 """
@@ -41,8 +42,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    inputs = parser.add_argument("inputs", nargs="*", metavar="IMAGE", help="an image, a folder, a quoted glob")
+    inputs = parser.add_argument(
+        "inputs", nargs="*", metavar="IMAGE", help="an image, a folder with all below it, a quoted glob"
+    )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
+    parser.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images")
     _add_model(parser.add_argument_group("vision-language model"))
     _add_questions(parser.add_argument_group("questions"))
     _add_outputs(parser.add_argument_group("output"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cocoer_client.ordered import is_ending
 from cocoer_client.protocol import Level
 from cocoer_client.vlm.answers import Answer, read_answer
 from cocoer_client.vlm.cache import Cache
@@ -36,7 +38,12 @@ class Subject:
     @property
     def name(self) -> str:
         """Of the person in the run."""
-        return f"{self.file}#{self.person['id']}"
+        return f"{self.file}, person {self.person['id']}"
+
+    @property
+    def identity(self) -> str:
+        """The same wherever the image lies: what ``exclude_random`` depends on."""
+        return hashlib.sha256(self.levels["context"].data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Asked:
         images: as sent.
         answer: what was said.
         usage: tokens; of an answer that was kept, what it once cost.
-        cached: it was kept from before: nothing was asked.
+        cached: it was kept from before, or of another mode that sends the same: nothing was asked.
     """
 
     mode: Mode
@@ -65,6 +72,7 @@ class Questions:
     """How persons are asked about: all that a run has in common.
 
     Args:
+        modes: in the order in which they are asked.
         prompt: what is said.
         labels: the 26, as RESULT names them.
         images: size and quality.
@@ -72,6 +80,7 @@ class Questions:
         as_collage: one image of all levels, for models that take one.
     """
 
+    modes: tuple[Mode, ...]
     prompt: Prompt
     labels: tuple[str, ...]
     images: ImageOptions = ImageOptions()
@@ -80,7 +89,7 @@ class Questions:
 
     def sent(self, subject: Subject, mode: Mode) -> tuple[SentImage, ...]:
         """The images of a mode, in their order."""
-        images = [subject.levels[level] for level in levels_of(mode, subject.person["emo_process"], subject.name)]
+        images = [subject.levels[level] for level in levels_of(mode, subject.person["emo_process"], subject.identity)]
         if self.as_collage and len(images) > 1:
             return (collage(images, self.images),)
         return tuple(images)
@@ -95,57 +104,74 @@ class Questions:
         return schema_of(self.labels)
 
 
-def ask_in_modes(
-    subject: Subject, modes: Sequence[Mode], questions: Questions, endpoint: Endpoint, cache: Cache
-) -> list[Asked]:
-    """All modes of one person, one after the other: what two of them have in common is asked once.
+@dataclass(frozen=True)
+class Asker:
+    """Asks a model about persons, or finds what was answered before. Threads may share it."""
 
-    Raises:
-        EndpointUnusable: nobody will be answered.
-    """
-    return [ask(subject, mode, questions, endpoint, cache) for mode in modes]
+    questions: Questions
+    endpoint: Endpoint
+    cache: Cache
 
+    def ask(self, subject: Subject) -> list[Asked]:
+        """All modes of one person, one after the other: what two of them have in common is asked once.
 
-def ask(subject: Subject, mode: Mode, questions: Questions, endpoint: Endpoint, cache: Cache) -> Asked:
-    """One mode of one person."""
-    images = questions.sent(subject, mode)
-    without = excluded_level(mode, subject.person["emo_process"], subject.name)
-    body = endpoint.body(questions.messages(images), questions.schema)
-    key = cache.key(endpoint.options.base_url, body)
-    kept = reply = cache.get(key)
-    if reply is None:
-        try:
-            reply = endpoint.ask(body)
-        except RequestFailed as error:
-            logger.debug("%s, %s: %s", subject.name, mode, error)
-            return Asked(mode, without, images, Answer("failed", text=str(error)))
-        cache.put(key, reply)
-    answer = read_answer(reply.text, reply.refusal, reply.finish_reason, questions.labels)
-    return Asked(mode, without, images, answer, reply.usage, cached=kept is not None)
+        Fewer where the run is ending (``ordered.is_ending``).
 
+        Raises:
+            EndpointUnusable: nobody will be answered.
+        """
+        known: dict[str, Asked] = {}
+        asked = []
+        for mode in self.questions.modes:
+            if is_ending():
+                break
+            asked.append(self._ask(subject, mode, known))
+        return asked
 
-def estimate(
-    subject: Subject, modes: Sequence[Mode], questions: Questions, endpoint: Endpoint, cache: Cache
-) -> Estimate:
-    """What ``ask_in_modes`` will cost."""
-    total, seen = Estimate(), set()
-    for mode in modes:
-        images = questions.sent(subject, mode)
-        messages = questions.messages(images)
-        key = cache.key(endpoint.options.base_url, endpoint.body(messages, questions.schema))
-        if key in seen or cache.get(key) is not None:
-            total += Estimate(kept=1)
-        else:
-            sent = prompt_tokens(messages, images, questions.detail)
-            total += Estimate(1, 0, sent, endpoint.options.max_tokens)
-        seen.add(key)
-    return total
+    def estimate(self, subject: Subject) -> Estimate:
+        """What ``ask`` will cost."""
+        total, seen = Estimate(), set()
+        for mode in self.questions.modes:
+            images = self.questions.sent(subject, mode)
+            body = self._body(images)
+            key = self.cache.key(self.endpoint.options.base_url, body)
+            if key in seen or self.cache.get(key) is not None:
+                total += Estimate(kept=1)
+            else:
+                sent = prompt_tokens(body["messages"], images, self.questions.detail)
+                total += Estimate(1, 0, sent, self.endpoint.options.max_tokens)
+            seen.add(key)
+        return total
+
+    def _body(self, images: Sequence[SentImage]) -> dict[str, Any]:
+        return self.endpoint.body(self.questions.messages(images), self.questions.schema)
+
+    def _ask(self, subject: Subject, mode: Mode, known: dict[str, Asked]) -> Asked:
+        images = self.questions.sent(subject, mode)
+        without = excluded_level(mode, subject.person["emo_process"], subject.identity)
+        body = self._body(images)
+        key = self.cache.key(self.endpoint.options.base_url, body)
+        if before := known.get(key):
+            return Asked(mode, without, images, before.answer, before.usage, cached=True)
+        reply = self.cache.get(key)
+        cached = reply is not None
+        if reply is None:
+            try:
+                reply = self.endpoint.ask(body)
+            except RequestFailed as error:
+                logger.debug("%s, %s: %s", subject.name, mode, error)
+                return Asked(mode, without, images, Answer("failed", text=str(error)))
+            self.cache.put(key, reply)
+        answer = read_answer(reply.text, reply.refusal, reply.finish_reason, self.questions.labels)
+        asked = known[key] = Asked(mode, without, images, answer, reply.usage, cached)
+        return asked
 
 
 def only_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
-    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those that were asked."""
-    answers = {one.mode: one.answer for one in asked}
-    if "enhanced" not in answers:
+    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those that have an answer; else none."""
+    answers = {one.mode: one.answer for one in asked if one.answer.is_read}
+    others = [answers[mode] for mode in ("single", "multi") if mode in answers]
+    if "enhanced" not in answers or not others:
         return ()
-    others = {label for mode in ("single", "multi") if mode in answers for label in answers[mode].labels}
-    return tuple(label for label in answers["enhanced"].labels if label not in others)
+    known = {label for answer in others for label in answer.labels}
+    return tuple(label for label in answers["enhanced"].labels if label not in known)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cocoer_client.command import INTERRUPTED, NO_SERVER, SOME_FAILED, TERMINATED, USAGE
-from cocoer_client.errors import CocoerError, InvalidInput, ServerUnavailable
+from cocoer_client.command import INTERRUPTED, MODEL_CHANGED, NO_SERVER, SOME_FAILED, TERMINATED, USAGE
+from cocoer_client.errors import CocoerError, InvalidInput, InvalidRequest, ModelChanged, ServerUnavailable
 from cocoer_client.files import cant_write
 from cocoer_client.optional import needs
 from cocoer_client.signals import Terminated, terminable
-from cocoer_client.vlm.talk import complain
+from cocoer_client.terminal import complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,9 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServerUnavailable as error:
         complain(str(error))
         return NO_SERVER
-    except InvalidInput as error:
+    except (InvalidInput, InvalidRequest) as error:
         complain(str(error))
         return USAGE
+    except ModelChanged as error:
+        complain(str(error))
+        return MODEL_CHANGED
     except (CocoerError, OSError) as error:
         complain(cant_write(error) if isinstance(error, OSError) else str(error))
         return SOME_FAILED

@@ -7,36 +7,48 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from cocoer_client.reading import warnings_of
 from cocoer_client.vlm.asking import Asked, Questions, Subject, only_in_enhanced
 from cocoer_client.vlm.endpoint import EndpointOptions, Usage
 from cocoer_client.vlm.modes import Mode
 from cocoer_client.vlm.people import Recognised
+
+OF_PERSON = ("id", "body_box", "head_box", "emo_process", "pred")
+"""Fields of RESULT that are told again."""
 
 
 class Record:
     """What was asked and answered.
 
     Args:
-        modes: that were asked.
-        questions: how.
+        questions: how it was asked.
         endpoint: whom; its key is not written.
+        images: all that were recognised, or not.
     """
 
-    def __init__(self, modes: Sequence[Mode], questions: Questions, endpoint: EndpointOptions) -> None:
+    def __init__(self, questions: Questions, endpoint: EndpointOptions, images: Sequence[Recognised]) -> None:
+        self.images = images
+        warnings = {warning: None for image in images if image.result for warning in warnings_of(image.result)}
         self.about: dict[str, Any] = {
             "model": endpoint.model,
             "base_url": endpoint.base_url,
             "prompt_version": questions.prompt.version,
             "prompt_digest": questions.prompt.digest,
-            "modes": list(modes),
+            "modes": list(questions.modes),
             "collage": questions.as_collage,
             "longest_side": questions.images.longest_side,
             "detail": questions.detail,
             "max_tokens": endpoint.max_tokens,
+            "warnings": list(warnings),
         }
         self.persons: dict[str, list[dict[str, Any]]] = {}
-        self.counts: dict[Mode, Counter[str]] = {mode: Counter() for mode in modes}
+        self.counts: dict[Mode, Counter[str]] = {mode: Counter() for mode in questions.modes}
         self.usage, self.kept = Usage(), 0
+
+    @property
+    def failed(self) -> int:
+        """Questions without an answer."""
+        return sum(count["failed"] for count in self.counts.values())
 
     def add(self, subject: Subject, asked: Sequence[Asked]) -> None:
         """One person."""
@@ -44,45 +56,46 @@ class Record:
             self.counts[one.mode][one.answer.kind] += 1
             self.kept += one.cached
             self.usage += Usage() if one.cached else one.usage
-        person = subject.person
-        self.persons.setdefault(subject.file, []).append(
-            {
-                **{key: person[key] for key in ("id", "body_box", "head_box", "emo_process", "pred")},
-                "answers": {one.mode: _answer(one) for one in asked},
-                "only_enhanced": list(only_in_enhanced(asked)),
-            }
-        )
+        answers = {one.mode: _answer(one) for one in asked}
+        person = {key: subject.person[key] for key in OF_PERSON}
+        entry = {**person, "answers": answers, "only_enhanced": only_in_enhanced(asked)}
+        self.persons.setdefault(subject.file, []).append(entry)
 
-    def whole(self, recognised: Sequence[Recognised]) -> dict[str, Any]:
-        """All of it."""
-        images = [
-            {"file": one.source.name, "error": one.error}
-            if one.result is None
-            else {
-                "file": one.source.name,
-                "image": one.result["image"],
-                "model": one.result["model"],
-                "persons": self.persons.get(one.source.name, []),
-            }
-            for one in recognised
-        ]
-        usage = {"prompt_tokens": self.usage.prompt, "completion_tokens": self.usage.completion}
-        counts = {mode: dict(count) for mode, count in self.counts.items()}
-        return {**self.about, "counts": counts, "usage": usage, "answers_kept": self.kept, "images": images}
+    def whole(self) -> dict[str, Any]:
+        """All of it, as docs/vlm.md describes it."""
+        return {
+            **self.about,
+            "counts": {mode: dict(count) for mode, count in self.counts.items()},
+            "usage": _usage(self.usage),
+            "answers_kept": self.kept,
+            "images": [self._image(image) for image in self.images],
+        }
+
+    def _image(self, image: Recognised) -> dict[str, Any]:
+        name = image.source.name
+        if image.result is None:
+            return {"file": name, "error": image.error}
+        facts = {key: image.result[key] for key in ("image", "model")}
+        return {"file": name, **facts, "persons": self.persons.get(name, [])}
 
 
 def _answer(one: Asked) -> dict[str, Any]:
     answer = one.answer
+    images = [
+        {"levels": image.levels, "size": image.size, "sha256": hashlib.sha256(image.data).hexdigest()}
+        for image in one.images
+    ]
     return {
         "excluded": one.excluded,
-        "images": [
-            {"levels": image.levels, "size": image.size, "sha256": hashlib.sha256(image.data).hexdigest()}
-            for image in one.images
-        ],
+        "images": images,
         "kind": answer.kind,
         "labels": answer.labels,
         "unknown": answer.unknown,
         "text": answer.text,
-        "usage": {"prompt_tokens": one.usage.prompt, "completion_tokens": one.usage.completion},
+        "usage": _usage(one.usage),
         "kept": one.cached,
     }
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion}

@@ -4,114 +4,157 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from cocoer_client.client import CocoerClient
-from cocoer_client.command import DONE, NO_SERVER, SOME_FAILED, connection_of, thresholds_of
-from cocoer_client.errors import CocoerError, InvalidInput
+from cocoer_client.command import (
+    DONE,
+    INTERRUPTED,
+    NO_SERVER,
+    SOME_FAILED,
+    TERMINATED,
+    USAGE,
+    connection_of,
+    thresholds_of,
+)
+from cocoer_client.errors import InvalidInput
 from cocoer_client.files import replace_file
+from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
+from cocoer_client.signals import Terminated
 from cocoer_client.sources import Source, find
+from cocoer_client.sources.reading import local_path
+from cocoer_client.sources.targets import check_files
+from cocoer_client.terminal import complain
 from cocoer_client.vlm.arguments import endpoint_of, images_of
-from cocoer_client.vlm.asking import Asked, Questions, Subject, ask_in_modes, estimate
+from cocoer_client.vlm.asking import Asked, Asker, Questions, Subject
 from cocoer_client.vlm.cache import Cache
 from cocoer_client.vlm.cost import Estimate
 from cocoer_client.vlm.endpoint import Endpoint, EndpointUnusable
-from cocoer_client.vlm.people import Recognised, recognise, subjects_of
+from cocoer_client.vlm.people import Recognised, people, recognise
 from cocoer_client.vlm.privacy import check_destination
 from cocoer_client.vlm.prompt import Prompt
 from cocoer_client.vlm.record import Record
 from cocoer_client.vlm.report import write_report
-from cocoer_client.vlm.talk import Talk, complain
+from cocoer_client.vlm.talk import Talk
 
 
 def run(args: argparse.Namespace) -> int:
     """The exit status.
 
     Raises:
-        InvalidInput: wrong usage.
+        InvalidInput, InvalidRequest: wrong usage.
         ServerUnavailable: no CocoER.
     """
     prompt = Prompt.load(args.prompt)
     if args.show_prompt:
-        print(prompt.text, end="")
+        sys.stdout.write(prompt.text)
         return DONE
     if not args.dry_run:
         check_destination(args.base_url, args.send_images_to)
-    endpoint_options = endpoint_of(args)
-    found = find(args.inputs)
-    sources = _images(found.sources)
-    talk = Talk(args)
+    options = endpoint_of(args)
+    found = find(args.inputs, allow_url=args.allow_url, images_only=True)
+    _check_targets(args, found.sources)
+    talk = Talk(args, found.left_out)
     for problem in found.problems:
         complain(problem)
-    recognised = _recognised(args, sources)
-    labels = next((tuple(one.result["labels"]) for one in recognised if one.result), ())
-    questions = Questions(prompt, labels, images_of(args), args.detail, args.collage)
-    record = Record(args.modes, questions, endpoint_options)
-    cache = Cache(None if args.no_cache else args.cache)
-    with Endpoint(endpoint_options) as endpoint:
-        cost = sum(
-            (estimate(one, args.modes, questions, endpoint, cache) for one in people(recognised, args)), Estimate()
-        )
-        talk.cost(cost)
+    if not found.sources:
+        return USAGE if found.unusable else DONE
+    with (
+        Endpoint(options) as endpoint,
+        CocoerClient(args.url, retries=args.retries, **connection_of(args).arguments()) as client,
+    ):
+        client.check_ready()
+        labels = client.infer(NOTHING, []).labels
+        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail, args.collage)
+        asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
+        images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
+        cost = sum((image.cost for image in images), Estimate())
+        talk.cost(cost, images)
         if args.dry_run:
-            return DONE
+            return SOME_FAILED if _failed(images) or found.problems else DONE
         if args.max_requests is not None and cost.requests > args.max_requests:
             raise InvalidInput(f"{cost.requests} requests are more than --max-requests {args.max_requests}")
-        status = SOME_FAILED if found.problems or any(one.error for one in recognised) else DONE
-        kept: list[tuple[Subject, list[Asked]]] = []
+        asking = Asking(args, asker, images, talk)
+        status = asking.status()
+    return SOME_FAILED if status == DONE and found.problems else status
 
-        def work(subject: Subject) -> tuple[Subject, list[Asked]]:
-            return subject, ask_in_modes(subject, args.modes, questions, endpoint, cache)
 
+class Asking:
+    """The part of a run that costs something.
+
+    Args:
+        args: the command line.
+        asker: who asks.
+        images: as they were recognised.
+        talk: what is said.
+    """
+
+    def __init__(self, args: argparse.Namespace, asker: Asker, images: list[Recognised], talk: Talk) -> None:
+        self.args, self.asker, self.images, self.talk = args, asker, images, talk
+        self.record = Record(asker.questions, asker.endpoint.options, images)
+        self.shown: list[tuple[Subject, list[Asked]]] = []
+        self.failures: list[str] = []
+
+    def status(self) -> int:
+        """Ask, write what is wanted, and say how it went: the exit status."""
+        args = self.args
+        subjects = people(self.images, self.asker.questions.images, args.timeout, self.failures)
+        outcomes = in_order(lambda subject: (subject, self.asker.ask(subject)), subjects, args.concurrency)
+        stop: Exception | KeyboardInterrupt | None = None
         try:
-            for subject, asked in in_order(work, people(recognised, args), args.concurrency):
-                talk.tell(subject, asked, labels)
-                record.add(subject, asked)
-                kept.append((subject, asked))
-                if any(one.answer.kind == "failed" for one in asked):
-                    status = SOME_FAILED
-        except EndpointUnusable as error:
-            complain(str(error))
-            status = NO_SERVER
-    if args.json:
-        _write(args.json, json.dumps(record.whole(recognised), indent=2) + "\n")
-    if args.report:
-        write_report(args.report, kept, record.about)
-    talk.close(record)
-    return status
+            for subject, asked in outcomes:
+                self._take(subject, asked)
+        except (EndpointUnusable, KeyboardInterrupt) as error:
+            stop = error
+        for failure in self.failures:
+            complain(failure)
+        self._write()
+        self.talk.close(self.record)
+        if stop is None:
+            failed = self.failures or self.record.failed or _failed(self.images)
+            return SOME_FAILED if failed else DONE
+        if isinstance(stop, KeyboardInterrupt):
+            complain("interrupted; what is under way is waited for, since it is paid for (Ctrl-C ends it)")
+            try:
+                outcomes.close()
+            except KeyboardInterrupt:
+                sys.stderr.flush()
+                os._exit(INTERRUPTED)  # threads wait for answers, for minutes perhaps
+        complain(f"{stop or 'stopped'}; the same command goes on from here")
+        if isinstance(stop, KeyboardInterrupt):
+            return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        return NO_SERVER
+
+    def _take(self, subject: Subject, asked: list[Asked]) -> None:
+        self.talk.tell(subject, asked, self.asker.questions.labels)
+        self.record.add(subject, asked)
+        if self.args.report:
+            self.shown.append((subject, asked))
+
+    def _write(self) -> None:
+        if self.args.json:
+            text = json.dumps(self.record.whole(), indent=2) + "\n"
+            if self.args.json == "-":
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                replace_file(Path(self.args.json), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        if self.args.report:
+            write_report(self.args.report, self.shown, self.record.about)
+            self.talk.say(f"report: {self.args.report}")
 
 
-def people(recognised: Iterable[Recognised], args: argparse.Namespace) -> Generator[Subject, None, None]:
-    """All persons, each image read and cut when its turn comes."""
-    for image in recognised:
-        try:
-            yield from subjects_of(image, images_of(args), args.timeout)
-        except CocoerError as error:
-            complain(f"{image.source.name}: {error}")
+def _failed(images: list[Recognised]) -> bool:
+    return any(image.error for image in images)
 
 
-def _images(sources: list[Source]) -> list[Source]:
-    videos = [source.name for source in sources if source.is_video]
-    if videos:
-        raise InvalidInput(f"{videos[0]} is a video; cocoer-vlm asks about images")
-    return sources
-
-
-def _recognised(args: argparse.Namespace, sources: list[Source]) -> list[Recognised]:
-    with CocoerClient(args.url, retries=args.retries, **connection_of(args).arguments()) as client:
-        client.check_ready()
-        found = list(recognise(client, sources, thresholds_of(args), args.concurrency, args.timeout))
-    for one in found:
-        if one.error:
-            complain(f"{one.source.name}: {one.error}")
-    return found
-
-
-def _write(target: str, text: str) -> None:
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    replace_file(Path(target), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def _check_targets(args: argparse.Namespace, sources: list[Source]) -> None:
+    named = [
+        (f"--{name}", Path(value)) for name in ("json", "report") if (value := getattr(args, name)) not in (None, "-")
+    ]
+    inputs = [*(source.name for source in sources if source.is_file), *map(local_path, args.inputs)]
+    inputs += [str(path) for path in (args.prompt, args.api_key_file) if path]
+    check_files(named, inputs)

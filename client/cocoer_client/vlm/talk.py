@@ -4,67 +4,94 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from cocoer_client.reading import ranked
-from cocoer_client.terminal import printable
+from tqdm import tqdm
+
+from cocoer_client.reading import ranked, warnings_of
+from cocoer_client.sources import LeftOut
+from cocoer_client.terminal import complain, printable
 from cocoer_client.vlm.asking import Asked, Subject, only_in_enhanced
 from cocoer_client.vlm.cost import Estimate
+from cocoer_client.vlm.people import Recognised
 from cocoer_client.vlm.record import Record
+
+MAX_TEXT = 100
+"""Characters shown of an answer that has no labels."""
 
 
 class Talk:
-    """Text on standard output, costs and counts on standard error."""
+    """Text on standard output; costs, counts and errors on standard error.
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    Args:
+        args: the command line.
+        left_out: of the folders that were searched.
+    """
+
+    def __init__(self, args: argparse.Namespace, left_out: LeftOut) -> None:
         self.quiet, self.text = args.quiet, not args.quiet and args.json != "-"
+        if left_out:
+            self.say(left_out.line())
 
-    def cost(self, estimate: Estimate) -> None:
-        """What is about to be asked."""
+    def say(self, text: str) -> None:
+        """To whoever watches."""
         if not self.quiet:
-            kept = f" ({estimate.kept} more are kept from before)" if estimate.kept else ""
-            print(
-                f"{estimate.requests} requests{kept}: about {estimate.prompt_tokens:,} tokens are sent, at most "
-                f"{estimate.completion_tokens:,} come back",
-                file=sys.stderr,
-            )
+            print(printable(text), file=sys.stderr)
+
+    def recognised(self, images: Iterable[Recognised]) -> Iterator[Recognised]:
+        """Pass images on, with what is wrong with them; warnings once."""
+        warned: set[str] = set()
+        for image in tqdm(images, unit="image", desc="recognising", disable=True if self.quiet else None):
+            if image.error:
+                complain(f"{image.source.name}: {image.error}")
+            for warning in warnings_of(image.result) if image.result else ():
+                if warning.partition(":")[0] not in warned:
+                    warned.add(warning.partition(":")[0])
+                    self.say(f"!! {warning}")
+            yield image
+
+    def cost(self, cost: Estimate, images: Sequence[Recognised]) -> None:
+        """What is about to be asked."""
+        persons = sum(len(image.result["persons"]) for image in images if image.result)
+        if not persons:
+            self.say("nobody was found: there is nothing to ask")
+            return
+        kept = f", {cost.kept:,} answers are there already" if cost.kept else ""
+        self.say(
+            f"{persons:,} persons: {cost.requests:,} requests{kept}; about {cost.prompt_tokens:,} tokens are sent, "
+            f"at most {cost.completion_tokens:,} come back"
+        )
 
     def tell(self, subject: Subject, asked: Sequence[Asked], labels: Sequence[str]) -> None:
         """One person."""
-        if not self.text:
+        if not self.text or not asked:
             return
         person = subject.person
         first, *rest = (entry.removesuffix("-level") for entry in person["emo_process"])
-        print(printable(f"{subject.file}  person {person['id']}  excluded first: {first}, then {', '.join(rest)}"))
+        print(printable(f"{subject.name}  (excluded first: {first}, then {', '.join(rest)})"))
         chosen = ", ".join(f"{label} {probability:.2f}" for label, probability in ranked(person, "pred", labels))
-        print(f"  {'CocoER':<15}{chosen or '-'}")
-        for one in asked:
-            print(f"  {one.mode:<15}{printable(_told(one))}")
+        rows = [("CocoER", chosen or "no label"), *((one.mode, _told(one)) for one in asked)]
         if any(one.mode == "enhanced" for one in asked):
-            print(f"  {'only enhanced':<15}{', '.join(only_in_enhanced(asked)) or '-'}")
+            rows.append(("only enhanced", ", ".join(only_in_enhanced(asked)) or "-"))
+        for name, text in rows:
+            print(f"  {name:<15}{printable(text)}")
         sys.stdout.flush()
 
     def close(self, record: Record) -> None:
-        """What became of the questions."""
-        if self.quiet:
-            return
+        """What became of the questions, and what they cost."""
         for mode, counts in record.counts.items():
-            told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-            print(f"{mode}: {told or 'nothing asked'}", file=sys.stderr)
+            if counts:
+                self.say(f"{mode}: {', '.join(f'{count:,} {kind}' for kind, count in counts.most_common())}")
         usage = record.usage
-        print(f"{usage.prompt:,} tokens sent, {usage.completion:,} came back", file=sys.stderr)
+        self.say(f"tokens: {usage.prompt:,} sent, {usage.completion:,} came back")
 
 
 def _told(one: Asked) -> str:
     answer = one.answer
     text = ", ".join(answer.labels) or "no label"
     if answer.unknown:
-        text += f" (and what is no label: {', '.join(answer.unknown)})"
+        text += f" (and, which is no label: {', '.join(answer.unknown)})"
     if not answer.is_read:
-        text = f"{answer.kind}: {' '.join(answer.text.split())[:100]}"
-    return f"{text}  [without {one.excluded}]" if one.excluded else text
-
-
-def complain(text: str) -> None:
-    """Say what is wrong, on one line."""
-    print(f"error: {printable(text)}", file=sys.stderr)
+        shown = " ".join(answer.text.split())
+        text = f"{answer.kind}: {shown[:MAX_TEXT]}{'...' if len(shown) > MAX_TEXT else ''}"
+    return f"{text}  (without {one.excluded})" if one.excluded else text
