@@ -60,7 +60,7 @@ def photos(tmp_path_factory):
 def cocoer(photos):
     """Who is where, by a server that is not asked here what it finds."""
     crowd = (photos / CROWD).read_bytes()
-    persons = [make_person(number, *boxes, ["peace", "esteem"]) for number, boxes in enumerate(BOXES)]
+    persons = [make_person(number, *boxes, ["peace", "esteem"]) for number, boxes in enumerate(BOXES, 1)]
 
     def answer(image, now):
         return make_result((512, 512), persons if image == crowd else persons[:1])
