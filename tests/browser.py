@@ -106,3 +106,11 @@ def look_at(page_file: Path, height: int, check: Callable[[Opened], object]) -> 
         for width, scheme in readers:
             with opened(browser, page_file.as_uri(), (width, height), scheme) as one:
                 check(one)
+
+
+def axe_finds(page: Any) -> list[str]:
+    """What axe-core objects to."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -145,6 +146,14 @@ class NamedText:
         """As the file's; it is closed where that fails, too."""
         with naming(self.path):
             self.file.close()
+
+
+def everyone_reads(path: Path) -> bool:
+    """Whether every user of this machine may read it; False also where that can't be told."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def is_special(path: Path) -> bool:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from serving.server import RunningServer
-from tests.browser import Opened, Scheme, chromium, opened
+from tests.browser import axe_finds, Opened, Scheme, chromium, opened
 from tests.conftest import SAMPLE
 from tests.gateway import Gateway, gateway
 from tests.waiting import until
@@ -74,13 +74,6 @@ def ask(page: Any, do: Callable[[], object]) -> dict[str, Any]:
 def choose(page: Any) -> dict[str, Any]:
     """Give the sample to the file chooser."""
     return ask(page, lambda: page.set_input_files("#file", SAMPLE))
-
-
-def axe_finds(page: Any) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
 
 
 def asked_persons(page: Any) -> Any:

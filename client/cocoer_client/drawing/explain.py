@@ -11,7 +11,6 @@ from PIL import Image
 from cocoer_client.drawing.draw import draw_boxes
 from cocoer_client.drawing.figures import colour_of
 from cocoer_client.drawing.images import open_upright
-from cocoer_client.drawing.levels import LEVEL_COLOURS
 from cocoer_client.drawing.pages import data_uri, template
 from cocoer_client.files import replace_file
 from cocoer_client.protocol import CROP_SIDE, LEVEL_KEYS, LEVELS, PSEUDO_THRESHOLD
@@ -62,7 +61,6 @@ def page(image: Image.Image, result: Mapping[str, Any], warnings: Sequence[str])
         context_crop=_data_uri(_crop(image, (0, 0, *image.size))),
         warnings=warnings,
         persons=[_person(image, person, result["labels"]) for person in result["persons"]],
-        colours=LEVEL_COLOURS,
         **{name: threshold_of(result, name) for name in DEFAULT_THRESHOLDS},
         levels=LEVELS,
         pseudo_threshold=PSEUDO_THRESHOLD,

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from cocoer_client.drawing.figures import colour_of
-from cocoer_client.drawing.levels import LEVEL_COLOURS
 from cocoer_client.drawing.pages import data_uri, template
 from cocoer_client.drawing.shapes import ink_on
 from cocoer_client.files import replace_file
@@ -61,7 +60,6 @@ def page(timeline: Timeline, film: str | None) -> str:
         warnings=list(timeline.warnings.values()),
         persons=[_person(row, end, step) for row in rows],
         unseen=len(timeline.persons) - len(rows),
-        level_colours=LEVEL_COLOURS,
         ticks=[{"left": 100 * mark / end, "text": clock(mark, step)} for mark in marks],
         model=timeline.model,
         width=WIDTH,

@@ -149,4 +149,4 @@ def endpoint_of(args: argparse.Namespace) -> EndpointOptions:
 
 def images_of(args: argparse.Namespace) -> ImageOptions:
     """How images are sent."""
-    return ImageOptions(longest_side=args.longest_side)
+    return ImageOptions(longest_side=args.longest_side, collage=args.collage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cocoer_client.ordered import is_ending
@@ -13,12 +13,14 @@ from cocoer_client.protocol import Level
 from cocoer_client.vlm.answers import Answer, read_answer
 from cocoer_client.vlm.cache import Cache
 from cocoer_client.vlm.cost import Estimate, prompt_tokens
-from cocoer_client.vlm.crops import ImageOptions, SentImage, collage
+from cocoer_client.vlm.crops import Crops, ImageOptions, SentImage
 from cocoer_client.vlm.endpoint import Endpoint, RequestFailed, Usage
 from cocoer_client.vlm.modes import Mode, excluded_level, levels_of
 from cocoer_client.vlm.prompt import Message, Prompt, schema_of
 
 logger = logging.getLogger(__name__)
+COMPARED: tuple[Mode, ...] = ("single", "multi")
+"""What ``enhanced`` is compared with."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Subject:
 
     file: str
     person: Mapping[str, Any]
-    levels: Mapping[Level, SentImage]
+    levels: Crops
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ class Questions:
         labels: the 26, as RESULT names them.
         images: size and quality.
         detail: of the interface's images.
-        as_collage: one image of all levels, for models that take one.
+        seed: of ``exclude_random``.
     """
 
     modes: tuple[Mode, ...]
@@ -85,14 +87,14 @@ class Questions:
     labels: tuple[str, ...]
     images: ImageOptions = ImageOptions()
     detail: str = "auto"
-    as_collage: bool = False
+    seed: int = field(default=0, kw_only=True)
 
     def sent(self, subject: Subject, mode: Mode) -> tuple[SentImage, ...]:
         """The images of a mode, in their order."""
-        images = [subject.levels[level] for level in levels_of(mode, subject.person["emo_process"], subject.identity)]
-        if self.as_collage and len(images) > 1:
-            return (collage(images, self.images),)
-        return tuple(images)
+        levels = levels_of(mode, subject.person["emo_process"], subject.identity, self.seed)
+        if self.images.collage and len(levels) > 1:
+            return (subject.levels.collages[levels],)
+        return tuple(subject.levels[level] for level in levels)
 
     def messages(self, images: Sequence[SentImage]) -> list[Message]:
         """What is sent with them."""
@@ -148,7 +150,7 @@ class Asker:
 
     def _ask(self, subject: Subject, mode: Mode, known: dict[str, Asked]) -> Asked:
         images = self.questions.sent(subject, mode)
-        without = excluded_level(mode, subject.person["emo_process"], subject.identity)
+        without = excluded_level(mode, subject.person["emo_process"], subject.identity, self.questions.seed)
         body = self._body(images)
         key = self.cache.key(self.endpoint.options.base_url, body)
         if before := known.get(key):
@@ -168,10 +170,18 @@ class Asker:
 
 
 def only_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
-    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those that have an answer; else none."""
-    answers = {one.mode: one.answer for one in asked if one.answer.is_read}
-    others = [answers[mode] for mode in ("single", "multi") if mode in answers]
-    if "enhanced" not in answers or not others:
+    """Labels that ``enhanced`` has, and neither ``single`` nor ``multi``, of those whose answer could be read.
+
+    Where neither could, there is nothing to compare with, and no label counts as new.
+    """
+    read = {one.mode: one.answer.labels for one in asked if one.answer.is_read}
+    others = [read[mode] for mode in COMPARED if mode in read]
+    return tuple(label for label in read.get("enhanced", ()) if others and not any(label in one for one in others))
+
+
+def lost_in_enhanced(asked: Sequence[Asked]) -> tuple[str, ...]:
+    """Labels that ``multi`` has and ``enhanced`` has not, where both answers could be read."""
+    read = {one.mode: one.answer.labels for one in asked if one.answer.is_read}
+    if "enhanced" not in read:
         return ()
-    known = {label for answer in others for label in answer.labels}
-    return tuple(label for label in answers["enhanced"].labels if label not in known)
+    return tuple(label for label in read.get("multi", ()) if label not in read["enhanced"])

@@ -2,89 +2,70 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import openai
 
-from cocoer_client.errors import CocoerError
+from cocoer_client.errors import InvalidInput
+from cocoer_client.vlm.failures import EndpointUnusable, RequestFailed, failure_of, no_connection
+from cocoer_client.vlm.negotiation import WAYS, Negotiation
+from cocoer_client.vlm.privacy import host_of, is_loopback, scrubbed
 from cocoer_client.vlm.prompt import Message
+from cocoer_client.vlm.reply import Reply, Usage, read_reply
+from cocoer_client.vlm.settings import EndpointOptions
+from cocoer_client.vlm.told import Told, read_told
+
+__all__ = ["Endpoint", "EndpointOptions", "EndpointUnusable", "Reply", "RequestFailed", "Usage"]
+
+CONNECT = 10.0
+"""Seconds for a connection, at most: a machine that is not there says nothing."""
+CANDIDATES = 20
+"""Of the first token; OpenAI gives as many."""
+FILTERED = re.compile(
+    r"content_filter|content.?management.?policy|content_policy|responsible_?ai|data_inspection|safety.system|"
+    r"moderation",
+    re.IGNORECASE,
+)
+"""Of errors that are an answer: the server does not let the model say anything about this image."""
+NO_ROOM = re.compile(r"model output limit was reached", re.IGNORECASE)
+"""OpenAI's error where a model's thoughts took all of the answer's tokens."""
 
 
-class RequestFailed(CocoerError):
-    """This request has no answer; others may have one."""
+class _WithoutBodies(logging.Filter):
+    """The library's lines of debugging, without the requests, which older versions (before 3) write with the images."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Request options")
 
 
-class EndpointUnusable(CocoerError):
-    """No request will have one: no such server, model or key."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointOptions:
-    """Whom to ask, and how.
-
-    Args:
-        model: as the server names it.
-        base_url: ends before ``/chat/completions``.
-        key: of the server; empty: it wants none.
-        timeout: seconds for an answer, each try.
-        retries: tries again of a request that was refused for now (429), failed (5xx) or got no answer.
-        max_tokens: of an answer.
-    """
-
-    model: str
-    base_url: str
-    key: str = field(default="", repr=False)
-    timeout: float = 120.0
-    retries: int = 4
-    max_tokens: int = 400
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens, as the server counts them."""
-
-    prompt: int = 0
-    completion: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(self.prompt + other.prompt, self.completion + other.completion)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back.
-
-    Args:
-        text: the model's.
-        refusal: of its own field; empty: none.
-        finish_reason: why it ended.
-        usage: what it cost.
-        first_token: candidates of the first token -> log-probability; empty: not asked for, or not given.
-    """
-
-    text: str
-    refusal: str = ""
-    finish_reason: str = "stop"
-    usage: Usage = Usage()
-    first_token: Mapping[str, float] = field(default_factory=dict)
+logging.getLogger("openai._base_client").addFilter(_WithoutBodies())
 
 
 class Endpoint:
-    """Asks; threads may share it. Close it, or use it as a context manager."""
+    """Asks; threads may share it. Close it, or use it as a context manager.
+
+    Trying again is the library's: after 408, 409, 429, 5xx, silence or a lost connection, with growing pauses of 8 s at
+    most, or as ``Retry-After`` says. One of more than two minutes is not waited for: the request fails at once (with
+    openai 3; before, one of more than a minute is disregarded, and the library's own pauses are kept).
+    """
 
     def __init__(self, options: EndpointOptions) -> None:
         self.options = options
-        # An image must not be sent on to where a redirection points.
-        http = openai.DefaultHttpxClient(follow_redirects=False)
+        self._negotiation = Negotiation()
         self._client = openai.OpenAI(
             api_key=options.key or "none",
             base_url=options.base_url,
-            timeout=options.timeout,
+            timeout=openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT)),
             max_retries=options.retries,
-            http_client=http,
+            http_client=_http_client(options.base_url),
         )
+        # Both have read the address; images go where this one has found a host.
+        if self._client.base_url.host != host_of(options.base_url):
+            raise InvalidInput(f"--base-url can be read in two ways: {scrubbed(options.base_url)}")
 
     def __enter__(self) -> Endpoint:
         return self
@@ -92,10 +73,21 @@ class Endpoint:
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the server does not take of requests, and what is asked for instead."""
+        return self._negotiation.notes
+
     def body(
         self, messages: Sequence[Message], schema: Mapping[str, Any] | None, probabilities: bool = False
     ) -> dict[str, Any]:
-        """A request's body, as it is sent while the server takes all of it: what an answer depends on."""
+        """A request's body, as it is sent while the server takes all of it: what an answer depends on.
+
+        Args:
+            messages: text and images.
+            schema: of the answer; None: any text.
+            probabilities: an answer of one token, with the probabilities of what it might have been.
+        """
         body: dict[str, Any] = {
             "model": self.options.model,
             "messages": list(messages),
@@ -106,22 +98,57 @@ class Endpoint:
             about = {"name": "emotions", "strict": True, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": about}
         if probabilities:
-            body |= {"logprobs": True, "top_logprobs": 20}
+            body |= {"logprobs": True, "top_logprobs": CANDIDATES}
         return body
 
     def ask(self, body: Mapping[str, Any]) -> Reply:
-        """One request, tried again where that makes sense.
+        """One request, tried again where that makes sense, and otherwise where a parameter is refused.
+
+        Args:
+            body: of ``body``; what is sent may be less, see ``notes``.
 
         Raises:
             RequestFailed, EndpointUnusable: see there.
         """
+        # At most as often as there are other ways: each refusal is of one that was not refused before.
+        ways = sum(map(len, WAYS.values()))
+        while True:
+            sent = self._negotiation.applied(body)
+            answer = self._sent(sent)
+            if isinstance(answer, Reply):
+                return answer
+            if ways == 0 or not self._negotiation.learn(body, sent, answer):
+                raise failure_of(answer, self.options)
+            ways -= 1
+
+    def _sent(self, body: dict[str, Any]) -> Reply | Told:
+        """The reply, or why there is none."""
         try:
-            answer = self._client.chat.completions.create(**body)
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise EndpointUnusable(str(error)) from error
+            response = self._client.chat.completions.with_raw_response.create(**body)
+        except openai.APIStatusError as error:
+            told = read_told(error.status_code, error.response.text, self.options.key)
+            return _answer_in(told) or told
+        except openai.APIConnectionError as error:
+            # Without what led to it: others' messages may hold what no log may.
+            raise no_connection(error, self.options) from None
         except openai.OpenAIError as error:
-            raise RequestFailed(str(error)) from error
-        choice = answer.choices[0]
-        usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens) if answer.usage else Usage()
-        message = choice.message
-        return Reply(message.content or "", message.refusal or "", choice.finish_reason or "", usage)
+            raise RequestFailed(f"{self.options.base_url}: {scrubbed(str(error), self.options.key)}") from None
+        return read_reply(response.http_response.text, self.options)
+
+
+def _http_client(base_url: str) -> openai.DefaultHttpxClient:
+    """Follows no redirection, which would send an image on; of this machine, asks no proxy of the environment's."""
+    if not is_loopback(host_of(base_url)):
+        return openai.DefaultHttpxClient(follow_redirects=False)
+    # Without the environment, $SSL_CERT_FILE would be lost as well, were it not for Python's own context.
+    trusted = ssl.create_default_context() if base_url.lower().startswith("https:") else True
+    return openai.DefaultHttpxClient(follow_redirects=False, trust_env=False, verify=trusted)
+
+
+def _answer_in(told: Told) -> Reply | None:
+    """Of an error that is an answer; None: it is none."""
+    if told.status in (400, 403) and told.says(FILTERED):
+        return Reply("", told.message, "content_filter")
+    if told.status == 400 and told.says(NO_ROOM):
+        return Reply("", finish_reason="length")
+    return None

@@ -16,7 +16,7 @@ from cocoer_client.protocol import Thresholds
 from cocoer_client.sources import Source
 from cocoer_client.vlm.asking import Asker, Subject
 from cocoer_client.vlm.cost import Estimate
-from cocoer_client.vlm.crops import ImageOptions, cut
+from cocoer_client.vlm.crops import Cutter, ImageOptions
 
 
 @dataclass(frozen=True)
@@ -105,5 +105,5 @@ def people(
 
 
 def _cut(source: Source, result: dict[str, Any], data: bytes, options: ImageOptions) -> list[Subject]:
-    picture = functools.cache(lambda: open_as_served(data))  # not where nobody is
-    return [Subject(source.name, person, cut(picture(), person, options)) for person in result["persons"]]
+    cutter = functools.cache(lambda: Cutter(open_as_served(data), options))  # not where nobody is
+    return [Subject(source.name, person, cutter().crops(person)) for person in result["persons"]]

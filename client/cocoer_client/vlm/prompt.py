@@ -1,59 +1,60 @@
-"""Prompts: files with a version, of which messages are made."""
+"""Prompts: what is said to a model about a person's images, from a file with a version."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2.sandbox import SandboxedEnvironment
-
 from cocoer_client.errors import InvalidInput
 from cocoer_client.vlm.crops import MEDIA_TYPE, SentImage
+from cocoer_client.vlm.prompt_file import BUILT_IN, check_templates, decoded, labels_of, rendered, sections_of
 
-BUILT_IN = Path(__file__).with_name("prompts") / "emotic-1.md"
-SECTIONS = (
-    "version", "system", "labels", "one image", "several images", "collage", "context", "body", "head", "question",
-    "yes or no",
-)  # fmt: skip
 Message = dict[str, Any]
 """Of the interface: ``role`` and ``content``."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt.
+    """A prompt. However many images there are, the same is said: modes differ in nothing but their images.
 
     Args:
-        text: of the file: Markdown with a heading for each of ``SECTIONS``; Jinja2 in it.
+        name: of the file, as errors call it.
+        data: the file.
+        sections: heading -> text, some of them Jinja2.
+        labels: label -> what it means, in the order in which they are told.
     """
 
-    text: str
-    sections: Mapping[str, str]
+    name: str
+    data: bytes = field(repr=False)
+    sections: Mapping[str, str] = field(repr=False)
+    labels: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def load(cls, path: Path | None) -> Prompt:
         """Read a file; None: the built-in one.
 
         Raises:
-            InvalidInput: it can't be read, or lacks a section; names it.
+            InvalidInput: it can't be read, or is no prompt; names the file and the section.
         """
         path = path or BUILT_IN
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"can't read the prompt {path}: {error}") from error
-        parts = re.split(r"^# (.+)$", text, flags=re.MULTILINE)[1:]
-        sections = {name.strip(): body.strip() for name, body in zip(parts[::2], parts[1::2])}
-        missing = [name for name in SECTIONS if not sections.get(name)]
-        if missing:
-            raise InvalidInput(f"{path} has no section {', '.join(missing)}; --show-prompt shows a whole prompt")
-        return cls(text, sections)
+            data = path.read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"can't read the prompt {path}: {error.strerror or error}") from error
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, name: str) -> Prompt:
+        """Of a file's content; raises as ``load``."""
+        sections = sections_of(decoded(data, name), name)
+        labels = labels_of(sections["labels"], name)
+        check_templates(sections, labels, name)
+        return cls(name, data, sections, labels)
 
     @property
     def version(self) -> str:
@@ -61,50 +62,88 @@ class Prompt:
         return self.sections["version"]
 
     @property
-    def digest(self) -> str:
-        """Of all of it: a prompt that was changed and kept its version is told apart."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+    def text(self) -> str:
+        """Of the file, with the line ends of Unix."""
+        return decoded(self.data, self.name)
 
     @property
-    def labels(self) -> dict[str, str]:
-        """Label -> what it means."""
-        rows = (line.partition(":") for line in self.sections["labels"].splitlines() if line.strip())
-        return {label.strip(): meaning.strip() for label, _, meaning in rows}
+    def digest(self) -> str:
+        """Of the text, 16 hexadecimal digits: a prompt that was changed and kept its version is told apart."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    def show(self) -> None:
+        """Write the file to standard output, byte for byte: what is kept of it is the same prompt."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(self.data)
+        sys.stdout.buffer.flush()
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Raise ``InvalidInput`` unless the prompt's labels are these, in any order.
+
+        Args:
+            labels: as RESULT names them: others would never be found in it.
+        """
+        served = tuple(labels)
+        lacking = ", ".join(label for label in served if label not in self.labels)
+        foreign = ", ".join(label for label in self.labels if label not in served)
+        problems = [f"lacks {lacking}"] if lacking else []
+        problems += [f"has {foreign}, which the server doesn't know"] if foreign else []
+        if problems:
+            told = "; it ".join(problems)
+            raise InvalidInput(f'{self.name}: section "labels" must hold the server\'s labels; it {told}')
 
     def question(self, images: Sequence[SentImage], detail: str = "auto") -> list[Message]:
         """The messages that ask for labels.
 
         Args:
-            images: in the order in which they are sent.
+            images: in the order in which they are sent; one that shows several levels is a collage, and the only one.
             detail: how closely the model is to look: low, high, auto.
         """
         return self._messages(images, detail, self._rendered("question", labels=list(self.labels.items())))
 
     def yes_or_no(self, images: Sequence[SentImage], label: str, detail: str = "auto") -> list[Message]:
-        """The messages that ask whether one label applies."""
+        """The messages that ask whether one label applies; ``answers.yes_probability`` reads what comes.
+
+        Raises:
+            InvalidInput: the prompt has no such label.
+        """
+        if label not in self.labels:
+            raise InvalidInput(f'{self.name}: section "labels" has no "{label}"')
         asked = self._rendered("yes or no", label=label, meaning=self.labels[label])
         return self._messages(images, detail, asked)
 
     def _messages(self, images: Sequence[SentImage], detail: str, asked: str) -> list[Message]:
         parts: list[dict[str, Any]] = []
-        if len(images) == 1 and len(images[0].levels) == 1:
-            parts += [_text(self.sections["one image"]), _image(images[0], detail)]
-        elif len(images) == 1:
-            told = "; ".join(self.sections[level] for level in images[0].levels)
-            parts += [_text(f"{self.sections['collage']} {told}."), _image(images[0], detail)]
+        if len(images[0].levels) > 1:
+            views = [self.sections[level] for level in images[0].levels]
+            parts += [_text(self._rendered("collage", views=views)), _image(images[0], detail)]
         else:
-            parts.append(_text(self.sections["several images"]))
+            parts.append(_text(self.sections["introduction"]))
             for number, image in enumerate(images, 1):
-                parts += [_text(f"Image {number}: {self.sections[image.levels[0]]}."), _image(image, detail)]
+                caption = self._rendered("caption", number=number, view=self.sections[image.levels[0]])
+                parts += [_text(caption), _image(image, detail)]
         parts.append(_text(asked))
         return [{"role": "system", "content": self.sections["system"]}, {"role": "user", "content": parts}]
 
     def _rendered(self, section: str, **values: Any) -> str:
-        environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, trim_blocks=True)
-        try:
-            return environment.from_string(self.sections[section]).render(**values)
-        except jinja2.TemplateError as error:
-            raise InvalidInput(f"the prompt's section {section!r} can't be filled in: {error}") from error
+        return rendered(section, self.sections, self.name, **values)
+
+
+def as_read(messages: Sequence[Message]) -> str:
+    """Messages as a reader sees them: the words, with ``[image]`` where there is one.
+
+    >>> print(as_read([{"role": "user", "content": [{"type": "text", "text": "Image 1: it."}, {"type": "image_url"}]}]))
+    user:
+    Image 1: it.
+    [image]
+    """
+    blocks = []
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        lines = [part["text"] if part["type"] == "text" else "[image]" for part in parts]
+        blocks.append("\n".join([f"{message['role']}:", *lines]))
+    return "\n\n".join(blocks)
 
 
 def schema_of(labels: Sequence[str]) -> dict[str, Any]:

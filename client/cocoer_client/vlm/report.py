@@ -1,29 +1,164 @@
-"""The paper's figure as a page: for each person the images as sent, and what was answered in each mode."""
+"""The paper's figure as a page: for each person the images as sent, and what was answered in each mode.
+
+CocoER (CVPR 2025) marks the level that it eliminates red, and labels that are newly inferred without it blue. The page
+does too, and says both in words, since colours alone don't reach everyone. Everything is inline, nothing is a script.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cocoer_client.drawing.pages import template
 from cocoer_client.files import replace_file
-from cocoer_client.vlm.asking import Asked, Subject, only_in_enhanced
+from cocoer_client.reading import warnings_of
+from cocoer_client.terminal import printable
+from cocoer_client.vlm.asking import Asked, Questions, Subject
+from cocoer_client.vlm.endpoint import EndpointOptions
+from cocoer_client.vlm.modes import Mode
+from cocoer_client.vlm.people import Recognised
+from cocoer_client.vlm.report_person import STATUS, link_to, paragraphs, person_of
+from cocoer_client.vlm.report_totals import totals_of
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+MOST = 200
+"""Persons on a page, which is some 100 MB then where photos are large; the JSON has all."""
+DAMAGED = "DAMAGED IMAGE"
+"""So ``warnings_of`` begins what concerns one image."""
 Person = tuple[Subject, Sequence[Asked]]
 
 
-def write_report(path: Path, people: Sequence[Person], about: dict[str, Any]) -> None:
-    """Write the page atomically.
+@dataclass(frozen=True)
+class About:
+    """What the persons have in common.
+
+    Args:
+        modes: that were asked, in their order.
+        questions: how.
+        endpoint: whom; its key is not written.
+        images: all that were recognised, in their order, with those that failed or show nobody.
+        date: when.
+    """
+
+    modes: Sequence[Mode]
+    questions: Questions
+    endpoint: EndpointOptions
+    images: Sequence[Recognised] = ()
+    date: datetime = field(default_factory=lambda: datetime.now().astimezone())
+
+
+@dataclass(frozen=True)
+class _File:
+    """An image's part of the page.
+
+    Args:
+        name, problem, warnings: as shown.
+        found: how many persons the image has, shown or not.
+        people: with each one's number on the page, from 1.
+        labels: the 26.
+    """
+
+    name: str
+    problem: str
+    warnings: Sequence[str]
+    found: int
+    people: Sequence[tuple[int, Person]]
+    labels: Sequence[str]
+
+    @property
+    def persons(self) -> Iterator[dict[str, Any]]:
+        """Made ready when their turn comes, one after the other: their images are large."""
+        return (person_of(number, subject, asked, self.labels) for number, (subject, asked) in self.people)
+
+    @property
+    def links(self) -> list[dict[str, Any]]:
+        """To each person."""
+        return [link_to(number, subject, asked) for number, (subject, asked) in self.people]
+
+
+def write_report(path: Path, people: Sequence[Person], about: About, most: int = MOST) -> None:
+    """Write the page atomically, person by person: no more than one of them is in memory as text.
 
     Args:
         path: the HTML file.
         people: each person, with the modes in the order in which they were asked.
-        about: of the run: ``model``, ``base_url``, ``prompt_version``, ``prompt_digest``, ``warnings``.
+        about: the run.
+        most: persons that are shown; of more, the page says that there are.
+
+    Raises:
+        OSError: it can't be written.
     """
-    text = template(TEMPLATE).render(
-        people=[{"subject": subject, "asked": asked, "new": only_in_enhanced(asked)} for subject, asked in people],
-        **about,
+    pieces = template(TEMPLATE).generate(
+        model=printable(about.endpoint.model),
+        host=printable(host_of(about.endpoint.base_url)),
+        prompt=about.questions.prompt,
+        prompt_version=printable(about.questions.prompt.version),
+        prompt_text=paragraphs(about.questions.prompt.text),
+        images=about.questions.images,
+        detail=about.questions.detail,
+        as_collage=about.questions.as_collage,
+        max_tokens=about.endpoint.max_tokens,
+        date=about.date,
+        modes=about.modes,
+        status=STATUS,
+        warnings=_warnings(about.images),
+        totals=totals_of(people, about.modes),
+        files=_files(people[:most], about),
+        people=len(people),
+        most=most,
     )
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(pieces)
+
+    replace_file(path, write)
+
+
+def host_of(base_url: str) -> str:
+    """Whom a URL names, without what else it holds: there may be a key in it.
+
+    >>> host_of("https://me:secret@api.example.org:8443/v1?key=secret")
+    'api.example.org:8443'
+    """
+    return urlsplit(base_url).netloc.rpartition("@")[2] or "?"
+
+
+def _warnings(images: Sequence[Recognised]) -> list[str]:
+    """Each once, with the number of images where it is not all of them."""
+    counts: dict[str, int] = {}
+    results = [image.result for image in images if image.result]
+    for result in results:
+        for warning in warnings_of(result):
+            # What is wrong with one image is said where that is shown.
+            kind = DAMAGED if warning.startswith(DAMAGED) else warning
+            counts[kind] = counts.get(kind, 0) + 1
+    return [
+        printable(warning) + ("" if count == len(results) else f" (in {count} of {len(results)} images)")
+        for warning, count in counts.items()
+    ]
+
+
+def _files(people: Sequence[Person], about: About) -> list[_File]:
+    """Each image with its persons, in the run's order; those that have none too, with the reason."""
+    recognised = {image.source.name: image for image in about.images}
+    members: dict[str, list[tuple[int, Person]]] = {name: [] for name in recognised}
+    for number, person in enumerate(people, 1):
+        members.setdefault(person[0].file, []).append((number, person))
+    return [_file(name, recognised.get(name), own, about.questions.labels) for name, own in members.items()]
+
+
+def _file(
+    name: str, image: Recognised | None, own: Sequence[tuple[int, Person]], labels: Sequence[str]
+) -> _File:
+    problem, damage, found = "", [], len(own)
+    if image and image.result:
+        damage = [text for text in warnings_of(image.result) if text.startswith(DAMAGED)]
+        found = len(image.result["persons"])
+    elif image:
+        problem = image.error
+    return _File(printable(name), printable(problem), [printable(text) for text in damage], found, own, labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from cocoer_client.errors import InvalidInput
 from cocoer_client.files import replace_file
 from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
-from cocoer_client.signals import Terminated
+from cocoer_client.signals import Terminated, waiting
 from cocoer_client.sources import Source, find
 from cocoer_client.sources.reading import local_path
 from cocoer_client.sources.targets import check_files
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """
     prompt = Prompt.load(args.prompt)
     if args.show_prompt:
-        sys.stdout.write(prompt.text)
+        prompt.show()
         return DONE
     if not args.dry_run:
         check_destination(args.base_url, args.send_images_to)
@@ -68,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     ):
         client.check_ready()
         labels = client.infer(NOTHING, []).labels
-        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail, args.collage)
+        prompt.check_labels(labels)
+        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail)
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
         cost = sum((image.cost for image in images), Estimate())
@@ -105,8 +105,9 @@ class Asking:
         outcomes = in_order(lambda subject: (subject, self.asker.ask(subject)), subjects, args.concurrency)
         stop: Exception | KeyboardInterrupt | None = None
         try:
-            for subject, asked in outcomes:
-                self._take(subject, asked)
+            with waiting(lambda: complain("interrupted; answers under way are waited for, since they are paid for")):
+                for subject, asked in outcomes:
+                    self._take(subject, asked)
         except (EndpointUnusable, KeyboardInterrupt) as error:
             stop = error
         for failure in self.failures:
@@ -116,14 +117,7 @@ class Asking:
         if stop is None:
             failed = self.failures or self.record.failed or _failed(self.images)
             return SOME_FAILED if failed else DONE
-        if isinstance(stop, KeyboardInterrupt):
-            complain("interrupted; what is under way is waited for, since it is paid for (Ctrl-C ends it)")
-            try:
-                outcomes.close()
-            except KeyboardInterrupt:
-                sys.stderr.flush()
-                os._exit(INTERRUPTED)  # threads wait for answers, for minutes perhaps
-        complain(f"{stop or 'stopped'}; the same command goes on from here")
+        complain(f"{str(stop) or 'stopped'}; the same command goes on from here")
         if isinstance(stop, KeyboardInterrupt):
             return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
         return NO_SERVER

@@ -7,12 +7,12 @@ import hmac
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cocoer_client.errors import InvalidInput
+from cocoer_client.files import everyone_reads
 from cocoer_client.web.log import log
 
 MIN_KEY = 16
@@ -129,9 +129,5 @@ def make_key(name: str) -> tuple[str, str]:
 
 def warn_of_readers(path: Path) -> None:
     """Where everybody on this machine may read it."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return
-    if mode & stat.S_IROTH:
+    if everyone_reads(path):
         log.warning("%s can be read by every user of this machine; chmod o-r it, or keep sha256: lines only", path)
