@@ -85,6 +85,7 @@ class SeenRequest:
         body: the same, decoded.
         images: of all messages, in their order.
         number: how many came before it.
+        at: when, in seconds since the epoch.
     """
 
     path: str
@@ -93,6 +94,7 @@ class SeenRequest:
     body: Mapping[str, Any]
     images: tuple[SeenImage, ...]
     number: int
+    at: float = field(default_factory=time.time)
 
     @property
     def key(self) -> str | None:

@@ -13,7 +13,7 @@ from tests.vlm_server import VlmServer, breaks, labels, refuses, silence, unknow
 
 PERSON = {"body_box": (10, 10, 60, 90), "head_box": (20, 10, 40, 30)}
 PICTURE = Image.linear_gradient("L").resize((100, 100)).convert("RGB")
-LEVELS: dict[str, SentImage] = {level: image for level, image in cut(PICTURE, PERSON, ImageOptions()).items()}
+LEVELS: dict[str, SentImage] = dict(cut(PICTURE, PERSON, ImageOptions()).items())
 MESSAGES = Prompt.load(None).question(list(LEVELS.values()))
 
 

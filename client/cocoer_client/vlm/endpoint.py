@@ -1,4 +1,4 @@
-"""A server with OpenAI's interface (chat completions): OpenAI, Azure, vLLM, Ollama, llama.cpp, Triton's front end."""
+"""A server with OpenAI's interface (chat completions): OpenAI, Azure, vLLM, Ollama, llama.cpp, LM Studio, ..."""
 
 from __future__ import annotations
 

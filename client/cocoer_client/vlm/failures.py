@@ -39,8 +39,8 @@ FEW_IMAGES = _words(
 NO_IMAGES = _words(
     r"at most 0 image|image input is not supported|data required for image input|not a multi-?modal model|"
     r"(?:not|n.t) support (?:image|vision|multi-?modal)|image_url is only supported|support image input|"
-    r"images are not supported|unsupported content part type|content must be a string|unknown variant `image_url`|"
-    r"no multi-?modal|mmproj"
+    r"images are not supported|only text message|unsupported content part type|"
+    r"content must be a string|unknown variant `image_url`|no multi-?modal|mmproj"
 )
 TOO_LONG = _words(
     r"context.?(?:length|size|window)|maximum model length|max_model_len|too many tokens|reduce the length|"

@@ -18,9 +18,9 @@ STATUSES = (400, 403, 422, 500, 501)
 """Of refusals: 403 is OpenAI's where a model gives no log-probabilities, 500 old llama.cpp's for what it can't use."""
 REFUSED = re.compile(
     r"unsupported|not supported|n.t support|not support|unknown|unrecogni[sz]ed|unexpected|extra inputs|"
-    r"extra_forbidden|not permitted|not allowed|not enabled|enabled only|unavailable|not available|not implemented|"
-    r"invalid|disabled|must (?:be|contain)|missing field|deprecated|only the default|incompatible|greater than|at most|"
-    r"less than|exceed",
+    r"extra_forbidden|not permitted|not allowed|not enabled|enabled only|unavailable|available only|"
+    r"not available|not implemented|invalid|disabled|must (?:be|contain)|missing field|deprecated|only the default|"
+    r"incompatible|greater than|at most|less than|exceed",
     re.IGNORECASE,
 )
 TOO_LARGE = re.compile(r"too (?:large|long|high|small)|supports at most|maximum|context|output limit", re.IGNORECASE)

@@ -54,6 +54,8 @@ def read_told(status: int, text: str, key: str = "") -> Told:
         if is_page(text):
             return Told(status, "a web page", is_page=True)
         return Told(status, scrubbed(text, key, MAX_SEARCHED))
+    if isinstance(body, list) and len(body) == 1:  # Gemini's
+        body = body[0]
     inner = body.get("error", body) if isinstance(body, dict) else body
     about = inner if isinstance(inner, dict) else {}
     places = [*_locations(body), about.get("param")]
