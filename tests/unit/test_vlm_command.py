@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from PIL import Image
 
 from cocoer_client.vlm.arguments import parse_args
 from cocoer_client.vlm.command import main
-from cocoer_client.vlm.prompt import BUILT_IN
+from cocoer_client.vlm.prompt_file import BUILT_IN
 from tests import vlm_server
 from tests.builds import PROJECT
 from tests.conftest import SAMPLE
@@ -130,9 +131,12 @@ def test_a_second_run_asks_nothing(run):
 
 def test_a_dry_run_sends_nothing(run):
     """Not even where it may: the destination matters only when something is sent."""
-    status, printed, told = run(SAMPLE, "--dry-run")
+    status, printed, told = run(SAMPLE, "--dry-run", "--prices", "1000,0")
     assert (status, printed) == (0, "")
-    assert "1 persons: 3 requests; about" in told
+    told = re.search(r"3 requests; about ([\d,]+) tokens are sent, at most 1,200 come back: (.*) at most", told)
+    assert told is not None
+    sent, money = told.groups()
+    assert float(money) == round(int(sent.replace(",", "")) / 1000, 2) > 0
 
 
 def test_too_many_requests_are_not_begun(run):

@@ -16,7 +16,10 @@ from cocoer_client.drawing.levels import LEVEL_COLOURS
 
 @cache
 def template(path: Path) -> jinja2.Template:
-    """A template, which escapes what it is given, and fails where it is given too little; it may include ``look.css.j2``."""
+    """A template, which escapes what it is given, and fails where it is given too little.
+
+    It may include ``look.css.j2``.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([path.parent, Path(__file__).parent]),
         autoescape=True,

@@ -140,8 +140,9 @@ class Asker:
             if key in seen or self.cache.get(key) is not None:
                 total += Estimate(kept=1)
             else:
-                sent = prompt_tokens(body["messages"], images, self.questions.detail)
-                total += Estimate(1, 0, sent, self.endpoint.options.max_tokens)
+                options, detail = self.endpoint.options, self.questions.detail
+                sent = prompt_tokens(body["messages"], images, detail, options.model, body["response_format"])
+                total += Estimate(1, 0, sent, options.max_tokens)
             seen.add(key)
         return total
 

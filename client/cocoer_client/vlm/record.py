@@ -62,10 +62,15 @@ class Record:
         entry = {**person, "answers": answers, "only_enhanced": only_in_enhanced(asked)}
         self.persons.setdefault(subject.file, []).append(entry)
 
-    def whole(self) -> dict[str, Any]:
-        """All of it, as docs/vlm.md describes it."""
+    def whole(self, notes: Sequence[str]) -> dict[str, Any]:
+        """All of it, as docs/vlm.md describes it.
+
+        Args:
+            notes: what the server did not take of requests.
+        """
         return {
             **self.about,
+            "notes": list(notes),
             "counts": {mode: dict(count) for mode, count in self.counts.items()},
             "usage": _usage(self.usage),
             "answers_kept": self.kept,

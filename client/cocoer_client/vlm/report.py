@@ -100,7 +100,7 @@ def write_report(path: Path, people: Sequence[Person], about: About, most: int =
         prompt_text=paragraphs(about.questions.prompt.text),
         images=about.questions.images,
         detail=about.questions.detail,
-        as_collage=about.questions.as_collage,
+        as_collage=about.questions.images.collage,
         max_tokens=about.endpoint.max_tokens,
         date=about.date,
         modes=about.modes,
@@ -152,9 +152,7 @@ def _files(people: Sequence[Person], about: About) -> list[_File]:
     return [_file(name, recognised.get(name), own, about.questions.labels) for name, own in members.items()]
 
 
-def _file(
-    name: str, image: Recognised | None, own: Sequence[tuple[int, Person]], labels: Sequence[str]
-) -> _File:
+def _file(name: str, image: Recognised | None, own: Sequence[tuple[int, Person]], labels: Sequence[str]) -> _File:
     problem, damage, found = "", [], len(own)
     if image and image.result:
         damage = [text for text in warnings_of(image.result) if text.startswith(DAMAGED)]

@@ -36,7 +36,7 @@ from cocoer_client.vlm.people import Recognised, people, recognise
 from cocoer_client.vlm.privacy import check_destination
 from cocoer_client.vlm.prompt import Prompt
 from cocoer_client.vlm.record import Record
-from cocoer_client.vlm.report import write_report
+from cocoer_client.vlm.report import About, write_report
 from cocoer_client.vlm.talk import Talk
 
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
         cost = sum((image.cost for image in images), Estimate())
-        talk.cost(cost, images)
+        talk.cost(cost, images, args.prices)
         if args.dry_run:
             return SOME_FAILED if _failed(images) or found.problems else DONE
         if args.max_requests is not None and cost.requests > args.max_requests:
@@ -113,7 +113,7 @@ class Asking:
         for failure in self.failures:
             complain(failure)
         self._write()
-        self.talk.close(self.record)
+        self.talk.close(self.record, self.asker.endpoint.notes, args.prices)
         if stop is None:
             failed = self.failures or self.record.failed or _failed(self.images)
             return SOME_FAILED if failed else DONE
@@ -129,15 +129,17 @@ class Asking:
             self.shown.append((subject, asked))
 
     def _write(self) -> None:
+        asker = self.asker
         if self.args.json:
-            text = json.dumps(self.record.whole(), indent=2) + "\n"
+            text = json.dumps(self.record.whole(asker.endpoint.notes), indent=2) + "\n"
             if self.args.json == "-":
                 sys.stdout.write(text)
                 sys.stdout.flush()
             else:
                 replace_file(Path(self.args.json), lambda temporary: temporary.write_text(text, encoding="utf-8"))
         if self.args.report:
-            write_report(self.args.report, self.shown, self.record.about)
+            about = About(asker.questions.modes, asker.questions, asker.endpoint.options, self.images)
+            write_report(self.args.report, self.shown, about)
             self.talk.say(f"report: {self.args.report}")
 
 

@@ -12,7 +12,7 @@ from cocoer_client.reading import ranked, warnings_of
 from cocoer_client.sources import LeftOut
 from cocoer_client.terminal import complain, printable
 from cocoer_client.vlm.asking import Asked, Subject, only_in_enhanced
-from cocoer_client.vlm.cost import Estimate
+from cocoer_client.vlm.cost import Estimate, Prices, money
 from cocoer_client.vlm.people import Recognised
 from cocoer_client.vlm.record import Record
 
@@ -50,7 +50,7 @@ class Talk:
                     self.say(f"!! {warning}")
             yield image
 
-    def cost(self, cost: Estimate, images: Sequence[Recognised]) -> None:
+    def cost(self, cost: Estimate, images: Sequence[Recognised], prices: Prices | None) -> None:
         """What is about to be asked."""
         persons = sum(len(image.result["persons"]) for image in images if image.result)
         if not persons:
@@ -59,7 +59,7 @@ class Talk:
         kept = f", {cost.kept:,} answers are there already" if cost.kept else ""
         self.say(
             f"{persons:,} persons: {cost.requests:,} requests{kept}; about {cost.prompt_tokens:,} tokens are sent, "
-            f"at most {cost.completion_tokens:,} come back"
+            f"at most {cost.completion_tokens:,} come back" + (f": {cost.money(prices):.2f} at most" if prices else "")
         )
 
     def tell(self, subject: Subject, asked: Sequence[Asked], labels: Sequence[str]) -> None:
@@ -77,13 +77,16 @@ class Talk:
             print(f"  {name:<15}{printable(text)}")
         sys.stdout.flush()
 
-    def close(self, record: Record) -> None:
+    def close(self, record: Record, notes: Sequence[str], prices: Prices | None) -> None:
         """What became of the questions, and what they cost."""
         for mode, counts in record.counts.items():
             if counts:
                 self.say(f"{mode}: {', '.join(f'{count:,} {kind}' for kind, count in counts.most_common())}")
+        for note in notes:
+            self.say(note)
         usage = record.usage
-        self.say(f"tokens: {usage.prompt:,} sent, {usage.completion:,} came back")
+        paid = f": {money(usage.prompt, usage.completion, prices):.2f}" if prices else ""
+        self.say(f"tokens: {usage.prompt:,} sent, {usage.completion:,} came back{paid}")
 
 
 def _told(one: Asked) -> str:
