@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from cocoer_client.vlm.command import main
 from tests.conftest import SAMPLE
 from tests.fake_server import FakeServer
 from tests.results import make_person, make_result
+from tests.vlm_server import Answer, SeenRequest
+from tests.waiting import PATIENCE
 
 MODES = ("single", "multi", "enhanced")
 IMAGES = {"single": 1, "multi": 3, "enhanced": 2}
@@ -92,3 +96,19 @@ def made_up_cocoer(folder: Path) -> Iterator[str]:
         yield server.url
     finally:
         server.kill()
+
+
+def handing_on(url: str) -> Callable[[SeenRequest], Answer]:
+    """A script for ``VlmServer``, which then keeps what a server at this address is asked, and answers as that does."""
+
+    def hand_on(seen: SeenRequest) -> Answer:
+        headers = {name: seen.headers[name] for name in ("content-type", "authorization")}
+        request = urllib.request.Request(url + seen.path, seen.raw, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return Answer(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read())
+
+    return hand_on

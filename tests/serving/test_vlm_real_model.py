@@ -5,8 +5,6 @@ The model (tests/small_vlm.py) is untrained: what it says is nonsense, and has t
 
 import json
 import sys
-import urllib.error
-import urllib.request
 
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
@@ -15,9 +13,8 @@ from pydantic import TypeAdapter
 from cocoer_client.vlm.endpoint import Endpoint, EndpointOptions
 from tests.conftest import run_python
 from tests.small_vlm import TransformersServe, small_vlm, tokens
-from tests.vlm_runs import IMAGES, MODES, Runner, made_up_cocoer
-from tests.vlm_server import Answer, VlmServer
-from tests.waiting import PATIENCE
+from tests.vlm_runs import IMAGES, MODES, Runner, handing_on, made_up_cocoer
+from tests.vlm_server import VlmServer
 
 pytestmark = [
     pytest.mark.needs("checkout"),
@@ -110,17 +107,7 @@ def test_it_looks_at_the_images(ask):
 @pytest.fixture
 def relay(model):
     """Hands on what comes, and keeps it."""
-
-    def hand_on(seen):
-        headers = {name: seen.headers[name] for name in ("content-type", "authorization")}
-        request = urllib.request.Request(model.url + seen.path, seen.raw, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return Answer(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, error.read())
-
-    with VlmServer(hand_on) as server:
+    with VlmServer(handing_on(model.url)) as server:
         yield server
 
 
