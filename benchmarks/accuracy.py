@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy_report import Measured, compare, to_markdown, write_report
-from benchmarks.datasets import DataSet, DatasetError, Example, check_labels, read_caers
-from benchmarks.emotic import read_emotic
+from benchmarks.datasets import DataSet, DatasetError, Example, check_labels
+from benchmarks.loading import add_data_set, check_data_set, load
 from benchmarks.predictions import Predictions, predict
 from cocoer_client import CocoerClient, CocoerError
 from serving.background import ServerFailed
@@ -36,21 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "it is; with one of them each combination is built from --checkpoints, served on this machine, and measured.",
     )
     add = parser.add_argument
-    add("--dataset", choices=("emotic", "caer-s"), default="emotic", help="its format (default: emotic)")
-    add("--annotations", type=Path, metavar="FILE", help="EMOTIC: Annotations.mat, or a CSV")
-    add("--images", type=Path, required=True, metavar="DIR", help="holds EMOTIC's folder/file, or CAER-S's class/file")
-    add("--split", default="test", choices=("train", "val", "test"), help="of a .mat (default: test)")
-    add("--map", action="append", default=[], metavar="NAME=LABEL", help="CAER-S: the label that a folder stands for")
-    add(
-        "--missing-head",
-        choices=("drop", "guess"),
-        default="guess",
-        help="where no face is found in an annotated body: guess the head (default; the figures without these persons "
-        "are given as well), or leave the person out",
-    )
-    add("--limit", type=int, metavar="N", help="a random sample of N images")
-    add("--seed", type=int, default=0, help="of that sample (default: 0)")
-    add("--array-order", choices=("rgb", "bgr"), default="rgb", help="channels of .npy images (default: rgb)")
+    add_data_set(parser)
     add("--bootstrap", type=int, default=1000, metavar="N", help="resamplings for the intervals (default: 1000)")
     add("--url", help="the server's gRPC address (default: $COCOER_URL, else localhost:8001)")
     add("--concurrency", type=int, default=4, metavar="N", help="images on their way at once (default: 4)")
@@ -62,30 +48,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output-dir", type=Path, default=Path("accuracy"), help="for the report (default: accuracy)")
     add("--json", action="store_true", help="print the report as JSON instead of the table")
     args = parser.parse_args(argv)
-    if args.dataset == "emotic" and args.annotations is None:
-        parser.error("--dataset emotic needs --annotations")
+    check_data_set(parser, args)
     if "int8" in (args.precisions or ()) and args.calibration is None:
         parser.error("--precisions int8 needs --calibration")
     if any(not 0 <= step < float("inf") for step in args.coordination_steps or ()):
         parser.error("--coordination-steps are numbers of at least 0")
-    if args.limit is not None and args.limit < 1:
-        parser.error("--limit must be at least 1")
     return args
-
-
-def load(args: argparse.Namespace) -> DataSet:
-    """The data set, or the sample of it."""
-    if args.dataset == "emotic":
-        data = read_emotic(args.annotations, args.images, args.split)
-    else:
-        data = read_caers(args.images, dict(pair.split("=", 1) for pair in args.map))
-    data = data.sample(args.limit, args.seed)
-    absent = [example.image for example in data.examples if not example.image.is_file()]
-    if len(absent) == len(data.examples):
-        raise DatasetError(f"none of the {len(absent)} images is there; the first is {absent[0]}. Is --images right?")
-    edition = f"edition: {data.edition}; " if data.edition else ""
-    print(f"{edition}{len(data.examples)} images, {data.dropped_summary()}", file=sys.stderr)
-    return data
 
 
 def measure(url: str | None, examples: Sequence[Example], args: argparse.Namespace) -> Predictions:

@@ -66,9 +66,35 @@ def resamplings(groups: Sequence[int], repeats: int, seed: int = 0) -> np.ndarra
     return draws[:, indices].astype(np.float64)
 
 
+BLOCK = 200_000
+"""Weights that are looked at at once: as many as a processor's cache holds."""
+
+
 def bootstrap_ap(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AP FP64 [repeats, C] of each resampling."""
-    return np.array([average_precision(truth, scores, sample) for sample in weights])
+    """AP FP64 [repeats, C] of each resampling: what ``average_precision`` says, for all of them at once.
+
+    Args:
+        truth: BOOL [N, C].
+        scores: FP64 [N, C].
+        weights: FP64 [repeats, N].
+    """
+    rows = max(1, BLOCK // max(1, len(truth)))
+    blocks = [weights[start : start + rows] for start in range(0, len(weights), rows)]
+    columns = range(truth.shape[1])
+    return np.vstack([np.stack([_weighted_ap(truth[:, c], scores[:, c], one) for c in columns], 1) for one in blocks])
+
+
+def _weighted_ap(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AP FP64 [R] of one category; equal scores are one threshold."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    ranked = weights[:, order]
+    right = np.cumsum(ranked * truth[order], axis=1)[:, ends]
+    above = np.cumsum(ranked, axis=1)[:, ends]
+    precision = np.divide(right, above, out=np.zeros_like(right), where=above > 0)
+    gains = np.diff(right, axis=1, prepend=0)
+    total = right[:, -1]
+    return np.divide((gains * precision).sum(axis=1), total, out=np.full_like(total, np.nan), where=total > 0)
 
 
 def mean(ap: np.ndarray) -> np.ndarray:

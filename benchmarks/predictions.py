@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -88,14 +89,7 @@ def predict(
     """
 
     def ask(example: Example) -> Answer:
-        try:
-            return _ask(client, example, guess_heads, array_order)
-        except CocoerError as error:
-            if is_gone(error):
-                raise
-            return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
-        except (OSError, ValueError, EOFError) as error:  # of a damaged .npy
-            return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
+        return ask_about(client, example, guess_heads, array_order)
 
     truth, scores, images, guesses = [], [], [], []
     failures, refused, answered_by = [], [], None
@@ -114,8 +108,24 @@ def predict(
     return Predictions(answered_by, tuple(labels), *arrays, failures, np.array(guesses), refused)
 
 
+def ask_about(client: CocoerClient, example: Example, guess_heads: bool, array_order: str) -> Answer:
+    """Ask about one image; what fails, fails alone. Arguments as of ``predict``.
+
+    Raises:
+        ServerUnavailable: the server is gone.
+    """
+    try:
+        return _ask(client, example, guess_heads, array_order)
+    except CocoerError as error:
+        if is_gone(error):
+            raise
+        return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
+    except (OSError, ValueError, EOFError) as error:  # of a damaged .npy
+        return Answer([None] * len(example.subjects), failure=f"{example.image}: {error}")
+
+
 def _ask(client: CocoerClient, example: Example, guess_heads: bool, array_order: str) -> Answer:
-    image, scale = _image(example, array_order)
+    image, scale = image_of(example, array_order)
     if example.subjects[0].body is None:
         result = client.infer(image)
         largest = max(result.persons, key=lambda person: _area(person.body_box), default=None)
@@ -159,7 +169,7 @@ def _infer(
     return found, result, refused
 
 
-def _image(example: Example, array_order: str) -> tuple[ImageLike, tuple[float, float]]:
+def image_of(example: Example, array_order: str) -> tuple[Path | np.ndarray, tuple[float, float]]:
     """What to send, and by how much x and y of the boxes are to be scaled."""
     if example.image.suffix != ".npy":
         return example.image, (1.0, 1.0)

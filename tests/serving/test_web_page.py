@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from serving.server import RunningServer
-from tests.browser import axe_finds, Opened, Scheme, chromium, opened
+from tests.browser import Opened, Scheme, axe_finds, chromium, opened
 from tests.conftest import SAMPLE
 from tests.gateway import Gateway, gateway
 from tests.waiting import until

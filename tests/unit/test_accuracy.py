@@ -211,7 +211,7 @@ def test_archive_of_arrays(tmp_path):
     (only,) = data.examples
     assert only.subjects == (Subject((0, 40, 100, 448), None, frozenset({"peace"})),)
     assert "reduced" in data.notes[0]
-    pixels, scale = predictions._image(only, "bgr")
+    pixels, scale = predictions.image_of(only, "bgr")
     assert scale == (0.5, 0.25)
     assert pixels[0, 0].tolist() == [3, 2, 1]
 
@@ -268,6 +268,19 @@ def test_weights_are_repetitions(rng):
     times = weights.astype(int)
     repeated = precision.average_precision(np.repeat(truth, times, axis=0), np.repeat(scores, times, axis=0))
     np.testing.assert_allclose(precision.average_precision(truth, scores, weights), repeated, rtol=1e-12)
+
+
+def test_resamplings_are_scored_as_one_at_a_time(rng, monkeypatch):
+    """By scikit-learn: with scores that tie, categories that a resampling lacks, and in blocks that don't divide."""
+    truth, scores = rng.random((40, 4)) < (0.4, 0.0, 0.0, 1.0), rng.random((40, 4)).round(1)
+    truth[7, 1] = True
+    weights = precision.resamplings(np.repeat(np.arange(20), 2), repeats=31)
+    monkeypatch.setattr(precision, "BLOCK", 300)
+    found = precision.bootstrap_ap(truth, scores, weights)
+    expected = [precision.average_precision(truth, scores, sample) for sample in weights]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert np.isnan(found[:, 2]).all()
+    assert 0 < np.isnan(found[:, 1]).sum() < 31
 
 
 def test_intervals_shrink_with_the_number_of_images(rng):

@@ -4,12 +4,13 @@ import dataclasses
 import io
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from cocoer_client.vlm.asking import Questions, Subject
-from cocoer_client.vlm.collage import MOST, layout_of
+from cocoer_client.vlm.collage import MOST, gap_of, layout_of
 from cocoer_client.vlm.crops import Cutter, ImageOptions, cut
 from cocoer_client.vlm.modes import MODES, TOLD, levels_of
 from cocoer_client.vlm.prompt import Prompt
@@ -77,30 +78,29 @@ def test_side_by_side_in_the_order_that_is_told(levels):
     assert all(4 <= gap <= 30 for gap in gaps)
 
 
-def test_it_is_compressed_once():
-    """What it shows is the pixels of the levels, and not of their files: those are made of a tenth of the quality."""
-    rng = np.random.default_rng(5)
-    coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
-    image = coarse.resize((800, 600), Image.Resampling.BICUBIC)
+@pytest.mark.parametrize("levels", CHOICES)
+def test_it_is_compressed_once(levels):
+    """What it shows is the pixels of the levels and not of their files: to the bit what one JPEG makes of them.
+
+    Below the captions, that is: JPEG's blocks of 8 x 8 pixels know nothing of each other.
+    """
+    image = Image.fromarray(np.random.default_rng(5).integers(0, 256, (600, 800, 3), dtype=np.uint8))
     person = {"body_box": (50, 20, 450, 580), "head_box": (100, 30, 400, 330)}
-    options = ImageOptions(longest_side=900, quality=60, collage=True)
-    cutter = Cutter(image, options)
-    sent, pictures = cutter.crops(person), cutter.pictures(person)
-    found = places(sent.collages["body", "head"])
-    pixels = pixels_of(sent.collages["body", "head"])
-    for level, (x1, y1, x2, y2) in zip(("body", "head"), found):
-        shown = pixels[y1 + 8 : y2 - 8, x1 + 8 : x2 - 8]
-        size = layout_of({one: pictures[one].size for one in ("body", "head")}, 900).picture(level)
-        with Image.open(io.BytesIO(sent[level].data)) as file:
-            again = [one.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0) for one in (pictures[level], file)]
-        once, twice = (np.abs(shown - placed(one, found, level)[8:-8, 8:-8]).mean() for one in again)
-        assert once < twice
-
-
-def placed(picture, found, level):
-    """A picture's pixels where ``places`` has found it; its edge may have been lost in the white."""
-    x1, y1, x2, y2 = found[("body", "head").index(level)]
-    return np.asarray(picture).astype(int)[: y2 - y1, : x2 - x1]
+    cutter = Cutter(image, ImageOptions(quality=50, collage=True))
+    sent, pictures = cutter.crops(person).collages[levels], cutter.pictures(person)
+    layout, x = layout_of({level: pictures[level].size for level in levels}, 1024), 0
+    canvas = np.full((*sent.size[::-1], 3), 255, dtype=np.uint8)
+    for level in levels:
+        picture = pictures[level].resize(layout.picture(level), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        if level == "context":
+            picture = cutter.boxed(picture, person["body_box"])
+        canvas[layout.top :, x : x + picture.width] = np.asarray(picture)
+        x += picture.width + gap_of(layout.height)
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(canvas[..., ::-1]), [
+        cv2.IMWRITE_JPEG_QUALITY, 50, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ])  # fmt: skip
+    below = -(-layout.top // 8) * 8
+    assert np.array_equal(pixels_of(sent)[below:], cv2.imdecode(data, cv2.IMREAD_COLOR)[below:, :, ::-1])
 
 
 def test_small_heads_are_not_blown_up():
@@ -163,6 +163,16 @@ def test_the_row_is_the_highest_that_fits():
         assert max(layout.size) <= 1024
         taller = dataclasses.replace(layout, height=layout.height + 1)
         assert max(taller.size) > 1024 or layout.height == max(height for _, height in sizes.values())
+
+
+def test_a_row_of_strips_is_as_low_as_they_are():
+    """A photograph with a strip of it: each has half of the width, and nothing is white above and below."""
+    sizes = {"context": (1024, 768), "head": (1024, 4)}
+    layout = layout_of(sizes, 1024)
+    assert layout.captions
+    assert layout.height == layout.picture("context")[1]
+    assert 480 <= layout.picture("context")[0] <= 512
+    assert 480 <= layout.picture("head")[0] <= 512
 
 
 def test_captions_give_way_where_there_is_no_room():

@@ -4,10 +4,15 @@ import itertools
 from collections import Counter
 
 import pytest
+from PIL import Image
 
+from cocoer_client.command import SOME_FAILED
 from cocoer_client.errors import ServerError
 from cocoer_client.protocol import LEVELS
+from cocoer_client.vlm.command import main
 from cocoer_client.vlm.modes import MODES, TOLD, USUAL, excluded_level, exclusion_order, levels_of
+from tests.fake_server import FakeServer
+from tests.results import make_person, make_result
 
 ORDERS = [[f"{level}-level" for level in order] for order in itertools.permutations(LEVELS)]
 NAMES = [f"photo {number}.jpg, person {person}" for number in range(600) for person in range(5)]
@@ -114,6 +119,27 @@ def test_levels_that_nobody_knows_are_refused(mode, order):
         assert message.startswith(f"emo_process is {order}, which is not head-level, body-level, context-level in some")
         assert "do server and client belong together?" in message
         assert "\n" not in message
+
+
+def test_an_image_with_such_levels_fails_alone(tmp_path, monkeypatch, capsys):
+    """The others are asked about; the message names the image."""
+    people = {level: make_person(1, [10, 10, 200, 290], [50, 20, 90, 70], ()) for level in ("body", "gaze")}
+    people["gaze"]["emo_process"] = ["gaze-level", "head-level", "body-level"]
+    for level, colour in (("body", "green"), ("gaze", "blue")):
+        Image.new("RGB", (300, 300), colour).save(tmp_path / f"{level}.png")
+    blue = (tmp_path / "gaze.png").read_bytes()
+    server = FakeServer(lambda data, _: make_result((300, 300), [people["gaze" if data == blue else "body"]]))
+    server.start()
+    monkeypatch.setenv("COCOER_URL", server.url)
+    try:
+        status = main([str(tmp_path), "--model", "m", "--base-url", "http://127.0.0.1:1/v1", "--dry-run", "--no-cache"])
+    finally:
+        server.kill()
+    told = capsys.readouterr().err
+    assert status == SOME_FAILED
+    (error,) = (line for line in told.splitlines() if line.startswith("error: "))
+    assert f"{tmp_path / 'gaze.png'}: emo_process is ['gaze-level', 'head-level', 'body-level'], which is not" in error
+    assert "1 persons: 3 requests" in told
 
 
 @pytest.mark.parametrize("mode", OTHERS)

@@ -173,7 +173,12 @@ def test_the_form_it_shows_suits_the_schema(prompt):
 
 def test_show_prompt_gives_the_file_back(tmp_path, capfdbinary):
     mine = tmp_path / "my.md"
-    for content in (TEXT.encode(), put("system", "Du beurteilst Gefühle.").encode(), TEXT.encode().rstrip()):
+    for content in (
+        TEXT.encode(),
+        put("system", "Du beurteilst Gefühle.").encode(),
+        TEXT.encode().rstrip(),
+        TEXT.replace("\n", "\r\n").encode(),
+    ):
         mine.write_bytes(content)
         assert main(["--show-prompt", "--prompt", str(mine)]) == 0
         assert capfdbinary.readouterr().out == content

@@ -345,6 +345,21 @@ def test_triton_s_own_front_end_takes_no_images():
         asked.ask(wanted(asked, probabilities=False))
 
 
+def test_of_several_that_are_named_the_first_is_meant():
+    told = read_told(400, "Unsupported parameter: temperature; supported are max_tokens, response_format, logprobs")
+    sent = {"messages": MESSAGES, "max_tokens": 1, "response_format": {}, "logprobs": True, "temperature": 0}
+    assert refused(told, sent) == ["temperature"]
+    del sent["temperature"]
+    assert refused(told, sent) == ["limit"]
+
+
+@pytest.mark.parametrize("image", ['Unsupported content part type: "image_url"', "At most 1 image(s) may be provided"])
+def test_images_that_are_refused_are_no_parameter(image):
+    """Whatever of the request is repeated after it."""
+    told = read_told(500, f"{image}; messages = [{{'image_url': {{'detail': 'high', 'url': '...'}}}}], temperature = 0")
+    assert refused(told, {"messages": MESSAGES, "temperature": 0}) == []
+
+
 def test_a_message_that_repeats_the_request_names_no_parameter():
     """As llama.cpp's: what is in the repeated request was not refused."""
     repeated = {

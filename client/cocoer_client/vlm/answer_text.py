@@ -25,7 +25,7 @@ REFUSALS = (
 
 _THOUGHT = re.compile("<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _BEGINNING = re.compile(r'\{(?=\s*["}])')  # of an object of JSON; "{{" and "{happy, sad}" are none
-_WITHIN = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*("?)|\{(?=\s*["}])|\}')
+_WITHIN = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*("?)|[{}]')
 
 
 def without_thoughts(text: str) -> str:
@@ -69,7 +69,7 @@ def is_refusal(text: str) -> bool:
     >>> is_refusal("I’m sorry, but I can’t help with that."), is_refusal("The person is sorry.")
     (True, False)
     """
-    beginning = text.lstrip(" \t\r\n\"'*_#>")[:200].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    beginning = text.lstrip(" \t\r\n\"'*_#>").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return " ".join(beginning.lower().split()).startswith(REFUSALS)
 
 

@@ -49,8 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
     parser.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images")
-    _add_model(parser.add_argument_group("vision-language model"))
-    _add_questions(parser.add_argument_group("questions"))
+    add_model(parser.add_argument_group("vision-language model"))
+    add_questions(parser.add_argument_group("questions"))
     _add_outputs(parser.add_argument_group("output"))
     group = parser.add_argument_group("CocoER's server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")
@@ -60,7 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model(group: argparse._ArgumentGroup) -> None:
+def add_model(group: argparse._ArgumentGroup) -> None:
+    """Whom to ask: ``--model``, ``--base-url`` and so on."""
     add = group.add_argument
     add("--model", metavar="NAME", help="as its server names it")
     add(
@@ -83,14 +84,15 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--max-tokens", type=whole, default=400, metavar="N", help="of an answer (default: 400)")
 
 
-def _add_questions(group: argparse._ArgumentGroup) -> None:
+def add_questions(group: argparse._ArgumentGroup, usual: Sequence[Mode] = USUAL) -> None:
+    """What to ask: ``--modes``, by default ``usual``, ``--prompt`` and so on."""
     add = group.add_argument
     add(
         "--modes",
         type=_modes,
-        default=USUAL,
+        default=tuple(usual),
         metavar="LIST",
-        help=f"of {','.join(MODES)} (default: {','.join(USUAL)})",
+        help=f"of {','.join(MODES)} (default: {'all' if tuple(usual) == MODES else ','.join(usual)})",
     )
     add("--collage", action="store_true", help="one image of the levels side by side, for models that take one")
     add("--longest-side", type=whole, default=1024, metavar="N", help="of each image, pixels (default: 1024)")
@@ -145,12 +147,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not args.show_prompt and not args.inputs:
         parser.error("name at least one image")
+    check_model(parser, args)
+    check_server(parser, args)
+    return args
+
+
+def check_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program where options of ``add_model`` are missing or make no sense."""
     if not args.show_prompt and not args.model:
         parser.error("--model is needed: the model's name, as its server has it")
     if args.model_retries < 0:
         parser.error("--model-retries must be 0 or more")
-    check_server(parser, args)
-    return args
 
 
 def endpoint_of(args: argparse.Namespace) -> EndpointOptions:

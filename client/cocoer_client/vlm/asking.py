@@ -14,7 +14,7 @@ from cocoer_client.vlm.answers import Answer, read_answer
 from cocoer_client.vlm.cache import Cache
 from cocoer_client.vlm.cost import Estimate, prompt_tokens
 from cocoer_client.vlm.crops import Crops, ImageOptions, SentImage
-from cocoer_client.vlm.endpoint import Endpoint, RequestFailed, Usage
+from cocoer_client.vlm.endpoint import Endpoint, Reply, RequestFailed, Usage
 from cocoer_client.vlm.modes import Mode, excluded_level, levels_of
 from cocoer_client.vlm.prompt import Message, Prompt, schema_of
 
@@ -132,19 +132,42 @@ class Asker:
 
     def estimate(self, subject: Subject) -> Estimate:
         """What ``ask`` will cost."""
-        total, seen = Estimate(), set()
+        total, seen = Estimate(), set[str]()
         for mode in self.questions.modes:
             images = self.questions.sent(subject, mode)
-            body = self._body(images)
-            key = self.cache.key(self.endpoint.options.base_url, body)
-            if key in seen or self.cache.get(key) is not None:
-                total += Estimate(kept=1)
-            else:
-                options, detail = self.endpoint.options, self.questions.detail
-                sent = prompt_tokens(body["messages"], images, detail, options.model, body["response_format"])
-                total += Estimate(1, 0, sent, options.max_tokens)
-            seen.add(key)
+            total += self.cost_of(self._body(images), images, seen, self.endpoint.options.max_tokens)
         return total
+
+    def cost_of(self, body: Mapping[str, Any], images: Sequence[SentImage], seen: set[str], longest: int) -> Estimate:
+        """What a request will cost.
+
+        Args:
+            body: of the request.
+            images: in it.
+            seen: keys of requests that are counted already, which cost nothing again; this one's is added.
+            longest: tokens of its answer, at most.
+        """
+        key = self.cache.key(self.endpoint.options.base_url, body)
+        if key in seen or self.cache.get(key) is not None:
+            return Estimate(kept=1)
+        seen.add(key)
+        model, detail = self.endpoint.options.model, self.questions.detail
+        sent = prompt_tokens(body["messages"], images, detail, model, body.get("response_format"))
+        return Estimate(1, 0, sent, longest)
+
+    def reply_to(self, body: Mapping[str, Any]) -> tuple[Reply, bool]:
+        """The reply to a request, and whether it was kept from before.
+
+        Raises:
+            RequestFailed, EndpointUnusable: see there.
+        """
+        key = self.cache.key(self.endpoint.options.base_url, body)
+        kept = self.cache.get(key)
+        if kept is not None:
+            return kept, True
+        reply = self.endpoint.ask(body)
+        self.cache.put(key, reply)
+        return reply, False
 
     def _body(self, images: Sequence[SentImage]) -> dict[str, Any]:
         return self.endpoint.body(self.questions.messages(images), self.questions.schema)
@@ -156,15 +179,11 @@ class Asker:
         key = self.cache.key(self.endpoint.options.base_url, body)
         if before := known.get(key):
             return Asked(mode, without, images, before.answer, before.usage, cached=True)
-        reply = self.cache.get(key)
-        cached = reply is not None
-        if reply is None:
-            try:
-                reply = self.endpoint.ask(body)
-            except RequestFailed as error:
-                logger.debug("%s, %s: %s", subject.name, mode, error)
-                return Asked(mode, without, images, Answer("failed", text=str(error)))
-            self.cache.put(key, reply)
+        try:
+            reply, cached = self.reply_to(body)
+        except RequestFailed as error:
+            logger.debug("%s, %s: %s", subject.name, mode, error)
+            return Asked(mode, without, images, Answer("failed", text=str(error)))
         answer = read_answer(reply.text, reply.refusal, reply.finish_reason, self.questions.labels)
         asked = known[key] = Asked(mode, without, images, answer, reply.usage, cached)
         return asked

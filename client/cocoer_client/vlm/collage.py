@@ -76,7 +76,9 @@ def layout_of(sizes: Mapping[Level, Size], longest_side: int) -> Layout:
         fitting = bisect.bisect_right(rows, longest_side, key=lambda height: max(make(height).size))
         if fitting >= min(MIN_SIDE, highest):
             break
-    return make(rows[max(0, fitting - 1)])
+    layout = make(rows[max(0, fitting - 1)])
+    # No white above and below where all of them stay lower.
+    return make(max(layout.picture(level)[1] for level in sizes))
 
 
 def gap_of(height: int) -> int:

@@ -46,6 +46,17 @@ class Estimate:
         """About, and for answers as long as they may be; see ``money``."""
         return money(self.prompt_tokens, self.completion_tokens, prices)
 
+    def told(self, prices: Prices | None = None) -> str:
+        """For people.
+
+        >>> Estimate(3, 0, 4000, 1200).told((2.5, 10.0))
+        '3 requests; about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
+        """
+        kept = f", {self.kept:,} answers are there already" if self.kept else ""
+        paid = f": {self.money(prices):.2f} at most" if prices else ""
+        sent, back = f"{self.prompt_tokens:,}", f"{self.completion_tokens:,}"
+        return f"{self.requests:,} requests{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
+
 
 def money(prompt_tokens: int, completion_tokens: int, prices: Prices) -> float:
     """What tokens cost, without discounts for what a provider has in its own cache.

@@ -64,7 +64,7 @@ class Endpoint:
             http_client=_http_client(options.base_url),
         )
         # Both have read the address; images go where this one has found a host.
-        if self._client.base_url.host != host_of(options.base_url):
+        if self._client.base_url.host.lower() != host_of(options.base_url):
             raise InvalidInput(f"--base-url can be read in two ways: {scrubbed(options.base_url)}")
 
     def __enter__(self) -> Endpoint:

@@ -74,13 +74,12 @@ def recognise(
         try:
             seen, data = source.fingerprint(), source.read(client.timeout)
             result = client.infer_raw(data, **thresholds)
-            subjects = _cut(source, result, data, asker.questions.images)
+            cost = sum(map(asker.estimate, _cut(source, result, data, asker.questions.images)), Estimate())
         except (CocoerError, OSError) as error:
             if is_gone(error):
                 raise
             return Recognised(source, error=str(error))
         require_same_model(about, result)
-        cost = sum(map(asker.estimate, subjects), Estimate())
         return Recognised(source, result, None if source.is_file else data, seen, cost)
 
     return in_order(one, sources, concurrency)

@@ -85,7 +85,7 @@ def check_destination(base_url: str, allowed: str | None) -> None:
     host = host_of(base_url)
     if is_loopback(host):
         return
-    if (allowed or "").lower().removeprefix("[").removesuffix("]") != host:
+    if (allowed or "").lower() not in (host, f"[{host}]" if ":" in host else host):
         raise InvalidInput(
             f"images of people would leave this machine, to {host}; if they may: --send-images-to {host}"
         )

@@ -19,7 +19,6 @@ from cocoer_client.reading import warnings_of
 from cocoer_client.terminal import printable
 from cocoer_client.vlm.asking import Asked, Questions, Subject
 from cocoer_client.vlm.endpoint import EndpointOptions
-from cocoer_client.vlm.modes import Mode
 from cocoer_client.vlm.people import Recognised
 from cocoer_client.vlm.report_person import STATUS, link_to, paragraphs, person_of
 from cocoer_client.vlm.report_totals import totals_of
@@ -37,17 +36,17 @@ class About:
     """What the persons have in common.
 
     Args:
-        modes: that were asked, in their order.
-        questions: how.
+        questions: how they were asked about.
         endpoint: whom; its key is not written.
         images: all that were recognised, in their order, with those that failed or show nobody.
+        notes: what the server did not take of requests.
         date: when.
     """
 
-    modes: Sequence[Mode]
     questions: Questions
     endpoint: EndpointOptions
     images: Sequence[Recognised] = ()
+    notes: Sequence[str] = ()
     date: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
 
@@ -94,7 +93,7 @@ def write_report(path: Path, people: Sequence[Person], about: About, most: int =
     """
     pieces = template(TEMPLATE).generate(
         model=printable(about.endpoint.model),
-        host=printable(host_of(about.endpoint.base_url)),
+        host=urlsplit(about.endpoint.base_url).netloc,
         prompt=about.questions.prompt,
         prompt_version=printable(about.questions.prompt.version),
         prompt_text=paragraphs(about.questions.prompt.text),
@@ -103,10 +102,11 @@ def write_report(path: Path, people: Sequence[Person], about: About, most: int =
         as_collage=about.questions.images.collage,
         max_tokens=about.endpoint.max_tokens,
         date=about.date,
-        modes=about.modes,
+        modes=about.questions.modes,
+        notes=[printable(note) for note in about.notes],
         status=STATUS,
         warnings=_warnings(about.images),
-        totals=totals_of(people, about.modes),
+        totals=totals_of(people, about.questions.modes),
         files=_files(people[:most], about),
         people=len(people),
         most=most,
@@ -117,15 +117,6 @@ def write_report(path: Path, people: Sequence[Person], about: About, most: int =
             file.writelines(pieces)
 
     replace_file(path, write)
-
-
-def host_of(base_url: str) -> str:
-    """Whom a URL names, without what else it holds: there may be a key in it.
-
-    >>> host_of("https://me:secret@api.example.org:8443/v1?key=secret")
-    'api.example.org:8443'
-    """
-    return urlsplit(base_url).netloc.rpartition("@")[2] or "?"
 
 
 def _warnings(images: Sequence[Recognised]) -> list[str]:

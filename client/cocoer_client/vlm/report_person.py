@@ -17,7 +17,7 @@ from cocoer_client.terminal import printable
 from cocoer_client.vlm.answers import Kind
 from cocoer_client.vlm.asking import COMPARED, Asked, Subject, lost_in_enhanced, only_in_enhanced
 from cocoer_client.vlm.crops import MEDIA_TYPE, SentImage
-from cocoer_client.vlm.modes import TOLD, Mode
+from cocoer_client.vlm.modes import TOLD, Mode, exclusion_order
 
 STATUS: dict[Kind, str] = {
     "labels": "labels",
@@ -46,7 +46,7 @@ def person_of(number: int, subject: Subject, asked: Sequence[Asked], labels: Seq
         asked: the modes, in their order.
         labels: the 26, as RESULT names them.
     """
-    order = [entry.removesuffix("-level") for entry in subject.person["emo_process"]]
+    order = exclusion_order(subject.person["emo_process"])
     read = {one.mode for one in asked if one.answer.is_read}
     return {
         **link_to(number, subject, asked),
@@ -73,7 +73,7 @@ def link_to(number: int, subject: Subject, asked: Sequence[Asked]) -> dict[str, 
     }
 
 
-def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[str]) -> list[dict[str, Any]]:
+def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[Level]) -> list[dict[str, Any]]:
     """The levels' images, then what was sent beside them (collages); each once, with the modes that sent it."""
     sent: dict[bytes, list[Mode]] = {}
     others: dict[bytes, SentImage] = {}
@@ -89,6 +89,9 @@ def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[str]) -> 
             **_image(subject.levels[level], sent),
             "name": level,
             "place": order.index(level),
+            "beside": [
+                one.mode for one in asked for image in one.images if level in image.levels[1:] + image.levels[:-1]
+            ],
             "shows": SHOWN[level].format(id=identity),
         }
         for level in TOLD
@@ -98,11 +101,16 @@ def _figures(subject: Subject, asked: Sequence[Asked], order: Sequence[str]) -> 
             **_image(image, sent),
             "name": "side by side: " + ", ".join(image.levels),
             "place": None,
+            "beside": [],
             "shows": f"of person {identity}, side by side: " + ", ".join(image.levels),
         }
         for image in others.values()
     ]
     return levels + collages
+
+
+def _is_beside_others(level: Level, asked: Asked) -> bool:
+    return any(level in image.levels and len(image.levels) > 1 for image in asked.images)
 
 
 def _image(image: SentImage, sent: dict[bytes, list[Mode]]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def _rows(subject: Subject, asked: Sequence[Asked], labels: Sequence[str]) -> li
             "is_lost": label in lost,
             "cells": [_cell(one, label, new, lost) for one in asked],
         }
-        for label in sorted(named, key=lambda label: -probabilities[label])
+        for label in sorted(filter(named.__contains__, labels), key=lambda label: -probabilities[label])
     ]
 
 

@@ -138,7 +138,7 @@ class Asking:
             else:
                 replace_file(Path(self.args.json), lambda temporary: temporary.write_text(text, encoding="utf-8"))
         if self.args.report:
-            about = About(asker.questions.modes, asker.questions, asker.endpoint.options, self.images)
+            about = About(asker.questions, asker.endpoint.options, self.images, asker.endpoint.notes)
             write_report(self.args.report, self.shown, about)
             self.talk.say(f"report: {self.args.report}")
 

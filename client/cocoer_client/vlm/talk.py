@@ -56,11 +56,7 @@ class Talk:
         if not persons:
             self.say("nobody was found: there is nothing to ask")
             return
-        kept = f", {cost.kept:,} answers are there already" if cost.kept else ""
-        self.say(
-            f"{persons:,} persons: {cost.requests:,} requests{kept}; about {cost.prompt_tokens:,} tokens are sent, "
-            f"at most {cost.completion_tokens:,} come back" + (f": {cost.money(prices):.2f} at most" if prices else "")
-        )
+        self.say(f"{persons:,} persons: {cost.told(prices)}")
 
     def tell(self, subject: Subject, asked: Sequence[Asked], labels: Sequence[str]) -> None:
         """One person."""

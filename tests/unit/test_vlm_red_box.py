@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cocoer_client.vlm.crops import Cutter, ImageOptions, framed, line_width
+from cocoer_client.vlm.crops import Cutter, ImageOptions
+from cocoer_client.vlm.red_box import framed, line_width
 
 SIZES = [(1024, 768), (4000, 3000), (768, 1024), (100, 80), (40, 30), (2000, 60), (30, 900)]
 GROUNDS = {
