@@ -36,7 +36,6 @@ from tests.waiting import PATIENCE, until
 MODEL = "test-model"
 COMPLETIONS = "/v1/chat/completions"
 LEVEL = re.compile(r"\b(context|whole (?:photograph|photo|image|picture)|body|head)\b", re.IGNORECASE)
-SCRIPT_ENDED = "the test's script has no answer left"
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ def unknown_model(name: str = MODEL) -> Answer:
 
 
 def rate_limited(after: float | None = None, *, date: bool = False, **fields: Any) -> Answer:
-    """429; ``after``: seconds of Retry-After, as an HTTP date where ``date``; None: it has none."""
+    """429; ``after``: seconds of Retry-After, as an HTTP date (counted from now) where ``date``; None: it has none."""
     answer = error(429, "Rate limit reached", **{"type": "requests", "code": "rate_limit_exceeded"} | fields)
     if after is None:
         return answer
@@ -248,7 +247,7 @@ def redirects(url: str, status: int = 307) -> Answer:
 
 
 class VlmServer:
-    """Speaks the interface at a free port of this machine; a context manager.
+    """Speaks the interface at a free port of this machine; a context manager, which raises what the script has raised.
 
     Args:
         script: see this module.
@@ -329,7 +328,7 @@ class VlmServer:
         raw = await request.body()
         try:
             answer = self._answer(_seen(request, raw, len(self.requests)))
-        except Exception as trouble:  # of the test's script: the test fails by it, see __exit__
+        except Exception as trouble:  # of the test's: it fails by it, see __exit__
             self._troubles.append(trouble)
             answer = error(500, f"the test's script failed: {trouble!r}")
         while answer.held is not None and not (answer.held.is_set() or self._ending.is_set()):
@@ -343,8 +342,7 @@ class VlmServer:
         self.requests.append(seen)
         if callable(self._script):
             return self._script(seen)
-        if seen.number >= len(self._script):
-            return error(400, SCRIPT_ENDED)
+        assert seen.number < len(self._script), "asked more often than the script has answers"
         return self._script[seen.number]
 
 

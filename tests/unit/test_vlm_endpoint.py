@@ -17,6 +17,8 @@ import trustme
 from PIL import Image
 
 from cocoer_client.errors import CocoerError
+from cocoer_client.ordered import in_order, is_ending
+from cocoer_client.vlm import endpoint as module
 from cocoer_client.vlm.crops import ImageOptions, SentImage, cut
 from cocoer_client.vlm.endpoint import Endpoint, EndpointOptions, EndpointUnusable, Reply, RequestFailed, Usage
 from cocoer_client.vlm.prompt import Prompt
@@ -37,6 +39,7 @@ from tests.vlm_server import (
     unknown_model,
     wrong_key,
 )
+from tests.waiting import PATIENCE, until
 
 PERSON = {"body_box": (10, 10, 60, 90), "head_box": (20, 10, 40, 30)}
 PICTURE = Image.effect_noise((100, 100), 80).convert("RGB")
@@ -84,6 +87,14 @@ def test_what_is_sent_arrives_and_what_is_answered_comes_back():
     for image in seen.images:
         assert image.data == LEVELS[image.level].data
         assert image.picture.size == Image.open(io.BytesIO(image.data)).size == LEVELS[image.level].size
+
+
+def test_the_levels_on_a_collage_are_told_apart():
+    collages = cut(PICTURE, PERSON, ImageOptions(collage=True)).collages
+    with asking([labels()] * len(collages)) as (server, asked):
+        for image in collages.values():
+            asked.ask(asked.body(Prompt.load(None).question([image]), None))
+    assert [one.levels for seen in server.requests for one in seen.images] == list(collages)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +330,10 @@ def test_what_passes_is_asked_again(trouble):
 
 @pytest.mark.parametrize("date", [False, True], ids=["seconds", "date"])
 def test_retry_after_is_kept_to(date):
-    with asking([rate_limited(2, date=date), labels("peace")], retries=1) as (server, asked):
+    def busy(seen):
+        return labels("peace") if seen.number else rate_limited(2, date=date)
+
+    with asking(busy, retries=1) as (server, asked):
         ask(asked)
     first, second = server.requests
     # A date has whole seconds: it may be less than a second off.
@@ -333,6 +347,7 @@ def test_a_broken_connection_is_told_without_what_led_to_it():
 def test_a_retry_after_of_minutes_is_not_waited_for():
     raised = failure([rate_limited(500), labels("peace")], retries=3)
     assert isinstance(raised, RequestFailed)
+    assert "Retry-After: 500" in str(raised)
 
 
 def test_retries_come_to_an_end():
@@ -375,6 +390,35 @@ def test_one_failure_stays_with_its_request():
 
 SHOWN = next(number for number, part in enumerate(MESSAGES[1]["content"]) if "image_url" in part)
 """Where the first image is."""
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["never answered", "answered late"])
+def test_a_run_that_ends_does_not_wait_for_silence(late, monkeypatch):
+    """But a little for what it has paid for. The first of three requests ends it, once the second is on its way."""
+    monkeypatch.setattr(module, "GRACE", PATIENCE if late else 0.2)
+    underway, release, outcomes = threading.Event(), threading.Event(), []
+
+    def answer(seen):
+        if seen.text == "first":
+            return silence(underway, then=wrong_key())
+        underway.set()
+        return silence(release, then=labels("peace"))
+
+    def work(text):
+        if text == "watch":
+            until(is_ending)
+            if late:
+                release.set()
+            return
+        try:
+            outcomes.append(asked.ask(asked.body([{"role": "user", "content": text}], None)).text)
+        except RequestFailed as error:
+            outcomes.append(str(error))
+
+    with asking(answer, timeout=PATIENCE) as (_, asked), pytest.raises(EndpointUnusable):
+        list(in_order(work, ["first", "second", "watch"], workers=3))
+    (outcome,) = outcomes
+    assert outcome == PEACE if late else outcome.startswith("not waited for any longer")
 
 
 def leaks(text):

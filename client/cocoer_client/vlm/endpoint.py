@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import replace
 from typing import Any
 
 import openai
 
 from cocoer_client.errors import InvalidInput
+from cocoer_client.ordered import is_ending
 from cocoer_client.vlm.failures import EndpointUnusable, RequestFailed, failure_of, no_connection
 from cocoer_client.vlm.negotiation import WAYS, Negotiation
 from cocoer_client.vlm.privacy import host_of, is_loopback, scrubbed
@@ -23,6 +27,10 @@ __all__ = ["Endpoint", "EndpointOptions", "EndpointUnusable", "Reply", "RequestF
 
 CONNECT = 10.0
 """Seconds for a connection, at most: a machine that is not there says nothing."""
+LOOK = 0.2
+"""Seconds between two looks at whether the run is ending."""
+GRACE = 10.0
+"""Seconds for what is being answered when the run ends: it is paid for, and will be kept."""
 CANDIDATES = 20
 """Of the first token; OpenAI gives as many."""
 FILTERED = re.compile(
@@ -124,16 +132,35 @@ class Endpoint:
     def _sent(self, body: dict[str, Any]) -> Reply | Told:
         """The reply, or why there is none."""
         try:
-            response = self._client.chat.completions.with_raw_response.create(**body)
+            text = self._text(body)
         except openai.APIStatusError as error:
             told = read_told(error.status_code, error.response.text, self.options.key)
+            told = replace(told, wait=scrubbed(error.response.headers.get("Retry-After", ""), limit=40))
             return _answer_in(told) or told
         except openai.APIConnectionError as error:
             # Without what led to it: others' messages may hold what no log may.
             raise no_connection(error, self.options) from None
         except openai.OpenAIError as error:
             raise RequestFailed(f"{self.options.base_url}: {scrubbed(str(error), self.options.key)}") from None
-        return read_reply(response.http_response.text, self.options)
+        return read_reply(text, self.options)
+
+    def _text(self, body: dict[str, Any]) -> str:
+        """The library's call, in a thread that can be left behind: it waits, and pauses, for as long as it likes."""
+        answer: Future[str] = Future()
+
+        def call() -> None:
+            try:
+                response = self._client.chat.completions.with_raw_response.create(**body)
+                answer.set_result(response.http_response.text)
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=call, name="cocoer-vlm", daemon=True).start()
+        while not answer.done() and not is_ending():
+            wait([answer], LOOK)
+        if wait([answer], GRACE).not_done:
+            raise RequestFailed(f"not waited for any longer: the run ends, and {self.options.base_url} says nothing")
+        return answer.result()
 
 
 def _http_client(base_url: str) -> openai.DefaultHttpxClient:

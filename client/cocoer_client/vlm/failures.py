@@ -73,9 +73,10 @@ def _by_status(told: Told, options: EndpointOptions) -> Failure | None:
     if status == 413:
         return _too_large(url, message)
     if status == 429:
+        wait = f"; Retry-After: {told.wait}" if told.wait else ""
         return RequestFailed(
-            f"{url} has too much to do (HTTP 429: {message}); ask for less at once (--concurrency), or be more patient "
-            "(--model-retries)"
+            f"{url} has too much to do (HTTP 429: {message}{wait}); ask for less at once (--concurrency), or be more "
+            "patient (--model-retries)"
         )
     return None
 

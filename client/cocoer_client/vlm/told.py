@@ -25,6 +25,7 @@ class Told:
         codes: its code and type, in small letters.
         places: names of parameters, where it has fields for them: ``response_format``, ``messages[1].content``.
         is_page: a web page.
+        wait: seconds or a date, where the server says when to ask again.
     """
 
     status: int
@@ -32,6 +33,7 @@ class Told:
     codes: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     is_page: bool = False
+    wait: str = ""
 
     def says(self, pattern: re.Pattern[str]) -> bool:
         """Whether the message or a code has it."""
