@@ -53,7 +53,7 @@ class Estimate:
         >>> Estimate(3, 0, 4000, 1200).told((2.5, 10.0))
         '3 requests; about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
         """
-        kept = f", {counted(self.kept, 'answer')} from before" if self.kept else ""
+        kept = f", {counted(self.kept, 'more answer')} without one" if self.kept else ""
         paid = f": {self.money(prices):.2f} at most" if prices else ""
         sent, back = f"{self.prompt_tokens:,}", f"{self.completion_tokens:,}"
         return (
