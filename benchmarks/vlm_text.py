@@ -103,10 +103,14 @@ def _outside(figures: Mapping[str, Any]) -> bool:
 
 def _claim(report: Report) -> list[str]:
     """Whether it is the level that CocoER chose that matters."""
+    if report["cocoer"]["synthetic"]:
+        return ["With synthetic weights this shows nothing about CocoER, whatever the intervals are."]
     found = {(one["of"], one["less"]): one["micro F1"]["verdict"] for one in report["figures"]["differences"]}
     others = {other: found.get(("enhanced", other)) for other in ("multi", "exclude_random", "exclude_last")}
     if None in others.values():
         return ["Whether it matters *which* level is left out can be told only with all of the modes."]
+    if report["figures"]["images"] < FEW_IMAGES:
+        return ["From so few images nothing is concluded."]
     told = ", ".join(f"{other}: {'yes' if verdict == 'more' else 'no'}" for other, verdict in others.items())
     lines = [f"That CocoER finds the level to leave out would show as enhanced above all three. Shown here, {told}."]
     if report["coincide"]:
