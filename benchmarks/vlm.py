@@ -41,7 +41,7 @@ from cocoer_client.errors import InvalidInput, InvalidRequest, ModelChanged, Ser
 from cocoer_client.files import cant_write
 from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
-from cocoer_client.signals import Terminated, terminable
+from cocoer_client.signals import Terminated, terminable, waiting
 from cocoer_client.terminal import complain
 from cocoer_client.vlm.arguments import add_model, add_questions, check_model, endpoint_of, images_of
 from cocoer_client.vlm.asking import Asker, Questions, Subject
@@ -172,7 +172,8 @@ class Work:
         """About all persons."""
         subjects = people(images, self.reading, self.failures)
         total = sum(len(image.persons) for image in images)
-        with closing(in_order(self._ask, subjects, self.args.concurrency)) as outcomes:
+        told = "interrupted; answers under way are waited for, since they are paid for"
+        with waiting(lambda: complain(told)), closing(in_order(self._ask, subjects, self.args.concurrency)) as outcomes:
             return list(tqdm(outcomes, total=total, unit="person", desc="asking", disable=None))
 
     def _estimated(self, image: Recognised) -> Recognised:
@@ -212,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(cant_write(error))
         return SOME_FAILED
     except KeyboardInterrupt as error:
-        complain("interrupted; the same command goes on from here")
+        complain("stopped; the same command goes on from here")
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 

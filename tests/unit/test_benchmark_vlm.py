@@ -5,6 +5,10 @@ import itertools
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
 
 import numpy as np
@@ -18,10 +22,12 @@ from benchmarks.vlm_people import Annotated, Reading, Recognised, people
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_client.vlm.crops import ImageOptions
 from cocoer_client.vlm.prompt_file import BUILT_IN
+from tests.conftest import PROJECT
 from tests.fake_server import FakeServer
 from tests.results import make_person
 from tests.vlm_data_set import MadeUp, guess
-from tests.vlm_server import MODEL, VlmServer, cut_off, fails, labels, refuses, says, unknown_model
+from tests.vlm_server import MODEL, VlmServer, cut_off, fails, labels, refuses, says, silence, unknown_model
+from tests.waiting import until
 
 MODES = ("single", "multi", "enhanced", "exclude_random", "exclude_last")
 PERSONS = 60
@@ -305,6 +311,32 @@ def test_another_model_meanwhile(data, command, cocoer):
         status, _, said = command(server)
     assert status == 4
     assert "weights was wFalse and is wTrue" in said.err
+
+
+def test_what_was_paid_for_is_kept(data, cocoer, tmp_path):
+    """Ctrl-C waits for the answer under way, and begins no other; the same command asks for the rest."""
+    go_on = threading.Event()
+    command = [sys.executable, "-m", "benchmarks.vlm", "--annotations", data.annotations, "--images", data.root]
+    command += ["--url", cocoer.url, "--model", MODEL, "--modes", "multi", "--limit", "2", "--concurrency", "1"]
+    command += ["--cache", tmp_path / "cache", "--output-dir", tmp_path / "out"]
+    with VlmServer(lambda request: silence(go_on, labels("peace"))) as server:
+        command += ["--base-url", server.base_url]
+        process = subprocess.Popen(list(map(str, command)), cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+        try:
+            until(lambda: server.requests)
+            process.send_signal(signal.SIGINT)
+            assert any("are waited for" in line for line in process.stderr)
+            go_on.set()
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 130, told
+        assert "the same command goes on from here" in told
+        assert len(server.requests) == 1
+        assert not (tmp_path / "out").exists()
+        assert vlm.main([str(one) for one in command[3:]]) == 0
+        assert len(server.requests) == 4
+    assert (tmp_path / "out" / "vlm.md").is_file()
 
 
 @pytest.mark.parametrize(
