@@ -42,7 +42,7 @@ from cocoer_client.files import cant_write
 from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
 from cocoer_client.signals import Terminated, terminable, waiting
-from cocoer_client.terminal import complain
+from cocoer_client.terminal import complain, counted
 from cocoer_client.vlm.arguments import add_model, add_questions, check_model, endpoint_of, images_of
 from cocoer_client.vlm.asking import Asker, Questions, Subject
 from cocoer_client.vlm.cache import Cache
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         result.images = work.recognise(client, nobody.model.model_dump())
         cost = sum((image.cost for image in result.images), Estimate())
         persons = sum(len(image.persons) for image in result.images)
-        print(f"{persons:,} persons: {cost.told(args.prices)}", file=sys.stderr, flush=True)
+        print(f"{counted(persons, 'person')}: {cost.told(args.prices)}", file=sys.stderr, flush=True)
         if not persons:
             raise DatasetError("no annotated person was found in any image")
         if args.dry_run:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cocoer_client.terminal import counted
 from cocoer_client.vlm.crops import SentImage
 from cocoer_client.vlm.prompt import Message
 
@@ -52,16 +53,15 @@ class Estimate:
     def told(self, prices: Prices | None = None) -> str:
         """For people.
 
-        >>> Estimate(3, 0, 4000, 1200).told((2.5, 10.0))
-        '3 requests; about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
+        >>> Estimate(3, 0, 4000, 1200, repeated=1).told((2.5, 10.0))
+        '3 requests (1 question more, of the same); about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
         """
-        repeated = f" ({self.repeated:,} more questions are the same)" if self.repeated else ""
-        kept = f", {self.kept:,} answers are there already" if self.kept else ""
+        asked = counted(self.requests, "request")
+        repeated = f" ({counted(self.repeated, 'question')} more, of the same)" if self.repeated else ""
+        kept = f", {counted(self.kept, 'answer')} from before" if self.kept else ""
         paid = f": {self.money(prices):.2f} at most" if prices else ""
         sent, back = f"{self.prompt_tokens:,}", f"{self.completion_tokens:,}"
-        return (
-            f"{self.requests:,} requests{repeated}{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
-        )
+        return f"{asked}{repeated}{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
 
 
 def money(prompt_tokens: int, completion_tokens: int, prices: Prices) -> float:
