@@ -41,8 +41,8 @@ from cocoer_client.errors import InvalidInput, InvalidRequest, ModelChanged, Ser
 from cocoer_client.files import cant_write
 from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
-from cocoer_client.signals import Terminated, terminable
-from cocoer_client.terminal import complain
+from cocoer_client.signals import Terminated, terminable, waiting
+from cocoer_client.terminal import complain, counted
 from cocoer_client.vlm.arguments import add_model, add_questions, check_model, endpoint_of, images_of
 from cocoer_client.vlm.asking import Asker, Questions, Subject
 from cocoer_client.vlm.cache import Cache
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         result.images = work.recognise(client, nobody.model.model_dump())
         cost = sum((image.cost for image in result.images), Estimate())
         persons = sum(len(image.persons) for image in result.images)
-        print(f"{persons:,} persons: {cost.told(args.prices)}", file=sys.stderr, flush=True)
+        print(f"{counted(persons, 'person')}: {cost.told(args.prices)}", file=sys.stderr, flush=True)
         if not persons:
             raise DatasetError("no annotated person was found in any image")
         if args.dry_run:
@@ -172,7 +172,8 @@ class Work:
         """About all persons."""
         subjects = people(images, self.reading, self.failures)
         total = sum(len(image.persons) for image in images)
-        with closing(in_order(self._ask, subjects, self.args.concurrency)) as outcomes:
+        told = "interrupted; answers under way are waited for, since they are paid for"
+        with waiting(lambda: complain(told)), closing(in_order(self._ask, subjects, self.args.concurrency)) as outcomes:
             return list(tqdm(outcomes, total=total, unit="person", desc="asking", disable=None))
 
     def _estimated(self, image: Recognised) -> Recognised:
@@ -212,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(cant_write(error))
         return SOME_FAILED
     except KeyboardInterrupt as error:
-        complain("interrupted; the same command goes on from here")
+        complain("stopped; the same command goes on from here")
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 

@@ -44,11 +44,10 @@ def figure_of(report: Report) -> Figure:
     told = (
         f"{report['model']} on {report['options']['dataset']}: {found['persons']} persons in {found['images']} images"
     )
-    figure.suptitle(f"{told}; 95% intervals (bootstrap over images)", fontsize=11)
-    if report["cocoer"]["synthetic"]:
-        figure.suptitle(
-            f"{told}\nSYNTHETIC WEIGHTS OF CocoER: the level that is left out is random", fontsize=11, color="C3"
-        )
+    told += "; 95% intervals (bootstrap over images)"
+    synthetic = report["cocoer"]["synthetic"]
+    told += "\nSYNTHETIC WEIGHTS OF CocoER: the level that is left out is random" if synthetic else ""
+    figure.suptitle(told, fontsize=11, color="C3" if synthetic else "black")
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.tables import markdown, plain
 from benchmarks.vlm_how import how
 from benchmarks.vlm_scores import FIGURES
+from cocoer_client.terminal import counted
 
 Report = Mapping[str, Any]
 SHOWN_PROBLEMS = 20
@@ -52,7 +53,7 @@ def _persons(report: Report) -> list[str]:
     if persons["failed_answers"]:
         told += [
             "",
-            f"**Left out: {_persons_told(persons['failed_answers'])} of whom a mode has no answer. Give the same "
+            f"**Left out: {counted(persons['failed_answers'], 'person')} of whom a mode has no answer. Give the same "
             "command again, which asks about these alone.**",
         ]
     counts = {
@@ -103,10 +104,14 @@ def _outside(figures: Mapping[str, Any]) -> bool:
 
 def _claim(report: Report) -> list[str]:
     """Whether it is the level that CocoER chose that matters."""
+    if report["cocoer"]["synthetic"]:
+        return ["With synthetic weights this shows nothing about CocoER, whatever the intervals are."]
     found = {(one["of"], one["less"]): one["micro F1"]["verdict"] for one in report["figures"]["differences"]}
     others = {other: found.get(("enhanced", other)) for other in ("multi", "exclude_random", "exclude_last")}
     if None in others.values():
         return ["Whether it matters *which* level is left out can be told only with all of the modes."]
+    if report["figures"]["images"] < FEW_IMAGES:
+        return ["From so few images nothing is concluded."]
     told = ", ".join(f"{other}: {'yes' if verdict == 'more' else 'no'}" for other, verdict in others.items())
     lines = [f"That CocoER finds the level to leave out would show as enhanced above all three. Shown here, {told}."]
     if report["coincide"]:
@@ -133,8 +138,8 @@ def _figures(report: Report) -> list[str]:
     if persons["answered_in_every_mode"] == persons["compared"]:
         return [*lines, "These are the same.", ""]
     lines += [
-        f"{_persons_told(read['persons'])} of whom no answer was refused, cut off or unreadable. Whom a model answers "
-        "may depend on who is easily seen, so these figures don't stand for all.",
+        f"{counted(read['persons'], 'person')} of whom no answer was refused, cut off or unreadable. Whom a model "
+        "answers may depend on who is easily seen, so these figures don't stand for all.",
         "",
         _ways(read),
         "",
@@ -156,8 +161,8 @@ def _average_precision(found: Mapping[str, Any]) -> list[str]:
         return [*lines, f"There is none: {why}.", ""]
     lines += [
         "By one yes/no question for each label: the probability of yes among yes and no, as the first token. "
-        f"Of {_persons_told(found['persons'])}; {found['left_out']} others lack a probability. mAP: over the labels "
-        "that occur.",
+        f"Of {counted(found['persons'], 'person')}; {found['left_out']} others lack a probability. mAP: over the "
+        "labels that occur.",
         "",
         markdown(("", "mAP"), [(way, _value(interval)) for way, interval in found["ways"].items()]),
         "",
@@ -198,10 +203,6 @@ def _levels(report: Report) -> list[str]:
             "",
         ]
     return lines
-
-
-def _persons_told(count: int) -> str:
-    return f"{count:,} {'person' if count == 1 else 'persons'}"
 
 
 def _value(interval: Mapping[str, float], name: str = "") -> str:

@@ -21,7 +21,7 @@ from tests.vlm_server import SeenRequest
 SIZE = (240, 120)
 BODIES = ((10, 10, 110, 110), (130, 10, 230, 110))
 HEADS = ((40, 20, 80, 60), (160, 20, 200, 60))
-DARKEST, STEP = 20, 4
+DARKEST, STEP = 10, 4
 """Grey of the first person, and how much lighter the next one is."""
 
 
@@ -31,7 +31,7 @@ class MadeUp:
 
     Args:
         root: where they are written.
-        images: how many, at most 25.
+        images: how many, at most 30.
     """
 
     root: Path

@@ -148,8 +148,10 @@ class Asker:
             longest: tokens of its answer, at most.
         """
         key = self.cache.key(self.endpoint.options.base_url, body)
-        if key in seen or self.cache.get(key) is not None:
+        if self.cache.get(key) is not None:
             return Estimate(kept=1)
+        if key in seen:
+            return Estimate(repeated=1)
         seen.add(key)
         model, detail = self.endpoint.options.model, self.questions.detail
         sent = prompt_tokens(body["messages"], images, detail, model, body.get("response_format"))

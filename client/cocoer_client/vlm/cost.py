@@ -28,12 +28,14 @@ class Estimate:
     kept: answers from before.
     prompt_tokens: about; of text and images.
     completion_tokens: at most.
+    repeated: questions that are the same as one of these, as where two modes send the same images.
     """
 
     requests: int = 0
     kept: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    repeated: int = 0
 
     def __add__(self, other: Estimate) -> Estimate:
         return Estimate(
@@ -41,6 +43,7 @@ class Estimate:
             self.kept + other.kept,
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
+            self.repeated + other.repeated,
         )
 
     def money(self, prices: Prices) -> float:
@@ -50,15 +53,15 @@ class Estimate:
     def told(self, prices: Prices | None = None) -> str:
         """For people.
 
-        >>> Estimate(3, 0, 4000, 1200).told((2.5, 10.0))
-        '3 requests; about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
+        >>> Estimate(3, 0, 4000, 1200, repeated=1).told((2.5, 10.0))
+        '3 requests (1 question more, of the same); about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
         """
-        kept = f", {counted(self.kept, 'more answer')} without one" if self.kept else ""
+        asked = counted(self.requests, "request")
+        repeated = f" ({counted(self.repeated, 'question')} more, of the same)" if self.repeated else ""
+        kept = f", {counted(self.kept, 'answer')} from before" if self.kept else ""
         paid = f": {self.money(prices):.2f} at most" if prices else ""
         sent, back = f"{self.prompt_tokens:,}", f"{self.completion_tokens:,}"
-        return (
-            f"{counted(self.requests, 'request')}{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
-        )
+        return f"{asked}{repeated}{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
 
 
 def money(prompt_tokens: int, completion_tokens: int, prices: Prices) -> float:
