@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cocoer_client.vlm import report
 from cocoer_client.vlm.arguments import parse_args
 from cocoer_client.vlm.command import main
 from cocoer_client.vlm.prompt_file import BUILT_IN
@@ -202,6 +203,26 @@ def test_one_failure_stays_with_its_person(run, tmp_path):
     assert "error: in/c.png: IMAGE is not an image" in told.replace(str(folder), "in")
     whole = json.loads((tmp_path / "out.json").read_text())
     assert ["error" in image for image in whole["images"]] == [False, False, True]
+
+
+def test_images_beyond_the_page_are_not_kept(run, tmp_path, monkeypatch):
+    """The page shows so many persons, and counts all."""
+    for name in ("a.png", "b.png"):
+        shutil.copy(SAMPLE, tmp_path / name)
+    monkeypatch.setattr("cocoer_client.vlm.run.MOST", 1)
+    kept = []
+    write = report.write_report
+
+    def written(path, people, about):
+        kept.extend(people)
+        write(path, people, about, most=1)
+
+    monkeypatch.setattr("cocoer_client.vlm.run.write_report", written)
+    with VlmServer(by_images) as server:
+        assert run("a.png", "b.png", "--base-url", server.base_url, "--report", "vlm.html")[0] == 0
+    assert [len(subject.levels) for subject, _ in kept] == [3, 0]
+    assert [sum(len(one.images) for one in asked) for _, asked in kept] == [6, 0]
+    assert "this page shows the first 1 of 2 persons" in (tmp_path / "vlm.html").read_text()
 
 
 def test_a_failed_answer_is_asked_again_by_the_next_run(run):

@@ -7,7 +7,7 @@ does too, and says both in words, since colours alone don't reach everyone. Ever
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +19,7 @@ from cocoer_client.files import replace_file
 from cocoer_client.reading import warnings_of
 from cocoer_client.terminal import printable
 from cocoer_client.vlm.asking import Asked, Questions, Subject
+from cocoer_client.vlm.crops import Crops
 from cocoer_client.vlm.endpoint import EndpointOptions
 from cocoer_client.vlm.people import Recognised
 from cocoer_client.vlm.report_person import STATUS, images_of, link_to, paragraphs, person_of
@@ -124,6 +125,11 @@ def write_report(
             file.writelines(pieces)
 
     replace_file(path, write)
+
+
+def without_images(subject: Subject, asked: Sequence[Asked]) -> Person:
+    """A person that is counted on a page, and not shown."""
+    return replace(subject, levels=Crops({})), [replace(one, images=()) for one in asked]
 
 
 def _number_shown(people: Sequence[Person], most_bytes: int) -> int:

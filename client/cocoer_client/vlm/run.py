@@ -36,7 +36,7 @@ from cocoer_client.vlm.people import Recognised, people, recognise
 from cocoer_client.vlm.privacy import check_destination
 from cocoer_client.vlm.prompt import Prompt
 from cocoer_client.vlm.record import Record
-from cocoer_client.vlm.report import About, write_report
+from cocoer_client.vlm.report import MOST, About, Person, without_images, write_report
 from cocoer_client.vlm.talk import Talk
 
 
@@ -95,7 +95,7 @@ class Asking:
     def __init__(self, args: argparse.Namespace, asker: Asker, images: list[Recognised], talk: Talk) -> None:
         self.args, self.asker, self.images, self.talk = args, asker, images, talk
         self.record = Record(asker.questions, asker.endpoint.options, images)
-        self.shown: list[tuple[Subject, list[Asked]]] = []
+        self.shown: list[Person] = []
         self.failures: list[str] = []
 
     def status(self) -> int:
@@ -126,7 +126,9 @@ class Asking:
         self.talk.tell(subject, asked, self.asker.questions.labels)
         self.record.add(subject, asked)
         if self.args.report:
-            self.shown.append((subject, asked))
+            # Those that the page does not show are counted on it; their images are not kept until then.
+            person = (subject, asked) if len(self.shown) < MOST else without_images(subject, asked)
+            self.shown.append(person)
 
     def _write(self) -> None:
         asker = self.asker
