@@ -1,4 +1,4 @@
-"""Text of others (names of files, messages of servers) made fit for a terminal; errors."""
+"""Text of others (names of files, messages of servers) made fit for a terminal; errors, and numbers of things."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ def printable(text: str) -> str:
     a\x1b]0;title\x07\x0ab \xff.jpg café\u202e
     """
     return _UNSAFE.sub(_escaped, text)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(0, "person"), counted(1, "person"), counted(2, "person")
+    ('no persons', '1 person', '2 persons')
+    """
+    return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def complain(message: str) -> None:

@@ -62,7 +62,7 @@ def test_nonsense_is_unparseable(ask, model, tmp_path):
     for mode, answer in person.items():
         assert (answer["kind"], answer["labels"], len(answer["images"])) == ("unparseable", [], IMAGES[mode])
         assert answer["text"]
-        assert f"{mode}: 1 unparseable" in run.told
+        assert f"{mode}: unparseable 1" in run.told
         assert answer["usage"]["prompt_tokens"] > answer["usage"]["completion_tokens"] > 0
     for kind in ("prompt_tokens", "completion_tokens"):
         assert run.record["usage"][kind] == sum(answer["usage"][kind] for answer in person.values())

@@ -165,7 +165,7 @@ def test_the_cost_is_known_before(data, command):
         assert report["usage"]["cost"] == pytest.approx((100 * told * 2000 + 10 * told * 10000) / 1e6)
         assert f"came back: {report['usage']['cost']:.2f}" in said.out
         assert len(server.requests) == told
-        assert "0 requests, 50 answers are there already" in command(server, "--limit", "5", "--dry-run")[2].err
+        assert "no requests, 50 more answers without one" in command(server, "--limit", "5", "--dry-run")[2].err
 
 
 def test_refusals_count_as_empty_and_failures_are_left_out_of_all_modes(data, command, tmp_path):

@@ -27,6 +27,7 @@ from cocoer_client.pipeline.names import Names
 from cocoer_client.protocol import MAX_BATCH
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import find_sources
+from tests.builds import PROJECT
 from tests.results import make_person, make_result
 
 BODY, HEAD = [0, 0, 60, 80], [10, 10, 30, 30]
@@ -261,25 +262,19 @@ def test_what_may_be_written(tmp_path, monkeypatch):
         check_targets(args, find_sources(args.inputs, False, args.output_dir))
 
 
+PACKAGE = PROJECT / "client" / "cocoer_client"
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in path.read_text()
+]
+"""Modules whose docstrings show what comes out."""
+
+
 class TestText:
-    @pytest.mark.parametrize(
-        "module",
-        [
-            "coco",
-            "connection",
-            "files",
-            "infer.report",
-            "key",
-            "ordered",
-            "pipeline.options",
-            "pipeline.stages",
-            "reading",
-            "records",
-            "columns",
-        ],
-    )
+    @pytest.mark.parametrize("module", WITH_EXAMPLES)
     def test_docstrings(self, module):
-        tried = doctest.testmod(importlib.import_module(f"cocoer_client.{module}"))
+        tried = doctest.testmod(importlib.import_module(module))
         assert tried.failed == 0
         assert tried.attempted > 0
 

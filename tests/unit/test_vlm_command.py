@@ -82,8 +82,8 @@ def test_three_answers_and_what_only_one_has(run):
         "  enhanced       peace, yearning  (without body)",
         "  only enhanced  yearning",
     ]
-    assert "1 persons: 3 requests" in told
-    assert "enhanced: 1 labels" in told
+    assert "1 person: 3 requests" in told
+    assert "enhanced: labels 1" in told
     assert "tokens: 300 sent, 30 came back" in told
     assert [request.body["temperature"] for request in server.requests] == [0, 0, 0]
 
@@ -123,7 +123,7 @@ def test_a_second_run_asks_nothing(run):
         status, printed, told = run(SAMPLE, "--base-url", server.base_url)
         assert len(server.requests) == 3
         assert status == 0
-        assert "0 requests, 3 answers are there already" in told
+        assert "no requests, 3 more answers without one" in told
         assert "only enhanced  yearning" in printed
         assert run(SAMPLE, "--base-url", server.base_url, "--no-cache")[0] == 0
         assert len(server.requests) == 6
@@ -315,7 +315,7 @@ class TestInterrupted:
             again = begin(server)
             printed, told = again.communicate(timeout=60)
             assert again.returncode == 0, told
-            assert "2 requests, 1 answers are there already" in told
+            assert "2 requests, 1 more answer without one" in told
             assert "only enhanced  yearning" in printed
 
     def test_a_second_signal_ends_it(self, begin):

@@ -139,7 +139,7 @@ def test_an_image_with_such_levels_fails_alone(tmp_path, monkeypatch, capsys):
     assert status == SOME_FAILED
     (error,) = (line for line in told.splitlines() if line.startswith("error: "))
     assert f"{tmp_path / 'gaze.png'}: emo_process is ['gaze-level', 'head-level', 'body-level'], which is not" in error
-    assert "1 persons: 3 requests" in told
+    assert "1 person: 3 requests" in told
 
 
 @pytest.mark.parametrize("mode", OTHERS)

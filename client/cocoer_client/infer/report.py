@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cocoer_client.reading import ranked, warnings_of
-from cocoer_client.terminal import printable
+from cocoer_client.terminal import counted, printable
 
 ROWS = (("final", "pred"), ("V-I", "VI"), ("head", "head"), ("body", "body"), ("context", "ctx"))
 WIDTH = 100
@@ -28,15 +28,6 @@ def format_result(file: str, result: Mapping[str, Any], boxes_given: bool = Fals
     for person in persons:
         lines += ["", *_format_person(person, result["labels"])]
     return "\n".join(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things.
-
-    >>> counted(0, "person"), counted(1, "person"), counted(2, "person")
-    ('no persons', '1 person', '2 persons')
-    """
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def format_line(record: Mapping[str, Any]) -> str:

@@ -9,11 +9,11 @@ from typing import IO
 
 from tqdm import tqdm
 
-from cocoer_client.infer.report import counted, format_line, format_result
+from cocoer_client.infer.report import format_line, format_result
 from cocoer_client.pipeline import Journal, Outcome, Totals
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import Source
-from cocoer_client.terminal import complain, printable
+from cocoer_client.terminal import complain, counted, printable
 
 MAX_FAILURES = 20
 """Listed at the end."""

@@ -50,7 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     inputs.complete = shtab.FILE  # type: ignore[attr-defined]
     parser.add_argument("--allow-url", action="store_true", help="fetch inputs that are URLs of images")
     add_model(parser.add_argument_group("vision-language model"))
-    add_questions(parser.add_argument_group("questions"))
+    group = parser.add_argument_group("questions")
+    add_questions(group)
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="another draw of exclude_random (default: 0)")
     _add_outputs(parser.add_argument_group("output"))
     group = parser.add_argument_group("CocoER's server")
     group.add_argument("--url", help="its gRPC address (default: $COCOER_URL, else localhost:8001)")

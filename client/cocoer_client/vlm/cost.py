@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cocoer_client.terminal import counted
 from cocoer_client.vlm.crops import SentImage
 from cocoer_client.vlm.prompt import Message
 
@@ -52,10 +53,12 @@ class Estimate:
         >>> Estimate(3, 0, 4000, 1200).told((2.5, 10.0))
         '3 requests; about 4,000 tokens are sent, at most 1,200 come back: 0.02 at most'
         """
-        kept = f", {self.kept:,} answers are there already" if self.kept else ""
+        kept = f", {counted(self.kept, 'more answer')} without one" if self.kept else ""
         paid = f": {self.money(prices):.2f} at most" if prices else ""
         sent, back = f"{self.prompt_tokens:,}", f"{self.completion_tokens:,}"
-        return f"{self.requests:,} requests{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
+        return (
+            f"{counted(self.requests, 'request')}{kept}; about {sent} tokens are sent, at most {back} come back{paid}"
+        )
 
 
 def money(prompt_tokens: int, completion_tokens: int, prices: Prices) -> float:

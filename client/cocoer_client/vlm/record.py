@@ -35,6 +35,7 @@ class Record:
             "prompt_version": questions.prompt.version,
             "prompt_digest": questions.prompt.digest,
             "modes": list(questions.modes),
+            "quality": questions.images.quality,
             "seed": questions.seed,
             "collage": questions.images.collage,
             "longest_side": questions.images.longest_side,

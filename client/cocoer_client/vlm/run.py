@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         client.check_ready()
         labels = client.infer(NOTHING, []).labels
         prompt.check_labels(labels)
-        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail)
+        questions = Questions(args.modes, prompt, labels, images_of(args), args.detail, seed=args.seed)
         asker = Asker(questions, endpoint, Cache(None if args.no_cache else args.cache))
         images = list(talk.recognised(recognise(client, found.sources, asker, thresholds_of(args), args.concurrency)))
         cost = sum((image.cost for image in images), Estimate())

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from cocoer_client.reading import ranked, warnings_of
 from cocoer_client.sources import LeftOut
-from cocoer_client.terminal import complain, printable
+from cocoer_client.terminal import complain, counted, printable
 from cocoer_client.vlm.asking import Asked, Subject, only_in_enhanced
 from cocoer_client.vlm.cost import Estimate, Prices, money
 from cocoer_client.vlm.people import Recognised
@@ -56,7 +56,7 @@ class Talk:
         if not persons:
             self.say("nobody was found: there is nothing to ask")
             return
-        self.say(f"{persons:,} persons: {cost.told(prices)}")
+        self.say(f"{counted(persons, 'person')}: {cost.told(prices)}")
 
     def tell(self, subject: Subject, asked: Sequence[Asked], labels: Sequence[str]) -> None:
         """One person."""
@@ -77,7 +77,7 @@ class Talk:
         """What became of the questions, and what they cost."""
         for mode, counts in record.counts.items():
             if counts:
-                self.say(f"{mode}: {', '.join(f'{count:,} {kind}' for kind, count in counts.most_common())}")
+                self.say(f"{mode}: {', '.join(f'{kind} {count:,}' for kind, count in counts.most_common())}")
         for note in notes:
             self.say(note)
         usage = record.usage
