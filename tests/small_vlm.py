@@ -30,12 +30,12 @@ SIDE, PATCH = 32, 8
 IMAGE_TOKENS = (SIDE // PATCH) ** 2
 IMAGE, PADDING, BEGIN, END = "<image>", "<pad>", "<s>", "</s>"
 TALKS = (8, 2.0)
-"""Tokens that it says without a thought of the end, and by how much the end is more probable with each one after."""
+"""Tokens that it says before it may end, and by how much the end is more probable with each one after."""
 TEMPLATE = """\
 {% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}\
-{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{{ '\\n' }}{% endfor %}\
-assistant: """
+{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{{ '\\n' }}{% endfor %}"""
 READY = "assistant: "
+"""After the template: what it is to go on from."""
 
 
 def tokens(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -133,7 +133,7 @@ def make(directory: Path) -> None:
         patch_size=PATCH,
         vision_feature_select_strategy="default",  # without the class token,
         num_additional_image_tokens=1,  # which is this one
-        chat_template=TEMPLATE,
+        chat_template=TEMPLATE + READY,
         image_token=IMAGE,
     ).save_pretrained(directory)
     layers: dict[str, Any] = {
@@ -162,6 +162,7 @@ def make(directory: Path) -> None:
     )
     model.generation_config.eos_token_id = vocabulary[END]
     model.generation_config.pad_token_id = vocabulary[PADDING]
+    model.generation_config.min_new_tokens = TALKS[0]
     model.generation_config.exponential_decay_length_penalty = TALKS
     model.save_pretrained(directory)
 

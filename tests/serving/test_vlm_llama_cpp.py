@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from cocoer_client.vlm.answers import read_answer
 from cocoer_client.vlm.endpoint import Endpoint, EndpointOptions, EndpointUnusable
+from cocoer_client.vlm.prompt import schema_of
 from tests.small_gguf import LlamaServer
 from tests.vlm_runs import IMAGES, MODES, Runner, handing_on, made_up_cocoer
 from tests.vlm_server import VlmServer
@@ -55,9 +57,21 @@ def test_nonsense_comes_as_labels_where_the_schema_is_kept_to(ask, model):
     kinds = {answer["kind"] for answer in answers}
     assert "labels" in kinds
     assert kinds <= {"labels", "cut_off"}
-    assert any(answer["labels"] for answer in answers)
     assert [len(answer["images"]) for answer in run.answers[0].values()] == [IMAGES[mode] for mode in MODES]
     assert run.record["usage"]["prompt_tokens"] == sum(answer["usage"]["prompt_tokens"] for answer in answers) > 0
+
+
+def test_the_schema_is_the_one_that_was_sent(model):
+    """Of lists that may not be empty and end after three, each label is one of those that are allowed."""
+    allowed = ["doubt / confusion", "peace", "yearning"]
+    schema = schema_of(allowed)
+    schema["properties"]["labels"] |= {"minItems": 1, "maxItems": 3}
+    with Endpoint(EndpointOptions(model=model.model, base_url=model.base_url)) as endpoint:
+        for word in ("One", "Two", "Three"):
+            reply = endpoint.ask(endpoint.body([{"role": "user", "content": word}], schema))
+            answer = read_answer(reply.text, reply.refusal, reply.finish_reason, allowed)
+            assert (answer.kind, reply.finish_reason) == ("labels", "stop"), reply
+            assert answer.labels
 
 
 def test_probabilities_of_the_first_token(model):
