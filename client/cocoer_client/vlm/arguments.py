@@ -23,7 +23,7 @@ examples:
   %(prog)s photo.jpg --model gpt-4o --send-images-to api.openai.com           ask OpenAI; key in $OPENAI_API_KEY
   %(prog)s photo.jpg --model gpt-4o --dry-run                                 what that would cost; nothing is sent
   %(prog)s photo.jpg --model llava --base-url http://localhost:11434/v1       ask Ollama on this machine
-  %(prog)s holiday/ --model m --base-url http://localhost:8000/v1 --collage   vLLM as it starts: one image in a request
+  %(prog)s holiday/ --model m --base-url http://localhost:8000/v1 --collage   for models that take one image
   %(prog)s photo.jpg --model gpt-4o ... --report vlm.html --json vlm.json     the paper's figure as a page; all as data
 
 modes: single (the whole image), multi (context, body and head as images of their own), enhanced (multi without the
