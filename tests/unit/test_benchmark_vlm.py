@@ -164,9 +164,7 @@ def test_the_cost_is_known_before(data, command):
     with VlmServer(better_when_enhanced(data)) as server:
         status, report, said = command(server, "--dry-run", "--limit", "5")
         assert (status, report, server.requests) == (0, None, [])
-        ((told, same),) = re.findall(
-            r"10 persons: (\d+) requests \((\d+) questions? more, of the same\); about", said.err
-        )
+        ((told, same),) = re.findall(r"10 persons: (\d+) requests, (\d+) more answers? without one; about", said.err)
         assert int(told) + int(same) == 50
         told = int(told)
         status, report, said = command(server, "--limit", "5", "--max-requests", str(told - 1))
@@ -178,7 +176,7 @@ def test_the_cost_is_known_before(data, command):
         assert report["usage"]["cost"] == pytest.approx((100 * told * 2000 + 10 * told * 10000) / 1e6)
         assert f"came back: {report['usage']['cost']:.2f}" in said.out
         assert len(server.requests) == told
-        assert "no requests, 50 answers from before" in command(server, "--limit", "5", "--dry-run")[2].err
+        assert "no requests, 50 more answers without one" in command(server, "--limit", "5", "--dry-run")[2].err
 
 
 def test_refusals_count_as_empty_and_failures_are_left_out_of_all_modes(data, command, tmp_path):

@@ -123,7 +123,7 @@ def test_a_second_run_asks_nothing(run):
         status, printed, told = run(SAMPLE, "--base-url", server.base_url)
         assert len(server.requests) == 3
         assert status == 0
-        assert "no requests, 3 answers from before" in told
+        assert "no requests, 3 more answers without one" in told
         assert "only enhanced  yearning" in printed
         assert run(SAMPLE, "--base-url", server.base_url, "--no-cache")[0] == 0
         assert len(server.requests) == 6
@@ -315,7 +315,7 @@ class TestInterrupted:
             again = begin(server)
             printed, told = again.communicate(timeout=60)
             assert again.returncode == 0, told
-            assert "2 requests, 1 answer from before" in told
+            assert "2 requests, 1 more answer without one" in told
             assert "only enhanced  yearning" in printed
 
     def test_a_second_signal_ends_it(self, begin):

@@ -70,7 +70,7 @@ def place(size: tuple[int, int], index: int, around: Surroundings, gap: int = 6)
         None where there is no such place.
 
     >>> place((30, 20), 0, Surroundings((100, 100), [(40, 40, 60, 60)]))
-    Place(corner=(66, 40), line=None)
+    Place(corner=(40, 20), line=None, crossings=0)
     >>> place((30, 20), 0, Surroundings((100, 100), [(0, 0, 100, 100)])) is None
     True
     """

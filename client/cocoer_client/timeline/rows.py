@@ -153,7 +153,7 @@ def ticks(end_s: float, most: int = 10) -> list[float]:
     """Times on the axis.
 
     >>> ticks(120), ticks(0.5)
-    ([0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0, 105.0, 120.0], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    ([0, 15, 30, 45, 60, 75, 90, 105, 120], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     """
     step = next((step for step in STEPS if end_s / step <= most), STEPS[-1])
     return [round(number * step, 3) for number in range(int(end_s / step + 1e-9) + 1)]
