@@ -164,7 +164,9 @@ def test_the_cost_is_known_before(data, command):
     with VlmServer(better_when_enhanced(data)) as server:
         status, report, said = command(server, "--dry-run", "--limit", "5")
         assert (status, report, server.requests) == (0, None, [])
-        ((told, same),) = re.findall(r"10 persons: (\d+) requests, (\d+) more answers? without one; about", said.err)
+        ((told, same),) = re.findall(
+            r"10 persons: (\d+) requests \((\d+) questions? more, of the same\); about", said.err
+        )
         assert int(told) + int(same) == 50
         told = int(told)
         status, report, said = command(server, "--limit", "5", "--max-requests", str(told - 1))
