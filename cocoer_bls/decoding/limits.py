@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,12 +70,26 @@ class Decoded:
     """An image as it was read.
 
     Args:
-        pixels: UINT8 [height, width, 3], BGR, upright.
+        pixels: UINT8 [height, width, 3], BGR, upright; a ``canvas``.
         damage: what is wrong with the file, where it was accepted all the same; None: nothing.
     """
 
     pixels: np.ndarray
     damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header was read, and nothing else: what it will take is known before it is taken.
+
+    Args:
+        width, height: as the file has them, before it is turned upright; allowed ones.
+        load: decodes; its argument: whether damage is accepted. Raises InputError.
+    """
+
+    width: int
+    height: int
+    load: Callable[[bool], Decoded]
 
 
 def not_an_image(limits: DecodeLimits) -> InputError:
