@@ -16,7 +16,7 @@ ON_DAMAGE = ("refuse", "accept")
 ON_REFUSAL = ("fail", "answer")
 CHOICES = {"on_damage": ON_DAMAGE, "on_refusal": ON_REFUSAL}
 NAMES = (*THRESHOLDS, "timing", *CHOICES)
-LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "max_batch_persons", "formats")
+LIMIT_NAMES = ("max_bytes", "max_pixels", "max_batch_pixels", "max_persons", "max_batch_persons", "formats")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
 
@@ -76,6 +76,8 @@ class Limits:
     """What a request may ask for."""
 
     decode: DecodeLimits
+    max_batch_pixels: int
+    """Of the images that an instance has decoded at once, at least ``max_pixels``. Bounds its memory."""
     max_persons: int
     """Of one image."""
     max_batch_persons: int
@@ -92,23 +94,40 @@ class Limits:
         for name in LIMIT_NAMES[:-1]:
             if not texts[name].isdecimal() or int(texts[name]) < 1:
                 raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
-        max_bytes, max_pixels, max_persons, max_batch_persons = (int(texts[name]) for name in LIMIT_NAMES[:-1])
+        max_bytes, max_pixels, max_batch_pixels, max_persons, max_batch_persons = (
+            int(texts[name]) for name in LIMIT_NAMES[:-1]
+        )
+        if max_batch_pixels < max_pixels:
+            raise ValueError(
+                f"parameter max_batch_pixels must be at least max_pixels, {max_pixels}, got {max_batch_pixels}"
+            )
         if max_batch_persons > MAX_BATCH_PERSONS:
             raise ValueError(f"parameter max_batch_persons may be {MAX_BATCH_PERSONS} at most, got {max_batch_persons}")
         formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
-        return cls(DecodeLimits(max_bytes, max_pixels, formats), max_persons, max_batch_persons)
+        return cls(DecodeLimits(max_bytes, max_pixels, formats), max_batch_pixels, max_persons, max_batch_persons)
 
     def to_config(self) -> dict[str, str]:
         """The configuration's ``parameters`` that ``from_config`` reads."""
         decode = self.decode
-        counts = (decode.max_bytes, decode.max_pixels, self.max_persons, self.max_batch_persons)
+        counts = (
+            decode.max_bytes,
+            decode.max_pixels,
+            self.max_batch_pixels,
+            self.max_persons,
+            self.max_batch_persons,
+        )
         values = (*counts, ",".join(decode.formats))
         return dict(zip(LIMIT_NAMES, map(str, values)))
 
 
 DEFAULT_OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=MIN_SCORE)
 """The release's; the export writes them into the configuration."""
-DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000), max_persons=512, max_batch_persons=32)
+DEFAULT_LIMITS = Limits(
+    DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000),
+    max_batch_pixels=50_000_000,
+    max_persons=512,
+    max_batch_persons=32,
+)
 """What one image may ask of ``cocoer``, where the configuration was not changed."""
 
 
