@@ -10,6 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+BLOCK = 64 << 20
+"""Bytes that Pillow asks for at once (as of ``PILLOW_BLOCK_SIZE``): more than glibc keeps for the next one when they
+are freed, which it does in each thread (mallopt(3), M_MMAP_THRESHOLD). Large images go back to the system then."""
+Image.core.set_block_size(BLOCK)
 _STRIP = 1 << 18
 """Pixels that are copied at once."""
 
