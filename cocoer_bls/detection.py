@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cocoer_bls.boxes import body_boxes, face_boxes, match
+from cocoer_bls.decoding import FACTORS
 from cocoer_bls.haar import HaarDetector
 from cocoer_bls.inputs import Tensors, detection_inputs
 from cocoer_bls.jobs import Job, stage
@@ -33,6 +34,10 @@ class ByScrfd:
     def __init__(self, infer: Infer, size: int, max_persons: int) -> None:
         self.infer, self.size, self.max_persons = infer, size, max_persons
 
+    def factor(self, size: tuple[int, int]) -> int:
+        """By how much an image of this width and height may be smaller: its letterbox stays a scaling down."""
+        return next((factor for factor in FACTORS if max(size) >= 2 * factor * self.size), 1)
+
     def __call__(self, jobs: list[Job]) -> None:
         """Fill in ``persons`` of each job."""
         for model, wanting in ((BOTH, _wanting(jobs, bodies=True)), (FACES, _wanting(jobs, bodies=False))):
@@ -42,7 +47,7 @@ class ByScrfd:
     def _find(self, model: str, jobs: list[Job]) -> None:
         with stage("letterbox", jobs):
             images, min_scores = [job.image for job in jobs], [job.options.min_score for job in jobs]
-            inputs = detection_inputs(images, min_scores, self.size)
+            inputs = detection_inputs(images, min_scores, self.size, [job.size[1] for job in jobs])
         with stage("detection", jobs):
             found = self.infer(model, inputs, OUTPUTS[model])
         prefix = "face_" if model == BOTH else ""
@@ -73,6 +78,10 @@ class ByHaar:
 
     def __init__(self, max_persons: int) -> None:
         self.detector, self.max_persons = HaarDetector(), max_persons
+
+    def factor(self, size: tuple[int, int]) -> int:
+        """The cascade looks at the whole image."""
+        return 1
 
     def __call__(self, jobs: list[Job]) -> None:
         """Fill in ``persons`` of each job."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from PIL import Image
 
-from cocoer_bls.decoding import MAX_PIXELS, MAX_SCANS, DecodeLimits, decode
+from cocoer_bls.decoding import FACTORS, MAX_PIXELS, MAX_SCANS, DecodeLimits, decode
 from cocoer_bls.decoding.canvas import four_bytes, padded
 
-__all__ = ["CROP", "LETTERBOX", "MAX_PIXELS", "MAX_SCANS", "DecodeLimits", "crop", "decode", "letterbox"]
+__all__ = [
+    "CROP",
+    "LETTERBOX",
+    "MAX_PIXELS",
+    "MAX_SCANS",
+    "DecodeLimits",
+    "crop",
+    "crop_smaller",
+    "decode",
+    "factor_for",
+    "letterbox",
+]
 
 CROP = 224
 """Side of the network's input."""
@@ -65,6 +78,34 @@ def _for_pillow(image: np.ndarray, box: tuple[int, int, int, int]) -> Image.Imag
     # four bytes of each pixel would be resized, which takes a quarter longer.
     mapped = Image.core.map_buffer(first, (x2 - x1, y2 - y1), "raw", 0, ("RGB", 4 * width, 1))
     return Image.Image()._new(mapped)
+
+
+def crop_smaller(image: np.ndarray, box: tuple[int, int, int, int] | None, size: tuple[int, int]) -> np.ndarray:
+    """Nearly ``crop`` of an image that was decoded smaller than it is.
+
+    Args:
+        image: UINT8 [height, width, 3], BGR.
+        box: in pixels of the whole image; None: all of it.
+        size: width and height of the whole image.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = box or (0, 0, *size)
+    x, y = width / size[0], height / size[1]
+    part = (x1 * x, y1 * y, min(x2 * x, width), min(y2 * y, height))
+    whole = _for_pillow(image, (0, 0, width, height))
+    return np.asarray(whole.resize((CROP, CROP), Image.Resampling.BILINEAR, box=part))
+
+
+def factor_for(boxes: Iterable[tuple[int, int, int, int]]) -> int:
+    """The largest of ``FACTORS`` by which an image can be divided so that none of these crops is enlarged; else 1.
+
+    >>> factor_for([(0, 0, 4000, 3000), (100, 100, 1100, 2900), (300, 200, 760, 700)])
+    2
+    >>> factor_for([(0, 0, 4000, 3000), (300, 200, 740, 700)])
+    1
+    """
+    least = min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes)
+    return next((factor for factor in FACTORS if least >= factor * CROP), 1)
 
 
 def vertical_first(width: int, height: int) -> bool:

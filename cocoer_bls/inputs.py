@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from cocoer_bls.boxes import Person, crop_box
-from cocoer_bls.images import LETTERBOX, crop, letterbox
+from cocoer_bls.images import LETTERBOX, crop, crop_smaller, letterbox
 
 MAX_BATCH_IMAGES = 8
 """Images of one call of ``cocoer``, and of each model that runs once per image."""
@@ -23,21 +24,28 @@ MIN_SCORE = 0.5
 Tensors = dict[str, np.ndarray]
 
 
-def detection_inputs(images: Sequence[np.ndarray], min_scores: Sequence[float], size: int = LETTERBOX) -> Tensors:
+def detection_inputs(
+    images: Sequence[np.ndarray],
+    min_scores: Sequence[float],
+    size: int = LETTERBOX,
+    heights: Sequence[int] | None = None,
+) -> Tensors:
     """Letterboxes of N images, as ``detection`` takes them.
 
     Args:
         images: UINT8 [height, width, 3], BGR.
         min_scores: of each image; detections below it are dropped.
         size: side of the letterboxes, pixels; the build's ``detector_size``.
+        heights: of the whole images, in whose pixels boxes are found; None: they are whole.
 
     Returns:
         image UINT8 [N, size, size, 3], scale FP32 [N, 1] (letterbox pixels per pixel), min_score FP32 [N, 1].
     """
     canvases, scales = zip(*(letterbox(image, size) for image in images))
+    smaller = [1.0] * len(images) if heights is None else [len(one) / whole for one, whole in zip(images, heights)]
     return {
         "image": np.stack(canvases),
-        "scale": np.array(scales, dtype=np.float32)[:, None],
+        "scale": np.array([scale * factor for scale, factor in zip(scales, smaller)], dtype=np.float32)[:, None],
         "min_score": np.array(min_scores, dtype=np.float32)[:, None],
     }
 
@@ -61,17 +69,25 @@ class Crops:
         return Crops(self.image, *(getattr(self, name)[first:end] for name in names))
 
 
-def cut(pixels: np.ndarray, persons: Sequence[Person], apply: Callable[..., Iterable[np.ndarray]] = map) -> Crops:
+def cut(
+    pixels: np.ndarray,
+    persons: Sequence[Person],
+    apply: Callable[..., Iterable[np.ndarray]] = map,
+    size: tuple[int, int] | None = None,
+) -> Crops:
     """Cut out all that recognition will look at, so that the image itself can go.
 
     Args:
         pixels: UINT8 [height, width, 3], BGR.
         persons: in the image.
         apply: ``map``, or that of a pool of threads.
+        size: width and height of the whole image, if this one was decoded smaller.
     """
-    height, width = pixels.shape[:2]
+    here = (pixels.shape[1], pixels.shape[0])
+    width, height = size or here
     heads, bodies = [person.head for person in persons], [person.body for person in persons]
-    crops = np.stack(list(apply(lambda box: crop(pixels, box), [None, *heads, *bodies])))
+    taken = crop if (width, height) == here else partial(crop_smaller, size=(width, height))
+    crops = np.stack(list(apply(lambda box: taken(pixels, box), [None, *heads, *bodies])))
     head_box, body_box = (
         np.array([crop_box(box, width, height) for box in boxes], dtype=np.float32).reshape(-1, 4)
         for boxes in (heads, bodies)

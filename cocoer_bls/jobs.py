@@ -27,9 +27,11 @@ class Job:
     cancelled: Callable[[], bool] = lambda: False
     """Whether the caller has gone; asked between stages."""
     opened: Opened | None = None
-    """The file's header, until it is decoded."""
+    """The file's header, until the image is dropped."""
     image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), dtype=np.uint8))
-    """From its decoding until it is dropped."""
+    """From its decoding until it is dropped; with ``fast_decode`` maybe smaller than it is."""
+    factor: int = 1
+    """How many times smaller."""
     damage: str | None = None
     """What is wrong with the file, where it was accepted all the same."""
     given: list[Given] = field(default_factory=list)
@@ -44,12 +46,13 @@ class Job:
     timing: dict[str, float] = field(default_factory=dict)
     """Milliseconds of each stage, on the clock; of a shared call, all of it."""
 
-    dropped_size: tuple[int, int] | None = None
+    whole_size: tuple[int, int] | None = None
+    """Width and height of the upright image, where ``image`` does not say so."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the upright image, also when it is gone."""
-        return self.dropped_size or (self.image.shape[1], self.image.shape[0])
+        """Width and height of the upright image, also where it was decoded smaller, or is gone."""
+        return self.whole_size or (self.image.shape[1], self.image.shape[0])
 
     @property
     def is_recognised(self) -> bool:
@@ -58,7 +61,7 @@ class Job:
 
     def drop(self) -> None:
         """Give the memory of the image back."""
-        self.dropped_size, self.opened = self.size, None
+        self.whole_size, self.opened = self.size, None
         self.image = self.image[:0, :0].copy()
 
     @property

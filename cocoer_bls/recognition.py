@@ -48,7 +48,7 @@ class Recognition:
                 continue
             if job.persons:
                 with stage("windows", [job]):
-                    job.crops = cut(job.image, list(job.persons.values()), self.threads.map)
+                    job.crops = cut(job.image, list(job.persons.values()), self.threads.map, job.size)
             job.drop()
 
     def __call__(self, jobs: list[Job]) -> None:
@@ -74,7 +74,7 @@ class Recognition:
         if job.crops is not None:
             return job.crops.of(len(job.rows), len(job.rows) + len(persons))
         with stage("windows", [job]):
-            return cut(job.image, persons, self.threads.map)
+            return cut(job.image, persons, self.threads.map, job.size)
 
 
 def split_crowds(jobs: Sequence[Job], max_persons: int) -> Iterator[list[tuple[Job, list[Person]]]]:

@@ -14,6 +14,7 @@ from PIL import Image
 from cocoer_bls.decoding import bmp, heif, jpeg, png, webp
 from cocoer_bls.decoding.kinds import format_of
 from cocoer_bls.decoding.limits import (
+    FACTORS,
     FORMATS,
     MAX_PIXELS,
     MAX_SCANS,
@@ -27,6 +28,7 @@ from cocoer_bls.decoding.limits import (
 from cocoer_bls.errors import InputError
 
 __all__ = [
+    "FACTORS",
     "FORMATS",
     "MAX_PIXELS",
     "MAX_SCANS",
@@ -98,7 +100,12 @@ def open_image(data: bytes, limits: DecodeLimits) -> Opened:
     if form not in limits.formats:
         raise _not_allowed(form, limits)
     opened = _told(lambda: _READERS[form](bytes(data), limits), limits)
-    return replace(opened, load=lambda accept: _told(lambda: opened.load(accept), limits))
+    smaller = opened.load_smaller
+    return replace(
+        opened,
+        load=lambda accept: _told(lambda: opened.load(accept), limits),
+        load_smaller=smaller and (lambda accept, factor: _told(lambda: smaller(accept, factor), limits)),
+    )
 
 
 _Read = TypeVar("_Read")

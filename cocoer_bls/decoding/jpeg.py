@@ -60,13 +60,15 @@ def read(data: bytes, limits: DecodeLimits) -> Opened:
     if not structure.scans:
         raise damaged("the file ends before its image data begins", usable=False)
 
-    def load(accept: bool) -> Decoded:
-        pixels, damage = _decode(structure, width, height)
+    orientation = structure.orientation or 1
+
+    def load(accept: bool, factor: int = 1) -> Decoded:
+        pixels, damage = _decode(structure, width, height, factor)
         if damage and not accept:
             raise damaged(damage)
-        return Decoded(upright(pixels, structure.orientation or 1), damage)
+        return Decoded(upright(pixels, orientation), damage, factor)
 
-    return Opened(width, height, load)
+    return Opened(width, height, load, load, turned=orientation >= 5)
 
 
 def _walk(data: bytes) -> _Structure:
@@ -154,20 +156,26 @@ def _check_frame(frame: bytes, limits: DecodeLimits) -> tuple[int, int]:
     return width, height
 
 
-def _decode(structure: _Structure, width: int, height: int) -> tuple[np.ndarray, str | None]:
-    """Pixels as libjpeg-turbo, and so OpenCV and Pillow, gives them, and what is wrong with the file."""
+def _decode(structure: _Structure, width: int, height: int, factor: int) -> tuple[np.ndarray, str | None]:
+    """Pixels as libjpeg-turbo, and so OpenCV and Pillow, gives them, and what is wrong with the file.
+
+    Of ``factor`` 2 and more, libjpeg's DCT makes as many pixels less, in each direction.
+    """
     stream = b"".join([*structure.pieces, b"\xff\xd9"])
     cmyk = structure.frame[6] == 4
     space = "CMYK" if cmyk else "BGRX"
+    width, height = -(-width // factor), -(-height // factor)  # as libjpeg rounds
     pixels = canvas(height, width)
     buffer, warning = four_bytes(pixels), ""
+    # Of few pixels, a smaller image has as many: no least size is given where all are wanted.
+    into = {"buffer": buffer} if factor == 1 else {"buffer": buffer, "min_width": width, "min_height": height}
     try:
-        simplejpeg.decode_jpeg(stream, space, strict=True, buffer=buffer)
+        simplejpeg.decode_jpeg(stream, space, strict=True, **into)
     except ValueError as error:
         warning = str(error)
         buffer[...] = 0
         try:
-            simplejpeg.decode_jpeg(stream, space, strict=False, buffer=buffer)
+            simplejpeg.decode_jpeg(stream, space, strict=False, **into)
         except ValueError:
             raise damaged("its header or image data is garbled", usable=False) from None
     damage = _damage(structure, warning, buffer if cmyk else pixels)
