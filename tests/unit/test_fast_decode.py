@@ -1,4 +1,4 @@
-"""JPEGs that are decoded smaller than they are, where a request asks for it: which, how small, and what is seen then."""
+"""JPEGs that are decoded smaller than they are, where a request asks for it: which, how small, what is seen then."""
 
 import io
 
@@ -39,6 +39,7 @@ def turned(data: bytes, orientation: int) -> bytes:
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_a_smaller_image_looks_like_the_whole_one(sample, factor, orientation):
     opened = open_image(turned(sample, orientation), LIMITS)
+    assert opened.load_smaller is not None
     small, whole = opened.load_smaller(False, factor), opened.load(False)
     assert (small.factor, whole.factor) == (factor, 1)
     assert opened.upright_size == whole.pixels.shape[1::-1]
@@ -55,6 +56,7 @@ def test_a_smaller_image_looks_like_the_whole_one(sample, factor, orientation):
 @pytest.mark.parametrize("size", [(1001, 777), (449, 448)])
 def test_sizes_that_no_factor_divides(size):
     opened = open_image(hostile.save(hostile.image(*size), "JPEG"), LIMITS)
+    assert opened.load_smaller is not None
     assert opened.load_smaller(False, 2).pixels.shape == (-(-size[1] // 2), -(-size[0] // 2), 3)
 
 
@@ -65,13 +67,16 @@ def test_other_formats_have_no_smaller_image(form):
 
 def test_damage_is_told_of_smaller_images_too(sample):
     opened = open_image(sample[: len(sample) // 2], LIMITS)
+    assert opened.load_smaller is not None
     with pytest.raises(ValueError, match="IMAGE is damaged: the file ends inside its image data, and about"):
         opened.load_smaller(False, 2)
     assert opened.load_smaller(True, 2).damage is not None
 
 
 def test_boxes_are_in_pixels_of_the_whole_image(sample):
-    small = open_image(sample, LIMITS).load_smaller(False, 2).pixels
+    opened = open_image(sample, LIMITS)
+    assert opened.load_smaller is not None
+    small = opened.load_smaller(False, 2).pixels
     inputs = detection_inputs([small], [0.5], 640, [2400])
     assert inputs["scale"][0, 0] == pytest.approx(letterbox(small)[1] / 2) == pytest.approx(640 / 3000)
 
@@ -98,11 +103,11 @@ class Seeing(FakeModels):
     size = 1
 
 
-def seen(data, options, boxes=None, size=1) -> tuple[Job, list[tuple[str, int]], list[int]]:
+def seen(data, options, boxes=None, size=1):
     """The finished job, the heights at each call, and the factors it was decoded by."""
     models, factors = Seeing(), []
     models.size = size
-    job = models.job = Job(data, options, None if boxes is None else np.float32(boxes))
+    job = models.job = Job(data, options, None if boxes is None else np.array(boxes, dtype=np.float32))
     pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, DEFAULT_LIMITS)
     decode = pipeline._decode
 
@@ -110,8 +115,9 @@ def seen(data, options, boxes=None, size=1) -> tuple[Job, list[tuple[str, int]],
         decode(job, factor)
         factors.append(job.factor)
 
-    pipeline._decode = noted
-    pipeline.run([job])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_decode", noted)
+        pipeline.run([job])
     assert job.error is None
     assert job.size == (3000, 2400)
     return job, models.heights, factors
