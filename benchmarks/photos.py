@@ -1,12 +1,13 @@
 """Photos as phones take them: what decoding and cropping cost, and the memory that large ones take.
 
-    python benchmarks/photos.py [--quick] [--json]
+    python benchmarks/photos.py [--quick] [--checkpoints DIR] [--json]
 
 Takes each photo from its bytes to the crops of two persons (the whole image, two bodies, two heads, 224 x 224 pixels,
-BGR) in several ways, which must give the same bytes, in turn, and counts the processor time of this process. Then it
-has images of 50 megapixels of each format, and a batch of eight, decoded in a process of their own, and asks for its
-peak. Calls no model and needs no server. Writes ``photos.json`` and ``photos.md`` to ``benchmarks/results/<machine>/``,
-and prints the tables.
+BGR) in several ways, in turn, and counts the processor time of this process. All but ``fast_decode`` must give the same
+bytes; of that one it says how far its crops and, with ``--checkpoints``, its probabilities are from the others'. Then
+it has images of 50 megapixels of each format, and a batch of eight, decoded in a process of their own, and asks for its
+peak. Needs no server. Writes ``photos.json`` and ``photos.md`` to ``benchmarks/results/<machine>/``, and prints the
+tables.
 """
 
 from __future__ import annotations
@@ -25,23 +26,28 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from benchmarks import machine
 from benchmarks.tables import markdown
 from benchmarks.workloads import sample_pieces
-from cocoer_bls.boxes import Box, Person
-from cocoer_bls.images import CROP, decode
+from cocoer.checkpoints.loader import load_checkpoint
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
+from cocoer_bls.boxes import Box, Person, crop_box
+from cocoer_bls.decoding import open_image
+from cocoer_bls.images import CROP, decode, factor_for
 from cocoer_bls.inputs import cut
 from cocoer_bls.options import DEFAULT_LIMITS
 from export.files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
-TARGET = 0.6
-"""Of the processor time that Pillow takes, at most, for 12 megapixels."""
+TARGET, FAST_TARGET = 0.6, 0.25
+"""Of the processor time that Pillow takes, at most, for 12 megapixels: as served, and with ``fast_decode``."""
 PLAIN = "Pillow, BGR"
 """The way that is the measure: what one writes who wants BGR, with the fastest conversion there is."""
-SERVED = "served"
+SERVED, FAST = "served", "served, fast_decode"
 BILINEAR = Image.Resampling.BILINEAR
 GRAIN = 3.0
 """Noise of the sensor, standard deviation in grey levels."""
@@ -75,19 +81,27 @@ def photos() -> list[Photo]:
     """12 megapixels upright and turned, 2 megapixels, and 640 x 480."""
     return [
         photo("12 megapixels", 4000, 3000),
+        photo("12 megapixels, fine detail", 4000, 3000, tile=500),
         photo("12 megapixels, turned by EXIF", 4000, 3000, PORTRAIT),
         photo("2 megapixels", 1920, 1080),
         photo("640x480", 640, 480),
     ]
 
 
-def photo(name: str, width: int, height: int, orientation: int = 1) -> Photo:
-    """A JPEG of quality 90 with a sensor's noise, of a mosaic of the sample; its persons stand side by side."""
-    tile = Image.fromarray(np.ascontiguousarray(sample_pieces()[0][..., ::-1])).resize((1000, 1000))
+def photo(name: str, width: int, height: int, orientation: int = 1, tile: int = 1000) -> Photo:
+    """A JPEG of quality 90 with a sensor's noise, of a mosaic of the sample; its persons stand side by side.
+
+    Args:
+        name: for people.
+        width, height: as stored.
+        orientation: of EXIF.
+        tile: side of the mosaic's pieces, of 4,000 pixels; 500 is the sample as it is, with all of its detail.
+    """
+    piece = Image.fromarray(np.ascontiguousarray(sample_pieces()[0][..., ::-1])).resize((tile, tile))
     mosaic = Image.new("RGB", (4000, 3000))
-    for left in range(0, 4000, 1000):
-        for top in range(0, 3000, 1000):
-            mosaic.paste(ImageOps.mirror(tile) if (left + top) % 2000 else tile, (left, top))
+    for left in range(0, 4000, tile):
+        for top in range(0, 3000, tile):
+            mosaic.paste(ImageOps.mirror(piece) if (left + top) // tile % 2 else piece, (left, top))
     pixels = np.asarray(mosaic.resize((width, height)))
     noisy = pixels + np.random.default_rng(0).normal(0, GRAIN, pixels.shape)
     stream, exif = io.BytesIO(), Image.Exif()
@@ -137,6 +151,17 @@ def served(photo: Photo) -> Crops:
     return [crops.image, *crops.head_crop, *crops.body_crop]
 
 
+def fast(photo: Photo) -> Crops:
+    """What ``cocoer`` does with ``fast_decode`` and boxes that are given."""
+    opened = open_image(photo.data, DEFAULT_LIMITS.decode)
+    width, height = opened.upright_size
+    factor = factor_for([(0, 0, width, height), *(box for person in photo.persons for box in person)])
+    if opened.load_smaller is None or factor == 1:
+        return served(photo)
+    crops = cut(opened.load_smaller(False, factor).pixels, photo.persons, size=(width, height))
+    return [crops.image, *crops.head_crop, *crops.body_crop]
+
+
 WAYS: dict[str, Callable[[Photo], Crops]] = {
     PLAIN: plain,
     "Pillow, crops to BGR": plain_rgb,
@@ -154,13 +179,59 @@ def in_turn(photo: Photo, rounds: int) -> dict[str, list[float]]:
     for name, way in WAYS.items():
         for crop, wanted in zip(way(photo), expected, strict=True):
             assert np.array_equal(crop, wanted), f"{name} gives other crops of {photo.name}"
-    taken: dict[str, list[float]] = {name: [] for name in WAYS}
+    ways = {**WAYS, FAST: fast}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
-        for name, way in WAYS.items():
+        for name, way in ways.items():
             started = time.process_time()
             way(photo)
             taken[name].append(1000 * (time.process_time() - started))
     return taken
+
+
+def drift(photo: Photo, network: Network | None) -> dict[str, float]:
+    """How far ``fast_decode``'s crops (grey levels) and probabilities are from those of the same photo as served."""
+    exact, other = served(photo), fast(photo)
+    apart = np.abs(np.stack(exact).astype(int) - np.stack(other))
+    found = {"mean_levels": float(apart.mean()), "p99_levels": float(np.percentile(apart, 99))}
+    if network is not None:
+        probabilities = [network(photo, crops) for crops in (exact, other)]
+        change = np.abs(probabilities[0] - probabilities[1])
+        found |= {"mean_p": float(change.mean()), "max_p": float(change.max())}
+    return found
+
+
+class Network:
+    """CocoER in PyTorch: a photo and its crops to the final probabilities FP64 [2, 26].
+
+    Args:
+        checkpoints: where its weights are.
+    """
+
+    def __init__(self, checkpoints: Path) -> None:
+        checkpoint = load_checkpoint(checkpoints)
+        self.synthetic = checkpoint.identity.synthetic
+        self.model, self.normalise = CocoER.from_checkpoint(checkpoint), imagenet_normalise()
+
+    @torch.no_grad()
+    def __call__(self, photo: Photo, crops: Crops) -> np.ndarray:
+        with Image.open(io.BytesIO(photo.data)) as image:
+            width, height = ImageOps.exif_transpose(image).size
+        context, heads, bodies = (torch.from_numpy(np.stack(part)) for part in (crops[:1], crops[1:3], crops[3:]))
+        head_boxes, body_boxes = (
+            torch.tensor([crop_box(box, width, height) for box in boxes], dtype=torch.float32)
+            for boxes in zip(*((person.head, person.body) for person in photo.persons))
+        )
+        fused = self.model(
+            self.normalise(context),
+            self.normalise(heads),
+            head_boxes,
+            self.normalise(bodies),
+            body_boxes,
+            torch.zeros(2, dtype=torch.int64),
+        )[0]
+        logits: np.ndarray = fused.logits.numpy().astype(np.float64)
+        return 1 / (1 + np.exp(-logits))
 
 
 PEAK = """
@@ -259,17 +330,17 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         "",
         f"{report['time']}, {report['command']}. Processor time of one process, ms, from the file to the crops "
         f"of two persons (five of {CROP}x{CROP}, BGR), {report['rounds']} turns; median (10th to 90th percentile). All "
-        f"ways give the same bytes. The share is of the first way in the same turn; the target for 12 megapixels is "
-        f"{TARGET} at most.",
+        f"ways but fast_decode give the same bytes. The share is of the first way in the same turn; the targets for 12 "
+        f"megapixels are {TARGET} at most, and {FAST_TARGET} with fast_decode.",
         "",
     ]
-    rows = []
+    rows, targets = [], {SERVED: TARGET, FAST: FAST_TARGET}
     for name, ways in report["time_ms"].items():
         for way, found in ways.items():
             share, told = found["share"], ""
             if way != PLAIN:
                 told = f"{share[0]:.2f} ({share[1]:.2f} to {share[2]:.2f})"
-                told += f", {verdict(share, TARGET)}" if way == SERVED and name.startswith("12 ") else ""
+                told += f", {verdict(share, targets[way])}" if way in targets and name.startswith("12 ") else ""
             rows.append((name, way, "{:.1f} ({:.1f} to {:.1f})".format(*found["ms"]), told))
     lines += [markdown(("photo", "way", "ms", "share"), rows), ""]
     lines += [
@@ -277,6 +348,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         f"one image, and a batch of eight, within `max_batch_pixels` of {DEFAULT_LIMITS.max_batch_pixels:,}:",
         "",
     ]
+    lines[-2:-2] = _drift(report["drift"], report["weights"])
     pixels = LARGEST[0] * LARGEST[1]
     shown = [
         (form, *(f"{count[size] / 1e6:.0f} ({count[size] / pixels:.1f})" for size in ("1", "8")))
@@ -285,9 +357,26 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, markdown(("format", "one", "eight"), shown), ""])
 
 
+def _drift(photos: Mapping[str, Mapping[str, float]], weights: str) -> list[str]:
+    """How far fast_decode is off, as Markdown."""
+    header = ["photo", "crops, mean", "99th percentile"]
+    header += ["probabilities, mean", "largest"] if any("max_p" in found for found in photos.values()) else []
+    rows = [
+        (
+            name,
+            *(f"{found[key]:.1f}" for key in ("mean_levels", "p99_levels")),
+            *(f"{found[key]:.4f}" for key in ("mean_p", "max_p") if key in found),
+        )
+        for name, found in photos.items()
+    ]
+    said = f"What fast_decode changes: grey levels of the crops, and final probabilities ({weights})."
+    return [said, "", markdown(header, rows), ""]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure what decoding and cropping photos costs on this machine.")
     parser.add_argument("--quick", action="store_true", help="few turns and two formats: a look, not a report")
+    parser.add_argument("--checkpoints", type=Path, help="weights, to say what fast_decode changes of probabilities")
     parser.add_argument("--json", action="store_true", help="print what was measured as JSON instead of the tables")
     parser.add_argument("--output-dir", type=Path, help="where the report goes (default: benchmarks/results/<machine>)")
     args = parser.parse_args()
@@ -295,12 +384,16 @@ def main() -> int:
     directory: Path = args.output_dir or RESULTS / machine.Machine(cpu, cores, 0.0).slug
     rounds = 5 if args.quick else 25
     forms = ["JPEG", "PNG"] if args.quick else list(FORMATS)
+    network = Network(args.checkpoints) if args.checkpoints else None
+    taken = photos()
     report = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(["python benchmarks/photos.py", *sys.argv[1:]]),
         "machine": {"cpu": cpu, "cores": cores},
         "rounds": rounds,
-        "time_ms": {one.name: figures(in_turn(one, rounds)) for one in photos()},
+        "time_ms": {one.name: figures(in_turn(one, rounds)) for one in taken},
+        "drift": {one.name: drift(one, network) for one in taken},
+        "weights": "none" if network is None else "synthetic weights" if network.synthetic else str(args.checkpoints),
         "peak_bytes": {form: {str(count): peak(form, count) for count in (1, 8)} for form in forms},
     }
     print(json.dumps(report) if args.json else to_markdown(report))

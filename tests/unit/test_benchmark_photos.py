@@ -43,8 +43,11 @@ def test_report():
         "machine": {"cpu": "A CPU", "cores": 2},
         "rounds": 3,
         "time_ms": {"12 megapixels (2.4 MB)": figures(taken)},
+        "drift": {"12 megapixels (2.4 MB)": {"mean_levels": 0.7, "p99_levels": 3.0, "mean_p": 0.001, "max_p": 0.01}},
+        "weights": "synthetic weights",
         "peak_bytes": {"PNG": {"1": 400_000_000, "8": 401_000_000}},
     }
     text = to_markdown(report)
     assert "| 50.0 (49.2 to 50.8)   | 0.50 (0.47 to 0.54), met |" in text
+    assert "| 0.7           | 3.0               | 0.0010                | 0.0100    |" in text
     assert "| PNG      | 400 (8.0) | 401 (8.0) |" in text
