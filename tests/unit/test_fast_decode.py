@@ -1,6 +1,7 @@
 """JPEGs that are decoded smaller than they are, where a request asks for it: which, how small, what is seen then."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls.decoding import FACTORS, DecodeLimits, canvas, open_image
+from cocoer_bls.errors import InputError
 from cocoer_bls.images import crop, crop_smaller, letterbox
 from cocoer_bls.inputs import detection_inputs
 from cocoer_bls.jobs import Job
@@ -160,3 +162,20 @@ def test_tiny_jpegs_are_whole():
         data = hostile.save(hostile.image(side, side), "JPEG", quality=95)
         expected = np.asarray(Image.open(io.BytesIO(data)))[..., ::-1]
         np.testing.assert_array_equal(open_image(data, LIMITS).load(False).pixels, expected)
+
+
+def test_damaged_files_are_decoded_smaller_or_refused():
+    """As whole ones are: whatever comes, an image or a refusal."""
+    outcomes = {"decoded": 0, "refused": 0}
+    for data in itertools.islice(hostile.mutations(seed=3), 1500):
+        try:
+            opened = open_image(data, LIMITS)
+            if opened.load_smaller is None:
+                continue
+            for factor in FACTORS:
+                pixels = opened.load_smaller(True, factor).pixels
+                assert pixels.shape[:2] == tuple(-(-side // factor) for side in opened.upright_size[::-1])
+            outcomes["decoded"] += 1
+        except InputError:
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20, outcomes
