@@ -61,7 +61,12 @@ class Job:
 
     def drop(self) -> None:
         """Give the memory of the image back."""
-        self.whole_size, self.opened = self.size, None
+        self.drop_pixels()
+        self.opened = None
+
+    def drop_pixels(self) -> None:
+        """The same, where it will be decoded once more."""
+        self.whole_size = self.size
         self.image = self.image[:0, :0].copy()
 
     @property

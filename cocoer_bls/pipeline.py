@@ -156,6 +156,7 @@ class Pipeline:
         for job in jobs:
             factor = _factor_for(job)
             if factor < job.factor:
+                job.drop_pixels()
                 self._decode(job, factor)
 
     def _first_factor(self, job: Job) -> int:
