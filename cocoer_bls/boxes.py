@@ -83,8 +83,13 @@ def match(bodies: Sequence[Box], faces: Sequence[Box]) -> list[Person]:
 
 def detected_persons(bodies: np.ndarray, faces: np.ndarray, width: int, height: int) -> list[Person]:
     """Detectors' boxes FP32 [N, 4] to persons; boxes without a pixel in the image are dropped."""
+    return match(body_boxes(bodies, width, height), face_boxes(faces, width, height))
+
+
+def body_boxes(bodies: np.ndarray, width: int, height: int) -> list[Box]:
+    """A detector's bodies FP32 [N, 4]; those without a pixel in the image are dropped."""
     boxes = [body_box(row, width, height) for row in bodies]
-    return match([box for box in boxes if not is_empty(box)], face_boxes(faces, width, height))
+    return [box for box in boxes if not is_empty(box)]
 
 
 def face_boxes(faces: np.ndarray, width: int, height: int) -> list[Box]:

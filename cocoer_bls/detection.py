@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cocoer_bls.boxes import detected_persons, face_boxes
+import numpy as np
+
+from cocoer_bls.boxes import body_boxes, face_boxes, match
+from cocoer_bls.decoding import FACTORS
 from cocoer_bls.haar import HaarDetector
 from cocoer_bls.inputs import Tensors, detection_inputs
 from cocoer_bls.jobs import Job, stage
@@ -14,11 +17,13 @@ from cocoer_bls.manifest import Detection
 Infer = Callable[[str, Tensors, Sequence[str]], Tensors]
 """(model, inputs, names of the outputs wanted) -> outputs."""
 
-OUTPUTS = ("person_boxes", "person_count", "face_boxes", "face_count")
+BOTH, FACES = "detection", "face_detector"
+OUTPUTS = {BOTH: ("person_boxes", "person_count", "face_boxes", "face_count"), FACES: ("boxes", "count")}
+"""Of the ensemble of both detectors, and of the one that suffices where bodies are given."""
 
 
 class ByScrfd:
-    """Both SCRFD detectors, in one call for all images.
+    """SCRFD's detectors, in one call for all images that want both, and one for those that want faces only.
 
     Args:
         infer: runs a model of the repository.
@@ -29,20 +34,39 @@ class ByScrfd:
     def __init__(self, infer: Infer, size: int, max_persons: int) -> None:
         self.infer, self.size, self.max_persons = infer, size, max_persons
 
+    def factor(self, size: tuple[int, int]) -> int:
+        """By how much an image of this width and height may be smaller: its letterbox stays a scaling down."""
+        return next((factor for factor in FACTORS if max(size) >= 2 * factor * self.size), 1)
+
     def __call__(self, jobs: list[Job]) -> None:
         """Fill in ``persons`` of each job."""
+        for model, wanting in ((BOTH, _wanting(jobs, bodies=True)), (FACES, _wanting(jobs, bodies=False))):
+            if wanting:
+                self._find(model, wanting)
+
+    def _find(self, model: str, jobs: list[Job]) -> None:
         with stage("letterbox", jobs):
             images, min_scores = [job.image for job in jobs], [job.options.min_score for job in jobs]
-            inputs = detection_inputs(images, min_scores, self.size)
+            inputs = detection_inputs(images, min_scores, self.size, [job.size[1] for job in jobs])
         with stage("detection", jobs):
-            found = self.infer("detection", inputs, OUTPUTS)
+            found = self.infer(model, inputs, OUTPUTS[model])
+        prefix = "face_" if model == BOTH else ""
         with stage("match", jobs):
             for index, job in enumerate(jobs):
-                bodies, faces = (
-                    found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face")
-                )
-                persons = detected_persons(bodies, faces, *job.size)
-                job.found(persons, face_boxes(faces, *job.size), self.max_persons)
+                faces = face_boxes(_boxes(found, prefix, index), *job.size)
+                bodies = body_boxes(_boxes(found, "person_", index), *job.size) if model == BOTH else []
+                job.found(match(bodies, faces), faces, self.max_persons)
+
+
+def _wanting(jobs: list[Job], bodies: bool) -> list[Job]:
+    """Those whose bodies are to be found, or those who have them."""
+    return [job for job in jobs if (job.boxes is None) == bodies]
+
+
+def _boxes(found: Tensors, prefix: str, index: int) -> np.ndarray:
+    """A detector's boxes of an image, FP32 [N, 4]."""
+    boxes: np.ndarray = found[f"{prefix}boxes"][index, : found[f"{prefix}count"][index, 0]]
+    return boxes
 
 
 class ByHaar:
@@ -54,6 +78,10 @@ class ByHaar:
 
     def __init__(self, max_persons: int) -> None:
         self.detector, self.max_persons = HaarDetector(), max_persons
+
+    def factor(self, size: tuple[int, int]) -> int:
+        """The cascade looks at the whole image."""
+        return 1
 
     def __call__(self, jobs: list[Job]) -> None:
         """Fill in ``persons`` of each job."""

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from cocoer_bls.boxes import Person, detected_persons
+from cocoer_bls.decoding.canvas import four_bytes
 
 CASCADE = "haarcascade_frontalface_default.xml"
 
@@ -26,7 +27,9 @@ class HaarDetector:
     def __call__(self, image: np.ndarray) -> list[Person]:
         """Persons in a BGR image, largest face first."""
         height, width = image.shape[:2]
-        gray = cv2.equalizeHist(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        pixels = four_bytes(image)
+        code = cv2.COLOR_BGR2GRAY if pixels.shape[2] == 3 else cv2.COLOR_BGRA2GRAY
+        gray = cv2.equalizeHist(cv2.cvtColor(pixels, code))
         side = max(24, min(width, height) // 16)
         faces = self.cascade.detectMultiScale(gray, scaleFactor=1.1, minNeighbors=8, minSize=(side, side))
         persons = []

@@ -15,8 +15,9 @@ THRESHOLDS = ("final_threshold", "level_threshold", "min_score")
 ON_DAMAGE = ("refuse", "accept")
 ON_REFUSAL = ("fail", "answer")
 CHOICES = {"on_damage": ON_DAMAGE, "on_refusal": ON_REFUSAL}
-NAMES = (*THRESHOLDS, "timing", *CHOICES)
-LIMIT_NAMES = ("max_bytes", "max_pixels", "max_persons", "max_batch_persons", "formats")
+SWITCHES = ("timing", "fast_decode")
+NAMES = (*THRESHOLDS, *SWITCHES, *CHOICES)
+LIMIT_NAMES = ("max_bytes", "max_pixels", "max_batch_pixels", "max_persons", "max_batch_persons", "formats")
 # What Triton and its gateways add to a request's parameters on their own.
 FOREIGN_PREFIXES = ("triton_", "sequence_", "header_")
 
@@ -37,24 +38,30 @@ class Options:
     """Of ``ON_DAMAGE``: damaged images are refused, or decoded as far as they go and marked in RESULT."""
     on_refusal: str = "fail"
     """Of ``ON_REFUSAL``: a request whose only image is refused fails, or is answered with the refusal as RESULT."""
+    fast_decode: bool = False
+    """JPEGs are decoded smaller than they are where no crop would be enlarged: faster, and not to the same bytes."""
 
     @classmethod
     def from_config(cls, parameters: Mapping[str, Mapping[str, str]]) -> Options:
         """Defaults from the configuration's ``parameters`` (as JSON)."""
         final, level, score = (_probability(name, float(parameters[name]["string_value"])) for name in THRESHOLDS)
         on_damage = _choice("on_damage", parameters["on_damage"]["string_value"])
-        return cls(final, level, score, on_damage=on_damage)
+        fast_decode = parameters["fast_decode"]["string_value"]
+        if fast_decode not in ("true", "false"):
+            raise ValueError(f"parameter fast_decode must be true or false, got {fast_decode!r}")
+        return cls(final, level, score, on_damage=on_damage, fast_decode=fast_decode == "true")
 
     def to_config(self) -> dict[str, str]:
         """The configuration's ``parameters`` that ``from_config`` reads."""
-        return {**{name: f"{getattr(self, name):g}" for name in THRESHOLDS}, "on_damage": self.on_damage}
+        thresholds = {name: f"{getattr(self, name):g}" for name in THRESHOLDS}
+        return {**thresholds, "on_damage": self.on_damage, "fast_decode": str(self.fast_decode).lower()}
 
     def override(self, parameters: str) -> Options:
         """Apply a request's parameters (a JSON object as text).
 
         Raises:
-            InputError: an unknown name, a threshold that is not a number in [0, 1], a ``timing`` that is not a boolean,
-                an ``on_damage`` or ``on_refusal`` that is not one of its ``CHOICES``.
+            InputError: an unknown name, a threshold that is not a number in [0, 1], one of ``SWITCHES`` that is not a
+                boolean, one of ``CHOICES`` that is not among its own.
         """
         return self.apply(json.loads(parameters) if parameters else {})
 
@@ -64,9 +71,9 @@ class Options:
         unknown = sorted(set(own) - set(NAMES))
         if unknown:
             raise InputError("parameter", f"unknown request parameter {_names(unknown)}; there are {', '.join(NAMES)}")
-        checks = {"timing": _boolean, **dict.fromkeys(CHOICES, _choice)}
+        checks = {**dict.fromkeys(SWITCHES, _boolean), **dict.fromkeys(CHOICES, _choice)}
         # In an order of our own, for gRPC's maps have none: of several faults the same one is told each time.
-        given_here = [name for name in (*CHOICES, "timing", *THRESHOLDS) if name in own]
+        given_here = [name for name in (*CHOICES, *SWITCHES, *THRESHOLDS) if name in own]
         checked: dict[str, Any] = {name: checks.get(name, _probability)(name, own[name]) for name in given_here}
         return replace(self, **checked)
 
@@ -76,6 +83,8 @@ class Limits:
     """What a request may ask for."""
 
     decode: DecodeLimits
+    max_batch_pixels: int
+    """Of the images that an instance has decoded at once, at least ``max_pixels``. Bounds its memory."""
     max_persons: int
     """Of one image."""
     max_batch_persons: int
@@ -92,23 +101,40 @@ class Limits:
         for name in LIMIT_NAMES[:-1]:
             if not texts[name].isdecimal() or int(texts[name]) < 1:
                 raise ValueError(f"parameter {name} must be a whole number above 0, got {texts[name]!r}")
-        max_bytes, max_pixels, max_persons, max_batch_persons = (int(texts[name]) for name in LIMIT_NAMES[:-1])
+        max_bytes, max_pixels, max_batch_pixels, max_persons, max_batch_persons = (
+            int(texts[name]) for name in LIMIT_NAMES[:-1]
+        )
+        if max_batch_pixels < max_pixels:
+            raise ValueError(
+                f"parameter max_batch_pixels must be at least max_pixels, {max_pixels}, got {max_batch_pixels}"
+            )
         if max_batch_persons > MAX_BATCH_PERSONS:
             raise ValueError(f"parameter max_batch_persons may be {MAX_BATCH_PERSONS} at most, got {max_batch_persons}")
         formats = tuple(name.strip().upper() for name in texts["formats"].split(","))
-        return cls(DecodeLimits(max_bytes, max_pixels, formats), max_persons, max_batch_persons)
+        return cls(DecodeLimits(max_bytes, max_pixels, formats), max_batch_pixels, max_persons, max_batch_persons)
 
     def to_config(self) -> dict[str, str]:
         """The configuration's ``parameters`` that ``from_config`` reads."""
         decode = self.decode
-        counts = (decode.max_bytes, decode.max_pixels, self.max_persons, self.max_batch_persons)
+        counts = (
+            decode.max_bytes,
+            decode.max_pixels,
+            self.max_batch_pixels,
+            self.max_persons,
+            self.max_batch_persons,
+        )
         values = (*counts, ",".join(decode.formats))
         return dict(zip(LIMIT_NAMES, map(str, values)))
 
 
 DEFAULT_OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=MIN_SCORE)
 """The release's; the export writes them into the configuration."""
-DEFAULT_LIMITS = Limits(DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000), max_persons=512, max_batch_persons=32)
+DEFAULT_LIMITS = Limits(
+    DecodeLimits(max_bytes=32 << 20, max_pixels=50_000_000),
+    max_batch_pixels=50_000_000,
+    max_persons=512,
+    max_batch_persons=32,
+)
 """What one image may ask of ``cocoer``, where the configuration was not changed."""
 
 

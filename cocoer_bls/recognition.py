@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cocoer_bls.boxes import Person
 from cocoer_bls.detection import Infer
-from cocoer_bls.inputs import recognition_inputs
+from cocoer_bls.inputs import Crops, cut, joined
 from cocoer_bls.jobs import Job, stage, waiting
 
 # Per person; the rest of ``recognition``'s outputs has a row per image.
@@ -41,6 +41,16 @@ class Recognition:
         # Pillow resizes without Python's lock; more threads than crops of an image would only wait.
         self.threads = ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="crops")
 
+    def cut(self, jobs: list[Job]) -> None:
+        """Fill in ``crops`` of each job, and drop its image; a crowd that takes several calls keeps its image."""
+        for job in jobs:
+            if len(job.persons) > self.max_batch_persons:
+                continue
+            if job.persons:
+                with stage("windows", [job]):
+                    job.crops = cut(job.image, list(job.persons.values()), self.threads.map, job.size)
+            job.drop()
+
     def __call__(self, jobs: list[Job]) -> None:
         """Fill in ``rows`` of each job."""
         for job in jobs:
@@ -49,8 +59,7 @@ class Recognition:
             images = [job for job, _ in part]
             if not waiting(images):
                 continue
-            with stage("windows", images):
-                inputs = recognition_inputs([(job.image, persons) for job, persons in part], self.threads.map)
+            inputs = joined([self._crops(job, persons) for job, persons in part])
             with stage("recognition", images):
                 outputs = self.infer("recognition", inputs, (*PERSON_OUTPUTS, *IMAGE_OUTPUTS))
             row = 0
@@ -59,6 +68,13 @@ class Recognition:
                 for _ in persons:
                     job.rows.append({**{name: outputs[name][row] for name in PERSON_OUTPUTS}, **of_image})
                     row += 1
+
+    def _crops(self, job: Job, persons: Sequence[Person]) -> Crops:
+        """Of those of its persons who come next."""
+        if job.crops is not None:
+            return job.crops.of(len(job.rows), len(job.rows) + len(persons))
+        with stage("windows", [job]):
+            return cut(job.image, persons, self.threads.map, job.size)
 
 
 def split_crowds(jobs: Sequence[Job], max_persons: int) -> Iterator[list[tuple[Job, list[Person]]]]:

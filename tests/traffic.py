@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -197,6 +198,27 @@ class Footprint:
         regions = Path("/dev/shm").glob(f"cocoer{root}_*")
         files = sum(map(_descriptors, process_family(root)))
         return cls(process_memory_mb(root), files, sum(one.stat().st_size for one in regions) / 1e6)
+
+
+class Peaks:
+    """The most memory (RSS) that each instance of ``cocoer`` takes from now on."""
+
+    def __init__(self, server: TritonServer) -> None:
+        assert server.process is not None
+        family = process_family(server.process.pid)
+        self.instances = [pid for pid in family if b"/cocoer/1/model.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(self.instances) == COCOER_INSTANCES, self.instances
+        for pid in self.instances:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is what it has now
+        self.before = self._peaks()
+
+    def more_bytes(self) -> list[int]:
+        """How much more than before each has taken at its peak."""
+        return [peak - before for peak, before in zip(self._peaks(), self.before)]
+
+    def _peaks(self) -> list[int]:
+        found = (re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()) for pid in self.instances)
+        return [1024 * int(match[1]) for match in found if match]
 
 
 def _descriptors(pid: int) -> int:

@@ -91,7 +91,8 @@ class CocoerClient(Closing, BaseClient):
             **options: ``final_threshold`` and ``level_threshold``, probabilities above which a label is listed (the
                 server's: 0.26, 0.6); ``min_score``, above which a detection counts (the server's: 0.5); ``timing``,
                 to have the server add ``timing_ms``, the milliseconds of each stage; ``on_refusal="answer"``, so that
-                ``InvalidRequest`` has its ``reason``; ``on_damage="accept"``, for what is left of damaged images.
+                ``InvalidRequest`` has its ``reason``; ``on_damage="accept"``, for what is left of damaged images;
+                ``fast_decode``, to have large JPEGs decoded faster, and not to the same bytes.
 
         Raises:
             InvalidInput, ServerUnavailable (ServerBusy), RequestTimeout, InvalidRequest, ServerError: see

@@ -20,7 +20,7 @@ NO_READER, TERMINATED = 141, 143
 """What a shell says of a program that a signal has ended."""
 
 
-OPTIONS = (*THRESHOLDS, "on_damage")
+OPTIONS = (*THRESHOLDS, "on_damage", "fast_decode")
 """Request parameters that the commands have options for."""
 THRESHOLD_HELP = {
     "final_threshold": "final labels above this probability",
@@ -30,12 +30,17 @@ THRESHOLD_HELP = {
 
 
 def add_thresholds(parser: argparse._ActionsContainer) -> None:
-    """``--final-threshold`` and so on, and ``--on-damage``; what is not given is the server's."""
+    """``--final-threshold`` and so on, ``--on-damage`` and ``--fast-decode``; what is not given is the server's."""
     for name in THRESHOLDS:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=float, metavar="P", help=THRESHOLD_HELP[name])
     parser.add_argument(
         "--on-damage", choices=("refuse", "accept"), help="damaged images: refuse them, or use what there is of them"
+    )
+    parser.add_argument(
+        "--fast-decode",
+        action=argparse.BooleanOptionalAction,
+        help="have large JPEGs decoded smaller where no crop would be enlarged: faster, not to the same bytes",
     )
 
 

@@ -222,13 +222,13 @@ def pause(attempt: int, first: float, most: float) -> float:
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Request parameters of those options that are given; raises TypeError for one that there is not.
 
-    >>> given_parameters({"min_score": 0.0, "final_threshold": None, "timing": False})
-    {'min_score': 0.0}
+    >>> given_parameters({"min_score": 0.0, "final_threshold": None, "timing": False, "fast_decode": False})
+    {'min_score': 0.0, 'fast_decode': False}
     """
     if unknown := sorted(set(options) - set(OPTIONS)):
         raise TypeError(f"no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
-    # Not "in (None, False)": a threshold of 0 equals False.
-    return {name: value for name, value in options.items() if value is not None and value is not False}
+    # A timing that is not wanted goes without saying; fast_decode may be the server's default.
+    return {name: value for name, value in options.items() if value is not None and (name, value) != ("timing", False)}
 
 
 def require_workers(concurrency: int) -> int:

@@ -41,6 +41,9 @@ class Thresholds(TypedDict, total=False):
     """A detection counts above this score."""
     on_damage: OnDamage | None
     """Whether a damaged or cut-off image is refused, or decoded as far as it goes; RESULT says what is wrong."""
+    fast_decode: bool | None
+    """Whether JPEGs are decoded smaller where no crop would be enlarged: faster, to nearly the same probabilities. A
+    server before this option refuses it."""
 
 
 class Options(Thresholds, total=False):
@@ -53,5 +56,5 @@ class Options(Thresholds, total=False):
     ``InvalidRequest.reason`` is known. A server before this option refuses it."""
 
 
-THRESHOLDS = tuple(name for name in Thresholds.__annotations__ if name != "on_damage")
+THRESHOLDS = tuple(name for name in Thresholds.__annotations__ if name not in ("on_damage", "fast_decode"))
 OPTIONS = tuple(Options.__annotations__)

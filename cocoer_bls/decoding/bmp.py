@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cocoer_bls.decoding.limits import Decoded, DecodeLimits, damaged, missing, not_an_image, unreadable
+from cocoer_bls.decoding.canvas import canvas
+from cocoer_bls.decoding.limits import Decoded, DecodeLimits, Opened, damaged, missing, not_an_image, unreadable
 
 _HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 RGB, RLE8, RLE4, BITFIELDS, ALPHABITFIELDS = 0, 1, 2, 3, 6
@@ -31,9 +32,13 @@ class _Header:
     """Where pixels begin."""
 
 
-def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
-    """Decode; raises InputError."""
+def read(data: bytes, limits: DecodeLimits) -> Opened:
+    """Read the header; raises InputError."""
     header = _header(data, limits)
+    return Opened(header.width, header.height, lambda accept: _load(data, header, accept))
+
+
+def _load(data: bytes, header: _Header, accept: bool) -> Decoded:
     if header.compression in (RLE8, RLE4):
         rows, share = _run_lengths(data, header)
         whole = share == 0
@@ -45,8 +50,13 @@ def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
         damage = "the file ends inside its image data" + missing(share, part)
         if not accept:
             raise damaged(damage)
-    pixels = header.palette[rows] if header.bits <= 8 else rows
-    return Decoded(np.ascontiguousarray(pixels if header.top_down else pixels[::-1]), damage)
+    pixels = canvas(header.height, header.width)
+    upwards = pixels if header.top_down else pixels[::-1]
+    step = max(1, _BLOCK // header.width)
+    for first in range(0, header.height, step):
+        block = rows[first : first + step]
+        upwards[first : first + step] = header.palette[block] if header.bits <= 8 else block
+    return Decoded(pixels, damage)
 
 
 def _header(data: bytes, limits: DecodeLimits) -> _Header:

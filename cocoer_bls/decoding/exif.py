@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 ORIENTATION, SHORT = 0x0112, 3
 
 
@@ -26,14 +24,3 @@ def orientation_of(tiff: bytes) -> int | None:
             value = number(at + 8, 2)
             return value if 1 <= value <= 8 else 1
     return 1
-
-
-def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn [height, width, 3] by an orientation of 1 to 8."""
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)

@@ -12,8 +12,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from cocoer_bls.decoding.exif import orientation_of, upright
-from cocoer_bls.decoding.limits import MAX_SCANS, Decoded, DecodeLimits, damaged, missing, unreadable
+from cocoer_bls.decoding.canvas import canvas, four_bytes, upright
+from cocoer_bls.decoding.exif import orientation_of
+from cocoer_bls.decoding.limits import MAX_SCANS, Decoded, DecodeLimits, Opened, damaged, missing, unreadable
 from cocoer_bls.errors import InputError
 
 MAX_SEGMENTS = 10_000
@@ -26,6 +27,8 @@ _KINDS = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
     0xCB: "lossless",
 }
+_STRIP = 1 << 18
+"""Pixels whose colours are converted at once."""
 _HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "Inconsistent progression", "Unknown Adobe", "JFIF")
 
 
@@ -33,7 +36,7 @@ _HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "Inconsistent progres
 class _Structure:
     """What the markers of one image say."""
 
-    pieces: list[bytes] = field(default_factory=lambda: [b"\xff\xd8"])
+    pieces: list[bytes | memoryview] = field(default_factory=lambda: [b"\xff\xd8"])
     frame: bytes = b""
     """The frame header's marker and content."""
     scans: int = 0
@@ -44,26 +47,32 @@ class _Structure:
     """Component -> coefficients that have not come in full precision."""
 
 
-def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
-    """Decode; raises InputError."""
+def read(data: bytes, limits: DecodeLimits) -> Opened:
+    """Read the markers; raises InputError."""
     structure = _walk(data)
     if not structure.frame:
         raise damaged("the file ends before its image data begins, or its header is garbled", usable=False)
-    _check_frame(structure.frame, limits)
+    width, height = _check_frame(structure.frame, limits)
     if structure.scans > MAX_SCANS:
         raise InputError(
             "scans", f"IMAGE is a JPEG of {structure.scans} scans, more than the allowed {MAX_SCANS}; save it anew"
         )
     if not structure.scans:
         raise damaged("the file ends before its image data begins", usable=False)
-    pixels, damage = _decode(structure)
-    if damage and not accept:
-        raise damaged(damage)
-    return Decoded(upright(pixels, structure.orientation or 1), damage)
+
+    orientation = structure.orientation or 1
+
+    def load(accept: bool, factor: int = 1) -> Decoded:
+        pixels, damage = _decode(structure, width, height, factor)
+        if damage and not accept:
+            raise damaged(damage)
+        return Decoded(upright(pixels, orientation), damage, factor)
+
+    return Opened(width, height, load, load, turned=orientation >= 5)
 
 
 def _walk(data: bytes) -> _Structure:
-    found, at = _Structure(), 2
+    found, at, view = _Structure(), 2, memoryview(data)
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, at)
         if marker is None or data[marker.start() + 1] in (SOI, EOI):
@@ -81,7 +90,7 @@ def _walk(data: bytes) -> _Structure:
         if code == SOS:
             next_marker = _MARKER.search(data, at)
             end = len(data) if next_marker is None else next_marker.start()
-            _scan(found, content, data[at:end])
+            _scan(found, content, view[at:end])
             at = end
         else:
             _segment(found, code, content)
@@ -110,7 +119,7 @@ def _segment(found: _Structure, code: int, content: bytes) -> None:
     found.pieces.append(_with_length(code, content))
 
 
-def _scan(found: _Structure, header: bytes, coded: bytes) -> None:
+def _scan(found: _Structure, header: bytes, coded: memoryview) -> None:
     found.scans += 1
     if found.scans > MAX_SCANS:
         return
@@ -122,14 +131,15 @@ def _scan(found: _Structure, header: bytes, coded: bytes) -> None:
         if approximation & 15 == 0:
             for number in header[1:-3:2]:
                 found.unsent.get(number, set()).difference_update(range(first, last + 1))
-    found.pieces.append(_with_length(SOS, header) + coded)
+    found.pieces += [_with_length(SOS, header), coded]
 
 
 def _with_length(code: int, content: bytes) -> bytes:
     return bytes([0xFF, code]) + (len(content) + 2).to_bytes(2, "big") + content
 
 
-def _check_frame(frame: bytes, limits: DecodeLimits) -> None:
+def _check_frame(frame: bytes, limits: DecodeLimits) -> tuple[int, int]:
+    """Width and height; raises InputError."""
     if len(frame) < 7:
         raise damaged("its header is garbled", usable=False)
     code, bits, components = frame[0], frame[1], frame[6]
@@ -143,27 +153,44 @@ def _check_frame(frame: bytes, limits: DecodeLimits) -> None:
     if not width or not height:
         raise unreadable("JPEG", "its header has no height" if width else "its header has no width")
     limits.check_size(width, height)
+    return width, height
 
 
-def _decode(structure: _Structure) -> tuple[np.ndarray, str | None]:
-    """Pixels as libjpeg-turbo, and so OpenCV and Pillow, gives them, and what is wrong with the file."""
+def _decode(structure: _Structure, width: int, height: int, factor: int) -> tuple[np.ndarray, str | None]:
+    """Pixels as libjpeg-turbo, and so OpenCV and Pillow, gives them, and what is wrong with the file.
+
+    Of ``factor`` 2 and more, libjpeg's DCT makes as many pixels less, in each direction.
+    """
     stream = b"".join([*structure.pieces, b"\xff\xd9"])
     cmyk = structure.frame[6] == 4
-    warning = ""
+    space = "CMYK" if cmyk else "BGRX"
+    width, height = -(-width // factor), -(-height // factor)  # as libjpeg rounds
+    pixels = canvas(height, width)
+    buffer, warning = four_bytes(pixels), ""
+    # Of few pixels, a smaller image has as many: no least size is given where all are wanted.
+    into = {"buffer": buffer} if factor == 1 else {"buffer": buffer, "min_width": width, "min_height": height}
     try:
-        pixels = simplejpeg.decode_jpeg(stream, "CMYK" if cmyk else "BGR", strict=True)
+        simplejpeg.decode_jpeg(stream, space, strict=True, **into)
     except ValueError as error:
         warning = str(error)
-        height, width = (int.from_bytes(structure.frame[at : at + 2], "big") for at in (2, 4))
-        canvas = np.zeros((height, width, 4 if cmyk else 3), np.uint8)
+        buffer[...] = 0
         try:
-            pixels = simplejpeg.decode_jpeg(stream, "CMYK" if cmyk else "BGR", strict=False, buffer=canvas)
+            simplejpeg.decode_jpeg(stream, space, strict=False, **into)
         except ValueError:
             raise damaged("its header or image data is garbled", usable=False) from None
-    damage = _damage(structure, warning, pixels)
-    if cmyk:  # inverted, as Adobe's files are
-        pixels = np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))[..., ::-1]
+    damage = _damage(structure, warning, buffer if cmyk else pixels)
+    if cmyk:
+        _from_cmyk(buffer)
     return pixels, damage
+
+
+def _from_cmyk(buffer: np.ndarray) -> None:
+    """Turn UINT8 [height, width, 4], inverted as Adobe's files are, into BGR and a byte to spare; in place."""
+    rows = max(1, _STRIP // buffer.shape[1])
+    for top in range(0, len(buffer), rows):
+        strip = buffer[top : top + rows]
+        colours = Image.fromarray(255 - strip, "CMYK").convert("RGB").tobytes("raw", "BGRX")
+        strip[...] = np.frombuffer(colours, np.uint8).reshape(strip.shape)
 
 
 def _damage(structure: _Structure, warning: str, pixels: np.ndarray) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ FORMATS = (*DEFAULT_FORMATS, "AVIF", "HEIC")
 SPELLING = {"WEBP": "WebP"}
 MAX_SCANS = 100
 """Of a progressive JPEG. Real ones have about ten; each costs a pass over all of the image, however few its bytes."""
+FACTORS = (8, 4, 2)
+"""By which a JPEG's width and height can be divided while it is decoded (others make it no faster)."""
 MAX_PIXELS = 2 * 89_478_485
 """What Pillow opens at all."""
 
@@ -69,12 +72,38 @@ class Decoded:
     """An image as it was read.
 
     Args:
-        pixels: UINT8 [height, width, 3], BGR, upright.
+        pixels: UINT8 [height, width, 3], BGR, upright; a ``canvas``.
         damage: what is wrong with the file, where it was accepted all the same; None: nothing.
+        factor: how many times smaller than the file's the width and height are, rounded up.
     """
 
     pixels: np.ndarray
     damage: str | None = None
+    factor: int = 1
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header was read, and nothing else: what it will take is known before it is taken.
+
+    Args:
+        width, height: as the file has them, before it is turned upright; allowed ones.
+        load: decodes; its argument: whether damage is accepted. Raises InputError.
+        load_smaller: the same, and one of ``FACTORS``, by which width and height are divided before pixels are made,
+            which takes less time. None: this format can't.
+        turned: width and height change places when it is turned upright; known of JPEGs alone.
+    """
+
+    width: int
+    height: int
+    load: Callable[[bool], Decoded]
+    load_smaller: Callable[[bool, int], Decoded] | None = None
+    turned: bool = False
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height of the upright image, where ``turned`` is known."""
+        return (self.height, self.width) if self.turned else (self.width, self.height)
 
 
 def not_an_image(limits: DecodeLimits) -> InputError:

@@ -8,12 +8,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from cocoer_bls.decoding.exif import orientation_of, upright
-from cocoer_bls.decoding.limits import Decoded, DecodeLimits, damaged, missing, not_an_image, unreadable
+from cocoer_bls.decoding.canvas import from_pillow, upright
+from cocoer_bls.decoding.exif import orientation_of
+from cocoer_bls.decoding.limits import Decoded, DecodeLimits, Opened, damaged, missing, not_an_image, unreadable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -27,14 +27,14 @@ _PIECE = 1 << 16
 class _Chunks:
     header: bytes = b""
     palette: bytes = b""
-    data: list[bytes] = field(default_factory=list)
+    data: list[memoryview] = field(default_factory=list)
     orientation: int | None = None
     wrong: str | None = None
     """What is wrong with the chunks that matter."""
 
 
-def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
-    """Decode; raises InputError."""
+def read(data: bytes, limits: DecodeLimits) -> Opened:
+    """Read the header, and find the chunks that hold pixels; raises InputError."""
     if data[12:16] == b"CgBI":
         raise unreadable("PNG", "written for iPhone apps")
     if data[8:16] != b"\0\0\0\x0dIHDR" or len(data) < 33:
@@ -51,8 +51,12 @@ def read(data: bytes, limits: DecodeLimits, accept: bool) -> Decoded:
         raise damaged("its palette is missing", usable=False)
     if not chunks.data:
         raise damaged("it holds no image data", usable=False)
-    pixels, damage = _decode(chunks, width, height, bits * _CHANNELS[colour], interlaced, accept)
-    return Decoded(upright(pixels, chunks.orientation or 1), damage)
+
+    def load(accept: bool) -> Decoded:
+        pixels, damage = _decode(chunks, width, height, bits * _CHANNELS[colour], interlaced, accept)
+        return Decoded(upright(pixels, chunks.orientation or 1), damage)
+
+    return Opened(width, height, load)
 
 
 def _walk(data: bytes) -> _Chunks:
@@ -63,7 +67,7 @@ def _walk(data: bytes) -> _Chunks:
         if end > len(data):
             found.wrong = found.wrong or ("the file ends inside its image data" if kind != b"IEND" else _NO_END)
             if kind == b"IDAT":
-                found.data.append(data[at + 8 :][:length])
+                found.data.append(view[at + 8 :][:length])
             elif len(kind) < 4 or kind == b"IEND":
                 found.wrong = _NO_END if found.data else found.wrong
             return found
@@ -75,7 +79,7 @@ def _walk(data: bytes) -> _Chunks:
         if kind == b"PLTE" and not found.palette:
             found.palette = data[at:end]
         elif kind == b"IDAT":
-            found.data.append(data[at + 8 : end - 4])
+            found.data.append(view[at + 8 : end - 4])
         elif kind == b"eXIf" and found.orientation is None and intact:
             found.orientation = orientation_of(data[at + 8 : end - 4])
         if kind in (b"IDAT", b"PLTE") and not intact:
@@ -124,10 +128,7 @@ def _pixels(chunks: _Chunks, stream: bytes) -> np.ndarray:
     parts += [_chunk(b"IDAT", stream), _chunk(b"IEND", b"")]
     with Image.open(io.BytesIO(b"".join(parts)), formats=("PNG",)) as image:
         image.load()
-        if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
-            return cv2.cvtColor((np.asarray(image) >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-        whole = image if image.mode == "RGB" else image.convert("RGB")
-        return np.frombuffer(whole.tobytes("raw", "BGR"), dtype=np.uint8).reshape(whole.height, whole.width, 3)
+        return from_pillow(image)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

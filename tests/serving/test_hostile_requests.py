@@ -8,17 +8,22 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from cocoer_bls.inputs import MAX_BATCH_IMAGES
+from cocoer_bls.options import DEFAULT_LIMITS
+from export.publishing.configs import COCOER_INSTANCES
 from tests import golden as gold
 from tests import hostile
 from tests.golden import TOLERANCE
 from tests.serving.test_served import check_result, results_of
-from tests.traffic import INVALID, NOBODY, Footprint, batch_inputs, image_inputs, post, send_all
+from tests.traffic import INVALID, NOBODY, Footprint, Peaks, batch_inputs, image_inputs, post, send_all
 from tests.waiting import until
 
 INFER = "v2/models/cocoer/infer"
@@ -316,4 +321,35 @@ def test_large_images_at_once(server):
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: send_all(server, [data], threads=1), range(4)))
     assert answers == [{"result": 1}] * 4
+    assert Footprint.of(server).memory_mb < before.memory_mb + 100
+
+
+LARGE: dict[str, tuple[str, dict[str, Any], int]] = {
+    "JPEG": ("RGB", {}, 4),
+    "CMYK": ("CMYK", {"progressive": True}, 12),
+    "PNG": ("RGBA", {}, 8),
+    "WEBP": ("RGB", {"lossless": True, "method": 0}, 16),
+}
+"""Format -> colours, how it is written, and the bytes that a pixel takes while it is decoded (docs/operations.md)."""
+
+
+@pytest.mark.needs("this_machine")
+@pytest.mark.parametrize("form", LARGE)
+def test_memory_of_the_largest_batches(server, form):
+    """Batches of eight images, each as large as allowed, in all instances at once: as much as one image in each."""
+    mode, how, per_pixel = LARGE[form]
+    data = hostile.save(Image.new(mode, (8000, 6250)), "JPEG" if form == "CMYK" else form, **how)
+    inputs = batch_inputs([data] * MAX_BATCH_IMAGES, np.zeros((MAX_BATCH_IMAGES, 0, 8), dtype=np.float32))
+    before, peaks = Footprint.of(server), Peaks(server)
+
+    def send(_):
+        with grpcclient.InferenceServerClient(server.url) as triton:
+            return [result["image"]["width"] for result in results_of(triton.infer("cocoer", inputs))]
+
+    with ThreadPoolExecutor(COCOER_INSTANCES) as pool:
+        assert list(pool.map(send, range(COCOER_INSTANCES))) == [[8000] * MAX_BATCH_IMAGES] * COCOER_INSTANCES
+    more = peaks.more_bytes()
+    print(f"{form}, eight of 50 megapixels in each instance: {[round(one / 1e6) for one in more]} MB more at the peak")
+    assert max(more) < per_pixel * DEFAULT_LIMITS.max_batch_pixels + 80_000_000
+    assert min(more) > 3 * DEFAULT_LIMITS.max_batch_pixels  # the images were there
     assert Footprint.of(server).memory_mb < before.memory_mb + 100

@@ -142,6 +142,21 @@ def test_crowds(client, expected, sample_bytes, count):
     assert np.abs(found - logits).max(initial=0) < TOLERANCE
 
 
+@pytest.mark.needs("scrfd")
+def test_heads_that_are_missing_take_the_face_detector_alone(triton, client, sample_bytes):
+    """The person detector is not asked where bodies are given, and the heads are those of whole detection."""
+    found = client.infer_raw(sample_bytes)["persons"]
+    assert found
+    before = {model: served_count(triton, model) for model in ("person_detector", "face_detector")}
+    given = client.infer_raw(sample_bytes, [{"body": person["body_box"]} for person in found])["persons"]
+    assert [person["head_box"] for person in given] == [person["head_box"] for person in found]
+
+    def ran():
+        return {model: served_count(triton, model) - before[model] for model in before}
+
+    until(lambda: ran() == {"person_detector": 0, "face_detector": 1}, lambda: f"{ran()}", patience=10)
+
+
 @pytest.mark.needs("tiny_build")
 def test_detection_end_to_end(client, tiny_checkpoints, sample_bytes, sample_bgr):
     """Persons found by the server are those of insightface's class and the release's matching."""

@@ -8,10 +8,11 @@ import pytest
 import serving.flags
 from cocoer_bls import boxes, haar, options
 from cocoer_bls.boxes import body_box, crop_box, detected_persons, face_box, given_persons, match
+from cocoer_bls.decoding import canvas, limits
 from cocoer_bls.errors import InputError
 
 
-@pytest.mark.parametrize("module", [boxes, haar, options, serving.flags])
+@pytest.mark.parametrize("module", [boxes, canvas, haar, limits, options, serving.flags])
 def test_doctests(module):
     result = doctest.testmod(module)
     assert result.attempted > 0

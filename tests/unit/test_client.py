@@ -1,5 +1,6 @@
 """The client without a server: what it sends, what it makes of results, files, text, usage."""
 
+import argparse
 import doctest
 import importlib
 import io
@@ -15,6 +16,7 @@ from PIL import Image
 
 from cocoer_client import CocoerError, InvalidInput, InvalidRequest, Result, ServerBusy
 from cocoer_client.batches import Batch, as_outcome
+from cocoer_client.command import add_thresholds, thresholds_of
 from cocoer_client.drawing.formats import save
 from cocoer_client.errors import SourceUnavailable
 from cocoer_client.infer import command as infer
@@ -24,6 +26,7 @@ from cocoer_client.infer.targets import check_targets
 from cocoer_client.inputs import encode_image, persons_rows, read_persons
 from cocoer_client.ordered import in_order
 from cocoer_client.pipeline.names import Names
+from cocoer_client.pipeline.options import RunOptions
 from cocoer_client.protocol import MAX_BATCH
 from cocoer_client.reading import warnings_of
 from cocoer_client.sources import find_sources
@@ -372,3 +375,13 @@ class TestUsage:
 
 def test_errors_have_one_base():
     assert issubclass(InvalidInput, CocoerError)
+
+
+def test_fast_decode_can_be_asked_for_and_declined():
+    """A server's default may be either."""
+    parser = argparse.ArgumentParser()
+    add_thresholds(parser)
+    for flags, expected in ((["--fast-decode"], True), (["--no-fast-decode"], False)):
+        assert thresholds_of(parser.parse_args(flags)) == {"fast_decode": expected}
+        assert RunOptions(fast_decode=expected).thresholds == {"fast_decode": expected}
+    assert thresholds_of(parser.parse_args([])) == {}

@@ -150,6 +150,7 @@ def test_formats_are_an_allow_list():
         ({"formats": ""}, "formats"),
         ({"max_bytes": "many"}, "max_bytes must be a whole number above 0, got 'many'"),
         ({"max_pixels": "0"}, "max_pixels must be a whole number above 0"),
+        ({"max_batch_pixels": "49999999"}, "max_batch_pixels must be at least max_pixels, 50000000, got 49999999"),
         ({"max_persons": "-1"}, "max_persons must be a whole number above 0"),
         ({"max_batch_persons": "0"}, "max_batch_persons must be a whole number above 0"),
         ({"max_batch_persons": "129"}, "max_batch_persons may be 128 at most, got 129"),

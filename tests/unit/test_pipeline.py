@@ -2,12 +2,19 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cocoer.labels import EMOTIC_LABELS
+from cocoer_bls import pipeline as pipeline_module
 from cocoer_bls.boxes import Person
 from cocoer_bls.errors import (
     Cancelled,
@@ -26,8 +33,12 @@ from cocoer_bls.pipeline import Pipeline
 from cocoer_bls.recognition import split_crowds
 from export.models import RECOGNITION
 from export.publishing.configs import cocoer_config
+from tests.conftest import PROJECT
 
 OPTIONS = Options(final_threshold=0.26, level_threshold=0.6, min_score=0.5)
+LIMITS = Limits(
+    DecodeLimits(1_000_000, 10_000), max_batch_pixels=100_000, max_persons=300, max_batch_persons=MAX_BATCH_PERSONS
+)
 BUILD = {
     "version": "0",
     "weights": "none",
@@ -68,6 +79,10 @@ class FakeModels:
             "face_count": count,
         }
 
+    def face_detector(self, inputs):
+        found = self.detection(inputs)
+        return {"boxes": found["face_boxes"], "count": found["face_count"]}
+
     def recognition(self, inputs):
         images, index = inputs["image"], inputs["image_index"]
         answer = {}
@@ -87,7 +102,10 @@ def models():
 @pytest.fixture
 def pipeline(models):
     return Pipeline(
-        models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=128)
+        models,
+        EMOTIC_LABELS,
+        BUILD,
+        Limits(DecodeLimits(1_000_000, 10_000), max_batch_pixels=100_000, max_persons=300, max_batch_persons=128),
     )
 
 
@@ -163,7 +181,10 @@ class Failing(FakeModels):
 def test_a_image_that_a_model_fails_on_fails_alone(bad):
     models = Failing()
     pipeline = Pipeline(
-        models, EMOTIC_LABELS, BUILD, Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=128)
+        models,
+        EMOTIC_LABELS,
+        BUILD,
+        Limits(DecodeLimits(1_000_000, 10_000), max_batch_pixels=100_000, max_persons=300, max_batch_persons=128),
     )
     jobs = [Job(png(value), OPTIONS) for value in (200, bad, 150)]
     pipeline.run(jobs)
@@ -176,7 +197,10 @@ def test_a_image_that_a_model_fails_on_fails_alone(bad):
 
 def test_haar_that_fails_fails_alone(monkeypatch):
     pipeline = Pipeline(
-        FakeModels(), EMOTIC_LABELS, {**BUILD, "detection": "opencv"}, Limits(DecodeLimits(1_000_000, 10_000), 300, 128)
+        FakeModels(),
+        EMOTIC_LABELS,
+        {**BUILD, "detection": "opencv"},
+        Limits(DecodeLimits(1_000_000, 10_000), 100_000, 300, 128),
     )
 
     def haar(image):
@@ -201,11 +225,10 @@ def test_cancelled_images_are_left_out(pipeline, models):
     assert models.calls[0][1]["image"] == (1, 640, 640, 3)
     assert stays.error is None
 
-    answers = iter([False, False, True])
-    after_decoding = Job(png(200), OPTIONS, cancelled=lambda: next(answers, True))
+    after_decoding = Job(png(200), OPTIONS, cancelled=lambda: bool(models.calls))
     models.calls.clear()
     pipeline.run([after_decoding])
-    assert after_decoding.image.size
+    assert after_decoding.size == (100, 80)
     assert isinstance(after_decoding.error, Cancelled)
     assert [model for model, _ in models.calls] == ["detection"]
 
@@ -244,7 +267,7 @@ def test_heads_that_are_not_given_are_found(pipeline, models):
     )
     job, whole = Job(png(200), OPTIONS, boxes), Job(png(150), OPTIONS, boxes[3:])
     pipeline.run([job, whole])
-    assert [model for model, _ in models.calls] == ["detection", "recognition"]
+    assert [model for model, _ in models.calls] == ["face_detector", "recognition"]
     assert models.calls[0][1]["image"][0] == 1  # for the image that needs it
     persons = json.loads(pipeline.result(job))["persons"]
     assert [person["id"] for person in persons] == [1, 3, 4]
@@ -256,6 +279,116 @@ def test_no_face_for_a_body(pipeline):
     job = Job(png(0), OPTIONS, boxes_without_heads((15, 0, 40, 80)))
     pipeline.run([job])
     assert json.loads(pipeline.result(job))["persons"] == []
+
+
+def test_of_a_batch_each_image_calls_the_detectors_it_needs(pipeline, models):
+    """Both where nothing is given, the faces' where only heads are missing, none where all is given."""
+    given = np.array([[5, 5, 60, 60] * 2], dtype=np.float32)
+    jobs = [Job(png(200), OPTIONS, boxes) for boxes in (None, boxes_without_heads((15, 0, 40, 80)), given, None)]
+    pipeline.run(jobs)
+    calls = [(model, shapes["image"][0]) for model, shapes in models.calls]
+    assert calls == [("detection", 2), ("face_detector", 1), ("recognition", 4)]
+    heads = [[person.head for person in job.persons.values()] for job in jobs]
+    assert heads == [[(20, 15, 30, 25)], [(20, 15, 30, 25)], [(5, 5, 60, 60)], [(20, 15, 30, 25)]]
+
+
+class Watching(FakeModels):
+    """Notes, at each call, the pixels that the batch's jobs hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.jobs, self.held = [], []
+
+    def __call__(self, model, inputs, outputs):
+        self.held.append((model, len(inputs["image"]), sum(job.image.size // 3 for job in self.jobs)))
+        return super().__call__(model, inputs, outputs)
+
+
+def watched(jobs, **limits) -> list[tuple[str, int, int]]:
+    """(model, images, pixels that are held) of each call, for a batch of images of 8,000 pixels."""
+    models = Watching()
+    models.jobs = jobs
+    Pipeline(models, EMOTIC_LABELS, BUILD, replace(LIMITS, **limits)).run(jobs)
+    assert [job.error for job in jobs] == [None] * len(jobs)
+    assert all(job.is_recognised and job.image.size == 0 and job.size == (100, 80) for job in jobs)
+    return models.held
+
+
+def test_images_of_a_batch_are_there_within_the_budget_and_dropped_before_recognition():
+    one = {"max_batch_pixels": 10_000}
+    two = {"max_batch_pixels": 16_000}
+    detected = lambda: [Job(png(200), OPTIONS) for _ in range(5)]  # noqa: E731
+    assert watched(detected()) == [("detection", 5, 40_000), ("recognition", 5, 0)]
+    assert watched(detected(), **two) == [
+        *(("detection", count, count * 8_000) for count in (2, 2, 1)),
+        ("recognition", 5, 0),
+    ]
+    given = np.array([[5, 5, 60, 60] * 2], dtype=np.float32)
+    assert watched([Job(png(200), OPTIONS, given) for _ in range(5)], **one) == [("recognition", 5, 0)]
+
+
+def test_a_crowd_keeps_its_image_until_it_is_recognised_but_no_longer():
+    """Its crops would take more than the image: they are cut out call by call, before others are decoded."""
+    crowd = np.tile(np.float32([1, 2, 50, 60, 5, 6, 20, 21]), (40, 1))
+    jobs = [Job(png(200), OPTIONS, crowd), Job(png(150), OPTIONS), Job(png(120), OPTIONS, crowd[:2])]
+    assert watched(jobs, max_batch_pixels=10_000, max_batch_persons=32) == [
+        ("recognition", 1, 8_000),
+        ("recognition", 1, 8_000),
+        ("detection", 1, 8_000),
+        ("recognition", 2, 0),
+    ]
+    assert [len(job.rows) for job in jobs] == [40, 1, 2]
+    assert [job.rows[-1]["logits"][0] for job in jobs] == pytest.approx([2.0, 1.5, 1.2])
+
+
+def test_a_batch_is_decoded_by_several_threads(pipeline, monkeypatch):
+    both, open_image = threading.Barrier(2), pipeline_module.open_image
+
+    def opened(data, limits):
+        found = open_image(data, limits)
+
+        def load(accept):
+            both.wait(timeout=20)  # breaks unless another one is loaded meanwhile
+            return found.load(accept)
+
+        return replace(found, load=load)
+
+    monkeypatch.setattr(pipeline_module, "open_image", opened)
+    pipeline.recognition.threads = ThreadPoolExecutor(2)
+    jobs = [Job(png(200), OPTIONS), Job(png(150), OPTIONS)]
+    pipeline.run(jobs)
+    assert [job.error for job in jobs] == [None, None]
+
+
+BATCH = """
+import re, sys
+from dataclasses import replace
+from cocoer.labels import EMOTIC_LABELS
+from cocoer_bls.jobs import Job
+from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS
+from cocoer_bls.pipeline import Pipeline
+from tests.unit.test_pipeline import BUILD, FakeModels
+
+most = lambda: int(re.search("VmHWM:[ ]+([0-9]+)", open("/proc/self/status").read().replace("\t", " "))[1])
+pipeline = Pipeline(FakeModels(), EMOTIC_LABELS, BUILD, replace(DEFAULT_LIMITS, max_batch_pixels=10_000_000))
+pipeline.warm_up()
+data = sys.stdin.buffer.read()
+jobs = [Job(data, DEFAULT_OPTIONS) for _ in range(8)]
+before = most()
+pipeline.run(jobs)
+assert [len(job.persons) for job in jobs] == [1] * 8, [job.error for job in jobs]
+print((most() - before) / 1024)
+"""
+
+
+def test_memory_of_a_batch_is_that_of_one_image():
+    """Eight images, of which each takes all of ``max_batch_pixels``."""
+    data = png(200, (4000, 2500))
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'client'}"}
+    run = subprocess.run([sys.executable, "-c", BATCH], input=data, capture_output=True, env=environment, check=True)
+    megabytes = float(run.stdout)
+    print(f"eight PNGs of 10 megapixels in one batch take {megabytes:.0f} MiB at their peak")
+    assert 38 < megabytes < 160  # the pixels of one, four bytes each, are 38
 
 
 CONFIG = {key: {"string_value": value.string_value} for key, value in cocoer_config().parameters.items()}
@@ -346,7 +479,7 @@ def test_a_model_without_room_is_told_as_busy():
 
 def test_a_call_takes_as_many_persons_as_the_limit_says(models):
     """So that an operator bounds the memory of crowds; nobody is lost, and each image keeps its own rows."""
-    limits = Limits(DecodeLimits(1_000_000, 10_000), max_persons=300, max_batch_persons=32)
+    limits = replace(LIMITS, max_batch_persons=32)
     boxes = np.tile(np.array([[1, 2, 50, 60, 5, 6, 20, 21]], dtype=np.float32), (40, 1))
     jobs = [Job(png(200), OPTIONS, boxes), Job(png(150), OPTIONS, boxes[:5])]
     pipeline = Pipeline(models, EMOTIC_LABELS, BUILD, limits)

@@ -108,7 +108,7 @@ def test_options_are_those_that_are_read(operation, asked):
     }
     assert form["required"] == ["image"]
     for name, schema in query.items():
-        given = {"persons": openapi.BOXES, "on_damage": "accept", "timing": "true"}
+        given = {"persons": openapi.BOXES, "on_damage": "accept", "timing": "true", "fast_decode": "true"}
         value = given.get(name, str(schema.get("default", schema.get("maximum"))))
         validator(schema).validate(value if schema["type"] == "string" else json.loads(value))
         read_asked(asked, QueryParams({name: value}), {})

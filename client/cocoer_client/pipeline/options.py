@@ -27,7 +27,7 @@ class RunOptions:
     """Options of a run; an unknown one is a TypeError, one out of range a ValueError.
 
     Args:
-        final_threshold, level_threshold, min_score, on_damage: request parameters; None: the server's.
+        final_threshold, level_threshold, min_score, on_damage, fast_decode: request parameters; None: the server's.
         persons: boxes of the one image's persons, in pixels; None: the server detects them.
         concurrency: images on their way at once.
         timeout: seconds for a download, and to wait for a camera's or a URL's image.
@@ -49,6 +49,7 @@ class RunOptions:
     level_threshold: float | None = None
     min_score: float | None = None
     on_damage: OnDamage | None = None
+    fast_decode: bool | None = None
     persons: Sequence[BoxPair] | None = None
     concurrency: int = 4
     timeout: float = 30.0

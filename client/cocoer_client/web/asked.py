@@ -40,6 +40,9 @@ class Asked(BaseModel):
     level_threshold: Threshold | None = Field(None, description="Labels of a level and of V-I above this probability.")
     min_score: Threshold | None = Field(None, description="Detections above this score.")
     on_damage: OnDamage | None = Field(None, description="Damaged images: refuse them, or use what there is of them.")
+    fast_decode: bool | None = Field(
+        None, description="Have large JPEGs decoded smaller where no crop would be enlarged: faster, nearly the same."
+    )
     timing: bool | None = Field(None, description="Have the answer say how long each stage took.")
 
     @property
@@ -72,6 +75,7 @@ EXPECTED: Mapping[str, str] = {
     "level_threshold": "a number from 0 to 1",
     "min_score": "a number from 0 to 1",
     "on_damage": "refuse or accept",
+    "fast_decode": "true or false",
     "timing": "true or false",
     "style": "panel or release",
     "drawn_boxes": "both, heads or none",
