@@ -11,7 +11,7 @@ the whole to insightface's own class.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
 from export.detectors.scrfd import MAX_CANDIDATES
+from export.graphs.comparison import Session, onnx_session
 
 ROWS = "rows_{}"
 """Names in the model's graph of what it decodes: FP32 [N, rows, width], scores of each stride, then distances."""
@@ -93,16 +94,19 @@ class DetectorReference:
         source: the file.
         model: the model's ONNX file.
         iou_threshold: overlap above which the lower score is suppressed.
+        load: makes a session of the graph.
     """
 
-    def __init__(self, source: Path, model: Path, iou_threshold: float) -> None:
+    def __init__(
+        self, source: Path, model: Path, iou_threshold: float, load: Callable[[bytes], Session] = onnx_session
+    ) -> None:
         self.source = ScrfdFile(source, iou_threshold)
         proto = onnx.load(model)
         self.output_names = [value.name for value in proto.graph.output]
         self.row_names = [ROWS.format(index) for index in range(2 * self.source.levels)]
         # The model with what it decodes in view.
         proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.row_names)
-        self.model = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        self.model = load(proto.SerializeToString())
 
     def compare(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """What was compared -> (the model's, the reference's)."""
