@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
 from pathlib import Path
-
-from serving.flags import LauncherError, flag_values
 
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 """Either multiplies bf16: Intel's since Cooper Lake and Sapphire Rapids, AMD's since Zen 4."""
 CPUINFO = Path("/proc/cpuinfo")
-INSTALL = "pip install --require-hashes -r requirements-openvino.lock (make setup-openvino)"
+INSTALL = "make setup-openvino, or pip install --no-deps --require-hashes -r requirements-openvino.lock"
 
 
 def multiplies_bf16() -> bool:
     """Whether this CPU has instructions for bf16.
 
-    OpenVINO's own word is not asked: it also offers bf16 where AVX-512 has to imitate it, slower than FP32.
+    The kernel's word, so that no package is needed to know.
     """
     try:
         lines = CPUINFO.read_text().splitlines()
@@ -46,21 +43,6 @@ def why_not_bf16(needs_package: bool = True) -> str:
     if needs_package and not has_openvino():
         return f"bf16 needs the package openvino: {INSTALL}"
     return ""
-
-
-def check_repositories_in_bf16(arguments: Sequence[str], needs_package: bool) -> None:
-    """Refuse to serve in bf16 where that can't be; slowly imitated, it would look like any other server.
-
-    Args:
-        arguments: Triton's command line.
-        needs_package: as ``why_not_bf16`` takes it.
-
-    Raises:
-        LauncherError: a repository is a build in bf16, and this machine can't run it.
-    """
-    for path in flag_values(arguments, "--model-repository"):
-        if precision_of_build(Path(path)) == "bf16" and (problem := why_not_bf16(needs_package)):
-            raise LauncherError(f"{path} was built with --precision bf16, which can't be served here: {problem}")
 
 
 def precision_of_build(repository: Path) -> str:

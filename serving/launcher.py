@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.bf16 import check_repositories_in_bf16
 from serving.flags import (
     HEALTH_VARIABLE,
     RELEASE_VARIABLE,
     LauncherError,
+    check_bf16,
     check_exposure,
     check_repositories,
     drain_of,
@@ -135,7 +135,7 @@ def run_installed(binary: Path, given: Sequence[str]) -> int:
     Raises:
         LauncherError: it would be exposed, or is to serve in bf16 what this CPU can't.
     """
-    check_repositories_in_bf16(given, needs_package=False)
+    check_bf16(given, needs_package=False)
     command = [str(binary), *given, *secure_arguments(given), *thread_arguments(given)]
     check_exposure(installed_release(), command)
     environment = {**os.environ, **thread_environment(command), STARTED_VARIABLE: str(binary)}
@@ -150,7 +150,7 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
             backends.
     """
     check_repositories(given)
-    check_repositories_in_bf16(given, needs_package=True)
+    check_bf16(given, needs_package=True)
     added = [*secure_arguments(given), *thread_arguments(given)]
     check_exposure(triton.release, [*given, *added])
     directory = Path(tempfile.mkdtemp(prefix="cocoer-backends-"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
-from export.graphs.comparison import Session
 from export.models import Ensemble, model
 from export.precision.bf16 import Bf16Session
 from export.publishing.layout import onnx_path
@@ -27,7 +27,7 @@ class InProcessEnsemble:
         self, ensemble: Ensemble, repository: Path, options: ort.SessionOptions | None = None, in_bf16: bool = False
     ) -> None:
         self.steps = ensemble.steps
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, Any] = {}
         for step in self.steps:
             path = onnx_path(repository, step.model)
             bf16 = in_bf16 and model(step.model).in_bf16

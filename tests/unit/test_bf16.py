@@ -17,7 +17,7 @@ from export.models import MODELS, model
 from export.options import Options
 from export.publishing.configs import all_configs
 from serving import bf16, launcher
-from serving.flags import LauncherError
+from serving.flags import LauncherError, check_bf16
 from serving.wheel import PYTHON_BACKENDS, WheelTriton
 from tests.conftest import PROJECT
 
@@ -71,7 +71,7 @@ def test_a_machine_that_tells_nothing_has_none(monkeypatch, tmp_path):
     ("flags", "package", "message"),
     [
         ("", True, "bf16 needs a CPU with amx_bf16 or avx512_bf16, and"),
-        ("amx_bf16", False, "bf16 needs the package openvino: pip install --require-hashes -r requirements-openvino"),
+        ("amx_bf16", False, "bf16 needs the package openvino: make setup-openvino, or pip install --no-deps"),
     ],
 )
 def test_a_build_is_refused_before_anything_is_done(cpu, flags, package, message, tmp_path, capsys):
@@ -114,16 +114,16 @@ def test_a_server_is_refused(cpu, tmp_path):
         with pytest.raises(LauncherError, match="bf16 was built with --precision bf16, which .*: bf16 needs a CPU"):
             run()
     cpu("avx512_bf16", package=False)
-    with pytest.raises(LauncherError, match="needs the package openvino: pip install"):
+    with pytest.raises(LauncherError, match="needs the package openvino: make setup"):
         launcher.run_wheel(WheelTriton(), given)
-    bf16.check_repositories_in_bf16(given, needs_package=False)
+    check_bf16(given, needs_package=False)
 
 
 @pytest.mark.parametrize("text", ['{"precision": "fp32"}', "{}", "[]", "no JSON"])
 def test_other_repositories_are_served_as_ever(cpu, tmp_path, text):
     cpu("", package=False)
-    bf16.check_repositories_in_bf16(["--model-repository", str(repository(tmp_path / "r", text))], needs_package=True)
-    bf16.check_repositories_in_bf16(["--model-repository", "s3://bucket/models"], needs_package=True)
+    check_bf16(["--model-repository", str(repository(tmp_path / "r", text))], needs_package=True)
+    check_bf16(["--model-repository", "s3://bucket/models"], needs_package=True)
 
 
 def test_which_models_are_in_bf16():
@@ -287,5 +287,5 @@ def test_what_the_stand_in_can_not_serve(stand_in, tmp_path):
 
 def test_without_the_package_the_stand_in_says_what_is_missing(stand_in, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(Unreadable, match="needs the package openvino: pip install --require-hashes"):
+    with pytest.raises(Unreadable, match="needs the package openvino: make setup-openvino, or pip"):
         load()

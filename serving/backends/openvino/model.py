@@ -21,8 +21,8 @@ try:
     import openvino
 except ImportError as error:
     raise pb_utils.TritonModelException(
-        "this model runs in bf16, which needs the package openvino: pip install --require-hashes -r "
-        "requirements-openvino.lock (make setup-openvino)"
+        "this model runs in bf16, which needs the package openvino: make setup-openvino, or pip install --no-deps "
+        "--require-hashes -r requirements-openvino.lock"
     ) from error
 
 Arrays = list[np.ndarray[Any, Any]]

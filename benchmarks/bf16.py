@@ -1,0 +1,212 @@
+"""What bf16 gains on this CPU: FP32 by ONNX Runtime, bf16 by OpenVINO, and the release's way, asked in turn.
+
+    python -m benchmarks.bf16 --checkpoints DIR --fp32 REPOSITORY --bf16 REPOSITORY [--output DIR]
+
+Both repositories are builds of these checkpoints with SCRFD. First each model in this process, at batches of 1, 4 and
+8; then a server of each repository. Whatever is compared alternates within a round, so that a busy machine is so for
+all; figures are medians, with the smallest and the largest in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from benchmarks import machine
+from benchmarks.inprocess import release_request
+from benchmarks.release import ReleaseInference
+from benchmarks.release_detection import ReleaseDetection
+from benchmarks.run import one_person
+from benchmarks.tables import markdown
+from benchmarks.workloads import BOXES_GIVEN, Workload
+from cocoer.checkpoints.loader import load_checkpoint
+from cocoer_bls.inputs import Tensors
+from cocoer_client import CocoerClient
+from export.files import write_json, write_text
+from export.models import MODELS, Model
+from export.precision import bf16
+from export.publishing.layout import onnx_path
+from serving.server import TritonServer
+
+Times = dict[str, list[float]]
+BATCHES = (1, 4, 8)
+FP32, BF16, RELEASE = "FP32, ONNX Runtime", "bf16, OpenVINO", "the release's way"
+CONCURRENCY, REQUESTS = 4, 16
+
+
+def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Times:
+    """Milliseconds of each call; every round has each of them once, and begins with another."""
+    times: Times = defaultdict(list)
+    order = list(runs)
+    for index in range(-1, rounds):  # the first is to warm up
+        for name in (*order[index % len(order) :], *order[: index % len(order)]):
+            started = time.perf_counter()
+            runs[name]()
+            if index >= 0:
+                times[name].append(1000 * (time.perf_counter() - started))
+    return dict(times)
+
+
+def cell(values: Sequence[float]) -> str:
+    """A median and its range.
+
+    >>> cell([3.14, 1.0, 20.0])
+    '3.1 [1.0-20.0]'
+    """
+    return f"{statistics.median(values):.1f} [{min(values):.1f}-{max(values):.1f}]"
+
+
+def gain(before: Sequence[float], after: Sequence[float]) -> str:
+    """How many times less the second takes: of the medians, and the range of the rounds' own.
+
+    >>> gain([10.0, 12.0, 9.0], [5.0, 4.0, 3.0])
+    '2.5 [2.0-3.0]'
+    """
+    each = [one / other for one, other in zip(before, after)]
+    return f"{statistics.median(before) / statistics.median(after):.1f} [{min(each):.1f}-{max(each):.1f}]"
+
+
+def real_enough(model: Model, batch: int) -> Tensors:
+    """Random inputs; those of a batch are all in one image, as the server sends them."""
+    return model.example_inputs(images=batch if model.batch else 1, persons=batch, seed=batch)
+
+
+def models_in_process(repository: Path, threads: int, rounds: int) -> Iterator[tuple[str, int, Times]]:
+    """Each model of a build that OpenVINO can run, and fusion: FP32 and bf16 of the same graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    for model in MODELS:
+        if model.name == "context_gather":
+            continue
+        path, outputs = onnx_path(repository, model.name), [tensor.name for tensor in model.outputs]
+        one = ort.InferenceSession(str(path), options)
+        other = bf16.Bf16Session(path, INFERENCE_NUM_THREADS=threads)
+        for batch in BATCHES:
+            inputs = real_enough(model, batch)
+            runs: dict[str, Callable[[], object]] = {
+                FP32: partial(one.run, outputs, inputs),
+                BF16: partial(other.run, outputs, inputs),
+            }
+            yield model.name, batch, in_turn(runs, rounds)
+
+
+def request(client: CocoerClient, workload: Workload) -> object:
+    """One answer of a server."""
+    given = [{"body": row[:4].tolist(), "head": row[4:].tolist()} for row in workload.boxes]
+    if workload.persons is None:
+        return client.infer_raw(workload.jpeg, min_score=workload.min_score)
+    return client.infer_raw(workload.jpeg, given)
+
+
+def burst(client: CocoerClient, workload: Workload) -> None:
+    """``REQUESTS`` of them, ``CONCURRENCY`` at a time."""
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        list(pool.map(lambda _: request(client, workload), range(REQUESTS)))
+
+
+def served(checkpoints: Path, repositories: Mapping[str, Path], rounds: int) -> dict[str, Times]:
+    """Kind of request -> milliseconds by the release's way and by each server; bursts by the servers alone."""
+    release, detection = ReleaseInference(load_checkpoint(checkpoints)), ReleaseDetection(checkpoints)
+    detecting, _ = one_person(detection)
+    one, _, four, _ = BOXES_GIVEN
+    found: dict[str, Times] = {}
+    with contextlib.ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        clients = {}
+        for index, (name, repository) in enumerate(repositories.items()):
+            server = stack.enter_context(TritonServer(repository.resolve(), logs / str(index)))
+            clients[name] = stack.enter_context(CocoerClient(server.url, timeout=300))
+        for name, workload in (("1 person given", one), ("4 persons given", four), ("1 person detected", detecting)):
+            finder = detection if workload is detecting else None
+            runs: dict[str, Callable[[], object]] = {
+                RELEASE: partial(release_request, release, workload, finder),
+                **{key: partial(request, client, workload) for key, client in clients.items()},
+            }
+            found[name] = in_turn(runs, rounds)
+            bursts = {key: partial(burst, client, workload) for key, client in clients.items()}
+            found[f"{REQUESTS} requests, {CONCURRENCY} at a time: {name}"] = in_turn(bursts, rounds)
+    return found
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """The report."""
+    rows = [
+        (name, str(batch), cell(times[FP32]), cell(times[BF16]), gain(times[FP32], times[BF16]))
+        for name, batch, times in report["models"]
+    ]
+    requests = [
+        (
+            name,
+            cell(times[RELEASE]) if RELEASE in times else "",
+            cell(times[FP32]),
+            cell(times[BF16]),
+            gain(times[FP32], times[BF16]),
+            gain(times[RELEASE], times[BF16]) if RELEASE in times else "",
+        )
+        for name, times in report["served"].items()
+    ]
+    described = report["machine"]
+    return "\n".join(
+        (
+            f"# bf16 on {described['cpu']}, {described['cores']} cores",
+            "",
+            f"`{report['command']}`, {report['rounds']} rounds in turn. Milliseconds: median [smallest-largest].",
+            f"OpenVINO {report['openvino']}, ONNX Runtime {ort.__version__}.",
+            "",
+            f"## Models in one process, {report['threads']} threads",
+            "",
+            "In bf16 a build serves the detectors and the encoders; `vi_head` and `fusion` are here for comparison.",
+            "",
+            markdown(("model", "batch", FP32, BF16, "times faster"), rows),
+            "",
+            "## Served",
+            "",
+            markdown(("request", RELEASE, FP32, "bf16", "than FP32", "than the release"), requests),
+            "",
+        )
+    )
+
+
+def main() -> int:
+    """Entry point; takes ``sys.argv``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoints", type=Path, required=True)
+    parser.add_argument("--fp32", type=Path, required=True, metavar="REPOSITORY")
+    parser.add_argument("--bf16", type=Path, required=True, metavar="REPOSITORY")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write bf16.md and bf16.json there")
+    args = parser.parse_args()
+    threads = machine.cores()
+    report: dict[str, Any] = {
+        "command": "python -m benchmarks.bf16",
+        "machine": machine.describe().to_dict(),
+        "openvino": bf16.version(),
+        "rounds": args.rounds,
+        "threads": threads,
+        "models": list(models_in_process(args.fp32, threads, args.rounds)),
+        "served": served(args.checkpoints, {FP32: args.fp32, BF16: args.bf16}, args.rounds),
+    }
+    text = to_markdown(report)
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        write_json(args.output / "bf16.json", report)
+        write_text(args.output / "bf16.md", text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
