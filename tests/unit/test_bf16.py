@@ -3,16 +3,20 @@
 None of this needs a CPU with bf16 or the package openvino: ``tests/parity/test_bf16.py`` runs the real one.
 """
 
+import doctest
 import importlib.util
 import json
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
+from benchmarks import bf16 as benchmark
 from export import arguments, build_engines
+from export.detectors.reference import ScrfdFile
 from export.models import MODELS, model
 from export.options import Options
 from export.publishing.configs import all_configs
@@ -289,3 +293,76 @@ def test_without_the_package_the_stand_in_says_what_is_missing(stand_in, monkeyp
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(Unreadable, match="needs the package openvino: make setup-openvino, or pip"):
         load()
+
+
+@pytest.fixture
+def decode():
+    """Decodes one stride of 8 pixels, an anchor a cell, on a letterbox of 24: squares around the cells' corners."""
+    file = object.__new__(ScrfdFile)
+    file.levels, file.anchors, file.iou_threshold = 1, 1, 0.4
+
+    def found(scores, orders, sides=0.5):
+        heads = [np.array(scores, np.float32)[:, None], np.full((9, 4), sides, np.float32)]
+        return file.decode(heads, 24, 1.0, 0.5, None, orders)[0][:, :2].tolist()
+
+    return found
+
+
+AT_ROW = {row: [8.0 * (row % 3) - 4, 8.0 * (row // 3) - 4] for row in range(9)}
+SCORES = [0.75, 0, 0.75, 0.9, 0, 0, 0, 0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("orders", "rows"),
+    [
+        (None, [3, 0, 2, 8]),
+        (([3, 8, 0, 2, 1, 4, 5, 6, 7], [0, 1, 2, 3]), [3, 8, 0, 2]),
+        (([3, 0, 2, 8], [0, 3, 2, 1, 4, 5]), [3, 8, 2, 0]),
+        (([8, 2, 0, 3], [3, 2, 1, 0]), [3, 0, 2, 8]),  # the best comes first, whatever the model says
+        (([3, 0], [0]), [3, 0, 2, 8]),
+    ],
+)
+def test_equal_scores_come_in_the_models_order(decode, orders, rows):
+    """In bf16 scores are often equal; that the model orders them in its own way is no mistake of its decoding."""
+    assert decode(SCORES, orders) == [AT_ROW[row] for row in rows]
+
+
+@pytest.mark.parametrize(("first", "kept"), [([3, 4, 0], [3]), ([4, 3, 0], [4])])
+def test_of_equal_boxes_that_overlap_the_models_is_kept(decode, first, kept):
+    """Boxes of neighbours overlap by 0.6 here."""
+    found = decode([0, 0, 0, 0.75, 0.75, 0, 0, 0, 0], (first, [0]), sides=2.0)
+    assert found == [[8.0 * (row % 3) - 16, 8.0 * (row // 3) - 16] for row in kept]
+
+
+def test_examples():
+    assert doctest.testmod(benchmark).failed == 0
+
+
+def test_in_turn():
+    """Every round has each once, and does not always begin with the same."""
+    called = []
+    times = benchmark.in_turn({name: partial(called.append, name) for name in "ab"}, rounds=3)
+    assert "".join(called) == "ba" + "ab" + "ba" + "ab"
+    assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
+
+
+def test_the_reports_figures():
+    times = {benchmark.RELEASE: [100.0, 90.0], benchmark.FP32: [20.0, 30.0], benchmark.BF16: [10.0, 10.0]}
+    without = {key: each for key, each in times.items() if key != benchmark.RELEASE}
+    text = benchmark.to_markdown(
+        {
+            "machine": {"cpu": "A CPU", "cores": 2},
+            "command": "c",
+            "rounds": 2,
+            "openvino": "1",
+            "threads": 2,
+            "models": [("fusion", 4, times)],
+            "served": {"asked": times, "burst": without},
+        }
+    )
+    assert "# bf16 on A CPU, 2 cores" in text
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "[" in line]
+    fp32, fast, faster = "25.0 [20.0-30.0]", "10.0 [10.0-10.0]", "2.5 [2.0-3.0]"
+    assert ["fusion", "4", fp32, fast, faster] in rows
+    assert ["asked", "95.0 [90.0-100.0]", fp32, fast, faster, "9.5 [9.0-10.0]"] in rows
+    assert ["burst", "", fp32, fast, faster, ""] in rows
