@@ -33,6 +33,7 @@ from benchmarks.workloads import BOXES_GIVEN, Workload
 from cocoer.checkpoints.loader import load_checkpoint
 from cocoer_bls.inputs import Tensors
 from cocoer_client import CocoerClient
+from export.build_engines import progress
 from export.files import write_json, write_text
 from export.models import MODELS, Model
 from export.precision import bf16
@@ -42,7 +43,7 @@ from serving.server import TritonServer
 Times = dict[str, list[float]]
 BATCHES = (1, 4, 8)
 FP32, BF16, RELEASE = "FP32, ONNX Runtime", "bf16, OpenVINO", "the release's way"
-CONCURRENCY, REQUESTS = 4, 16
+CONCURRENCY, REQUESTS = 4, 8
 
 
 def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Times:
@@ -95,6 +96,7 @@ def models_in_process(repository: Path, threads: int, rounds: int) -> Iterator[t
         one = ort.InferenceSession(str(path), options)
         other = bf16.Bf16Session(path, INFERENCE_NUM_THREADS=threads)
         for batch in BATCHES:
+            progress(f"{model.name}, {batch} at once")
             inputs = real_enough(model, batch)
             runs: dict[str, Callable[[], object]] = {
                 FP32: partial(one.run, outputs, inputs),
@@ -130,6 +132,7 @@ def served(checkpoints: Path, repositories: Mapping[str, Path], rounds: int) -> 
             server = stack.enter_context(TritonServer(repository.resolve(), logs / str(index)))
             clients[name] = stack.enter_context(CocoerClient(server.url, timeout=300))
         for name, workload in (("1 person given", one), ("4 persons given", four), ("1 person detected", detecting)):
+            progress(f"served: {name}")
             finder = detection if workload is detecting else None
             runs: dict[str, Callable[[], object]] = {
                 RELEASE: partial(release_request, release, workload, finder),
@@ -187,17 +190,18 @@ def main() -> int:
     parser.add_argument("--fp32", type=Path, required=True, metavar="REPOSITORY")
     parser.add_argument("--bf16", type=Path, required=True, metavar="REPOSITORY")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=("models", "served"), help="one of the two parts")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write bf16.md and bf16.json there")
     args = parser.parse_args()
-    threads = machine.cores()
+    threads, repositories = machine.cores(), {FP32: args.fp32, BF16: args.bf16}
     report: dict[str, Any] = {
         "command": "python -m benchmarks.bf16",
         "machine": machine.describe().to_dict(),
         "openvino": bf16.version(),
         "rounds": args.rounds,
         "threads": threads,
-        "models": list(models_in_process(args.fp32, threads, args.rounds)),
-        "served": served(args.checkpoints, {FP32: args.fp32, BF16: args.bf16}, args.rounds),
+        "models": [] if args.only == "served" else list(models_in_process(args.fp32, threads, args.rounds)),
+        "served": {} if args.only == "models" else served(args.checkpoints, repositories, args.rounds),
     }
     text = to_markdown(report)
     if args.output:

@@ -21,7 +21,7 @@ from export.models.ingredients import Ingredients, ModelOptions
 from export.models.samples import Samples
 from export.models.tensors import Rows, TensorSpec
 from export.precision import Precision
-from export.precision.bf16 import Bf16Session
+from export.precision.bf16 import Bf16Session, scaled_first
 from export.precision.calibration import Scene
 
 P = TypeVar("P", bound=nn.Module)
@@ -194,7 +194,10 @@ class CropModel(NetworkModel, Generic[P]):
         if precision == "fp16":
             part = copy.deepcopy(part)
             self.halve(part)
-        return self.graph(part, imagenet_normalise(channel_order)).eval()
+        normalise = imagenet_normalise(channel_order)
+        if precision == "bf16" and self.in_bf16:
+            normalise = scaled_first(normalise)
+        return self.graph(part, normalise).eval()
 
     def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
         own = {"channel_order": made_of.options.channel_order, "calibration": made_of.calibration}

@@ -13,11 +13,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
+from cocoer.network.normalise import Normalise
 from cocoer_bls.inputs import Tensors
 
 if TYPE_CHECKING:
     import openvino
+
+
+class ScaledFirst(Normalise):
+    """The same pixels as by ``Normalise``, but for the order of its two steps: ``x * scale - offset * scale``.
+
+    A product right in front of the first convolution goes into its weights where Triton's native backend has OpenVINO
+    prepare the graph, and stays where nobody does: in bf16 the two round differently.
+    """
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.float().permute(0, 3, 1, 2)
+        if self.reverse_channels:
+            x = x.flip(1)
+        return x * self.scale - self.offset * self.scale
+
+
+def scaled_first(normalise: Normalise) -> ScaledFirst:
+    """Another of the same kind."""
+    other = ScaledFirst((0.0,) * 3, (1.0,) * 3, normalise.reverse_channels)
+    other.load_state_dict(normalise.state_dict())
+    return other
+
 
 PROPERTIES = {"INFERENCE_PRECISION_HINT": "bf16", "NUM_STREAMS": "1"}
 """What the served configuration says (``export.publishing.configs``), by OpenVINO's names."""

@@ -57,17 +57,6 @@ def test_drift_from_golden(in_bf16, golden, sample_bgr):
     assert found["order"].tolist() == golden(0)["order"].tolist()
 
 
-@pytest.mark.parametrize(("seed", "step"), [(1, 1.0)])
-def test_drift_from_the_other_golden_files(in_bf16, full_repositories, golden, sample_bgr, seed, step):
-    """Graphs of a build in bf16 are those of FP32's: what OpenVINO makes of those needs no build of its own."""
-    if in_bf16() is None:
-        return
-    models = InProcessEnsemble(RECOGNITION, full_repositories(seed, step), in_bf16=True)
-    found = models.run(gold.inputs(sample_bgr, golden(seed, step)))
-    assert max(drift(found, golden(seed, step)).values()) < 5e-2
-    assert found["order"].tolist() == golden(seed, step)["order"].tolist()
-
-
 def operators(path):
     """Name of a node -> its operator, of an ONNX file."""
     return {node.name or node.output[0]: node.op_type for node in onnx.load(path, load_external_data=False).graph.node}

@@ -12,13 +12,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks import bf16 as benchmark
+from cocoer.network.model import CocoER
+from cocoer.network.normalise import Normalise, imagenet_normalise
 from export import arguments, build_engines
 from export.detectors.reference import ScrfdFile
 from export.models import MODELS, model
 from export.options import Options
+from export.precision.bf16 import ScaledFirst, scaled_first
 from export.publishing.configs import all_configs
 from serving import bf16, launcher
 from serving.flags import LauncherError, check_bf16
@@ -293,6 +297,22 @@ def test_without_the_package_the_stand_in_says_what_is_missing(stand_in, monkeyp
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(Unreadable, match="needs the package openvino: make setup-openvino, or pip"):
         load()
+
+
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+def test_pixels_are_the_same_scaled_first(order):
+    pixels = torch.arange(2 * 4 * 32 * 3).reshape(2, 4, 32, 3).remainder(256).byte()
+    usual = imagenet_normalise(order)
+    torch.testing.assert_close(scaled_first(usual)(pixels), usual(pixels), rtol=0, atol=1e-6)
+
+
+def test_encoders_in_bf16_scale_first():
+    """So that no preparation of the graph can move the product into the first convolution."""
+    network = CocoER()
+    for name in ("head_encoder", "context_encoder"):
+        kinds = [type(model(name).module(network, "bgr", precision).normalise) for precision in ("bf16", "fp32")]
+        assert kinds == [ScaledFirst, Normalise]
+    assert type(model("vi_head").module(network, "bgr", "bf16").normalise) is Normalise
 
 
 @pytest.fixture
