@@ -234,7 +234,7 @@ def check_usage(args: argparse.Namespace) -> None:
     if args.precision == "bf16" and args.backend == "onnxruntime":
         raise UsageError("ONNX Runtime computes no bf16 on CPUs; --precision bf16 takes --backend openvino, or none")
     if args.backend == "openvino" and args.precision != "bf16":
-        raise UsageError("--backend openvino is for --precision bf16; in FP32 and INT8 it is no faster")
+        raise UsageError("--backend openvino is for --precision bf16; the others are ONNX Runtime's")
     if args.precision == "fp16" and args.accelerator == "tensorrt":
         raise UsageError(
             "--accelerator tensorrt can't keep energies and LayerNorms in FP32 beside FP16 trunks; use --backend "

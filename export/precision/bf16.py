@@ -1,7 +1,7 @@
 """bf16 for CPUs: OpenVINO computes a model's FP32 graph in bf16, from its first product to its last.
 
 Whatever comes after the last convolution or matrix product stays FP32, by OpenVINO's own rule: energies, decoding of
-boxes, NMS. Products add up in FP32, and so do norms and softmax, which read and write bf16. Fusion with coordination
+boxes, NMS. Products add up in FP32; norms and softmax between them read and write bf16. Fusion with coordination
 and the V-I head run in FP32, by ONNX Runtime, as in every build (``Model.in_bf16``).
 """
 

@@ -20,7 +20,7 @@ from cocoer.network.model import CocoER
 from cocoer.network.normalise import Normalise, imagenet_normalise
 from export import arguments, build_engines
 from export.detectors.reference import ScrfdFile
-from export.models import MODELS, model
+from export.models import CONTEXT_ENCODER, HEAD_ENCODER, MODELS, VI_HEAD, model
 from export.options import Options
 from export.precision.bf16 import ScaledFirst, scaled_first
 from export.publishing.configs import all_configs
@@ -309,10 +309,10 @@ def test_pixels_are_the_same_scaled_first(order):
 def test_encoders_in_bf16_scale_first():
     """So that no preparation of the graph can move the product into the first convolution."""
     network = CocoER()
-    for name in ("head_encoder", "context_encoder"):
-        kinds = [type(model(name).module(network, "bgr", precision).normalise) for precision in ("bf16", "fp32")]
+    for one in (HEAD_ENCODER, CONTEXT_ENCODER):
+        kinds = [type(one.module(network, "bgr", precision).normalise) for precision in ("bf16", "fp32")]
         assert kinds == [ScaledFirst, Normalise]
-    assert type(model("vi_head").module(network, "bgr", "bf16").normalise) is Normalise
+    assert type(VI_HEAD.module(network, "bgr", "bf16").normalise) is Normalise
 
 
 @pytest.fixture
