@@ -3,8 +3,8 @@
     python -m benchmarks.bf16 --checkpoints DIR --fp32 REPOSITORY --bf16 REPOSITORY [--output DIR]
 
 Both repositories are builds of these checkpoints with SCRFD. First each model in this process, at batches of 1, 4 and
-8; then a server of each repository. Whatever is compared alternates within a round, so that a busy machine is so for
-all; figures are medians, with the smallest and the largest in brackets.
+8; then whole requests, without a server and with one of each repository. Whatever is compared alternates within a
+round, so that a busy machine is so for all; figures are medians, with the smallest and the largest in brackets.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from typing import Any
 import onnxruntime as ort
 
 from benchmarks import machine
-from benchmarks.inprocess import release_request
+from benchmarks.inprocess import boxes_given, job_of, release_request
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.run import one_person
 from benchmarks.tables import markdown
 from benchmarks.workloads import BOXES_GIVEN, Workload
 from cocoer.checkpoints.loader import load_checkpoint
-from cocoer_bls.inputs import Tensors
+from cocoer_bls.images import LETTERBOX
+from cocoer_bls.inputs import MIN_SCORE, Tensors, detection_inputs, recognition_inputs
 from cocoer_client import CocoerClient
 from export.build_engines import progress
 from export.files import write_json, write_text
-from export.models import MODELS, Model
+from export.models import DETECTION, MODELS, RECOGNITION, Model
 from export.precision import bf16
 from export.publishing.layout import onnx_path
+from export.verification.in_process import InProcessEnsemble
 from serving.server import TritonServer
 
 Times = dict[str, list[float]]
+PARTS = ("models", "ensembles", "served")
 BATCHES = (1, 4, 8)
 FP32, BF16, RELEASE = "FP32, ONNX Runtime", "bf16, OpenVINO", "the release's way"
 CONCURRENCY, REQUESTS = 4, 8
@@ -83,12 +86,18 @@ def real_enough(model: Model, batch: int) -> Tensors:
     return model.example_inputs(images=batch if model.batch else 1, persons=batch, seed=batch)
 
 
-def models_in_process(repository: Path, threads: int, rounds: int) -> Iterator[tuple[str, int, Times]]:
-    """Each model of a build that OpenVINO can run, and fusion: FP32 and bf16 of the same graph."""
+def session_options(threads: int) -> ort.SessionOptions:
+    """ONNX Runtime's, as the stand-in for its backend sets them."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
+    return options
+
+
+def models_in_process(repository: Path, threads: int, rounds: int) -> Iterator[tuple[str, int, Times]]:
+    """Each model of a build that OpenVINO can run, and fusion: FP32 and bf16 of the same graph."""
+    options = session_options(threads)
     for model in MODELS:
         if model.name == "context_gather":
             continue
@@ -103,6 +112,33 @@ def models_in_process(repository: Path, threads: int, rounds: int) -> Iterator[t
                 BF16: partial(other.run, outputs, inputs),
             }
             yield model.name, batch, in_turn(runs, rounds)
+
+
+def ensembles_in_process(checkpoints: Path, repositories: Mapping[str, Path], rounds: int) -> dict[str, Times]:
+    """What a request costs in its networks: whole ensembles, one model after the other, and the release's way."""
+    release = ReleaseInference(load_checkpoint(checkpoints))
+    options = session_options(machine.cores())
+    found: dict[str, Times] = {}
+    models = {
+        (name, ensemble.name): InProcessEnsemble(ensemble, repository, options, in_bf16=name == BF16)
+        for name, repository in repositories.items()
+        for ensemble in (RECOGNITION, DETECTION)
+    }
+    for workload in (BOXES_GIVEN[0], BOXES_GIVEN[2]):
+        job = job_of(workload)
+        inputs = recognition_inputs([(job.image, boxes_given(workload, job))])
+        runs: dict[str, Callable[[], object]] = {
+            RELEASE: partial(release_request, release, workload),
+            **{name: partial(models[name, "recognition"].run, inputs) for name in repositories},
+        }
+        progress(f"recognition, {workload.name}")
+        found[f"recognition, {workload.name}"] = in_turn(runs, rounds)
+    letterboxes = detection_inputs([job.image], [MIN_SCORE], LETTERBOX)
+    progress("detection")
+    found["detection"] = in_turn(
+        {name: partial(models[name, "detection"].run, letterboxes) for name in repositories}, rounds
+    )
+    return found
 
 
 def request(client: CocoerClient, workload: Workload) -> object:
@@ -150,6 +186,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         (name, str(batch), cell(times[FP32]), cell(times[BF16]), gain(times[FP32], times[BF16]))
         for name, batch, times in report["models"]
     ]
+    asked = [*report["ensembles"].items(), *report["served"].items()]
     requests = [
         (
             name,
@@ -159,7 +196,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             gain(times[FP32], times[BF16]),
             gain(times[RELEASE], times[BF16]) if RELEASE in times else "",
         )
-        for name, times in report["served"].items()
+        for name, times in asked
     ]
     described = report["machine"]
     return "\n".join(
@@ -175,7 +212,9 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             "",
             markdown(("model", "batch", FP32, BF16, "times faster"), rows),
             "",
-            "## Served",
+            "## Requests",
+            "",
+            "First the networks alone, in one process; then served, with all that a request takes.",
             "",
             markdown(("request", RELEASE, FP32, "bf16", "than FP32", "than the release"), requests),
             "",
@@ -190,9 +229,10 @@ def main() -> int:
     parser.add_argument("--fp32", type=Path, required=True, metavar="REPOSITORY")
     parser.add_argument("--bf16", type=Path, required=True, metavar="REPOSITORY")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=("models", "served"), help="one of the two parts")
+    parser.add_argument("--only", choices=PARTS, help="one of the parts")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write bf16.md and bf16.json there")
     args = parser.parse_args()
+    parts = (args.only,) if args.only else PARTS
     threads, repositories = machine.cores(), {FP32: args.fp32, BF16: args.bf16}
     report: dict[str, Any] = {
         "command": "python -m benchmarks.bf16",
@@ -200,8 +240,9 @@ def main() -> int:
         "openvino": bf16.version(),
         "rounds": args.rounds,
         "threads": threads,
-        "models": [] if args.only == "served" else list(models_in_process(args.fp32, threads, args.rounds)),
-        "served": {} if args.only == "models" else served(args.checkpoints, repositories, args.rounds),
+        "models": list(models_in_process(args.fp32, threads, args.rounds)) if "models" in parts else [],
+        "ensembles": ensembles_in_process(args.checkpoints, repositories, args.rounds) if "ensembles" in parts else {},
+        "served": served(args.checkpoints, repositories, args.rounds) if "served" in parts else {},
     }
     text = to_markdown(report)
     if args.output:

@@ -377,6 +377,7 @@ def test_the_reports_figures():
             "openvino": "1",
             "threads": 2,
             "models": [("fusion", 4, times)],
+            "ensembles": {},
             "served": {"asked": times, "burst": without},
         }
     )
