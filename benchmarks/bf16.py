@@ -59,6 +59,8 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Times:
             runs[name]()
             if index >= 0:
                 times[name].append(1000 * (time.perf_counter() - started))
+    for name, each in times.items():  # at once: the whole takes long, and may be cut short
+        progress(f"  {name}: {cell(each)} ms")
     return dict(times)
 
 
