@@ -27,7 +27,7 @@ TOOLS := .cache/tools
 LOCKED = --require-hashes --no-deps $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-batch setup-dev demo web engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench ordeal gpu-report \
+.PHONY: help setup setup-batch setup-openvino setup-dev demo web engines serve test test-unit test-pythons test-full conformance fuzz soak lint format bench ordeal gpu-report \
 	lock audit clean
 
 help:  ## List the targets and variables
@@ -51,6 +51,11 @@ $(VENV)/.setup-batch: requirements-batch.lock $(VENV)/.setup
 	@$(PIP) install --quiet $(LOCKED) -r requirements-batch.lock
 	@touch $@
 
+$(VENV)/.setup-openvino: requirements-openvino.lock $(VENV)/.setup
+	@echo "Installing OpenVINO ..."
+	@$(PIP) install --quiet $(LOCKED) -r requirements-openvino.lock
+	@touch $@
+
 $(VENV)/.setup-dev: requirements-dev.lock tools/prometheus.py $(VENV)/.setup-batch
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements-dev.lock
@@ -66,6 +71,8 @@ $(TOOLS)/.setup: requirements-tools.lock
 setup: $(VENV)/.setup  ## Install everything that building, serving and asking need into .venv
 
 setup-batch: $(VENV)/.setup-batch  ## The same, and Ray, for client/batch.py
+
+setup-openvino: $(VENV)/.setup-openvino  ## The same as setup, and OpenVINO, for --precision bf16
 
 setup-dev: $(VENV)/.setup-dev  ## The same, and what the tests and linters need
 
@@ -126,7 +133,7 @@ lock: $(TOOLS)/.setup  ## Write the lock files anew, from requirements*.in
 	$(TOOLS)/bin/python tools/lock.py
 
 audit: $(TOOLS)/.setup  ## Look up known vulnerabilities of everything that is locked (asks pypi.org)
-	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-tensorrt.lock requirements-serve.lock requirements-web.lock requirements-dev.lock requirements-tools.lock; do \
+	@for lock in requirements.lock requirements-torch-cuda.lock requirements-batch.lock requirements-openvino.lock requirements-tensorrt.lock requirements-serve.lock requirements-web.lock requirements-dev.lock requirements-tools.lock; do \
 		echo "$$lock:"; $(TOOLS)/bin/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner=off -r $$lock || exit 1; done
 
 clean:  ## Remove the environment, caches and outputs (weights and engines stay)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from benchmarks.datasets import DataSet, DatasetError, Example, check_labels
 from benchmarks.loading import add_data_set, check_data_set, load
 from benchmarks.predictions import Predictions, predict
 from cocoer_client import CocoerClient, CocoerError
+from export.precision import Precision
 from serving.background import ServerFailed
 from serving.server import TritonServer
 
@@ -41,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--url", help="the server's gRPC address (default: $COCOER_URL, else localhost:8001)")
     add("--concurrency", type=int, default=4, metavar="N", help="images on their way at once (default: 4)")
     add("--channel-orders", nargs="+", choices=("bgr", "rgb"), metavar="ORDER", help="build and compare: bgr, rgb")
-    add("--precisions", nargs="+", choices=("fp32", "fp16", "int8"), metavar="P", help="the same: fp32, fp16, int8")
+    add("--precisions", nargs="+", choices=get_args(Precision), metavar="P", help="the same: fp32, fp16, bf16, int8")
     add("--coordination-steps", nargs="+", type=float, metavar="X", help="the same: sizes of the step, such as 1 0.1 0")
     add("--checkpoints", type=Path, default=Path("checkpoints"), help="weights to build from (default: checkpoints)")
     add("--calibration", type=Path, metavar="DIR", help="images for int8 (not those that are measured)")

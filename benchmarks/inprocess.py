@@ -106,27 +106,30 @@ def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, flo
     return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}
 
 
+def release_request(release: ReleaseInference, workload: Workload, detection: ReleaseDetection | None = None) -> None:
+    """Answer a request the release's way: every person from scratch, crops included.
+
+    Args:
+        release: recognises.
+        workload: the request.
+        detection: finds the persons of a workload without boxes.
+    """
+    job = job_of(workload)
+    if detection is None:
+        persons = boxes_given(workload, job)
+    else:
+        persons = detection.persons(job.image, workload.min_score or DEFAULT_OPTIONS.min_score)
+    inputs = recognition_inputs([(job.image, persons)])
+    for index in range(len(inputs["image_index"])):
+        crops = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
+        release.person(crops, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
+
+
 def release_ms(
     release: ReleaseInference, workload: Workload, repeats: int, detection: ReleaseDetection | None = None
 ) -> float:
-    """Median latency of the release's way for an image: every person from scratch, crops included.
-
-    Args:
-        detection: finds the persons of a workload without boxes.
-    """
-
-    def request() -> None:
-        job = job_of(workload)
-        if detection is None:
-            persons = boxes_given(workload, job)
-        else:
-            persons = detection.persons(job.image, workload.min_score or DEFAULT_OPTIONS.min_score)
-        inputs = recognition_inputs([(job.image, persons)])
-        for index in range(len(inputs["image_index"])):
-            crops = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
-            release.person(crops, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
-
-    return median_ms(request, repeats, warm_up=1)
+    """Median latency of ``release_request``."""
+    return median_ms(partial(release_request, release, workload, detection), repeats, warm_up=1)
 
 
 def gflop(model: CocoER, persons: int) -> float:

@@ -39,13 +39,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=("auto", *get_args(Backend)),
         default="auto",
         help="what serves: onnxruntime (what auto is), on CPUs and GPUs; tensorrt, whose plans are built by the "
-        "TensorRT, and for the GPU, that this command runs on",
+        "TensorRT, and for the GPU, that this command runs on; openvino (what auto is with --precision bf16), on CPUs",
     )
     add(
         "--precision",
         choices=get_args(Precision),
         default=DEFAULT.precision,
-        help="fp16: trunks, attention and wide layers in half precision, for GPUs; int8: trunks and detectors "
+        help="fp16: trunks, attention and wide layers in half precision, for GPUs; bf16: the same and "
+        "detectors in bfloat16, for CPUs that have it (AVX512_BF16, AMX), needs OpenVINO; int8: trunks and detectors "
         "quantised, for CPUs, needs --calibration",
     )
     add("--calibration", type=Path, metavar="FOLDER", help="images like those you will send, for --precision int8")
@@ -228,8 +229,12 @@ def check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--precision int8 and --calibration FOLDER (images like those you will send) go together")
     if args.accelerator != "auto" and args.backend == "tensorrt":
         raise UsageError("--accelerator is ONNX Runtime's; --backend tensorrt runs TensorRT itself")
-    if args.precision == "int8" and (args.backend == "tensorrt" or args.accelerator != "auto"):
-        raise UsageError("--precision int8 is for CPUs; on GPUs, --precision fp16")
+    if args.precision in ("int8", "bf16") and (args.backend == "tensorrt" or args.accelerator != "auto"):
+        raise UsageError(f"--precision {args.precision} is for CPUs; on GPUs, --precision fp16")
+    if args.precision == "bf16" and args.backend == "onnxruntime":
+        raise UsageError("ONNX Runtime computes no bf16 on CPUs; --precision bf16 takes --backend openvino, or none")
+    if args.backend == "openvino" and args.precision != "bf16":
+        raise UsageError("--backend openvino is for --precision bf16; the others are ONNX Runtime's")
     if args.precision == "fp16" and args.accelerator == "tensorrt":
         raise UsageError(
             "--accelerator tensorrt can't keep energies and LayerNorms in FP32 beside FP16 trunks; use --backend "
@@ -262,6 +267,13 @@ def find_detectors(checkpoints: Path, choice: str) -> tuple[Detection, str]:
     )
 
 
+def _backend(args: argparse.Namespace) -> Backend:
+    if args.backend == "auto":
+        return "openvino" if args.precision == "bf16" else DEFAULT.backend
+    chosen: Backend = args.backend
+    return chosen
+
+
 def build_options(args: argparse.Namespace, detection: Detection) -> Options:
     """What the command line says of the build; ``detection`` as ``find_detectors`` decides.
 
@@ -285,7 +297,7 @@ def build_options(args: argparse.Namespace, detection: Detection) -> Options:
         reuse=tuple(args.reuse),
         trust_checkpoint=args.trust_checkpoint,
         tolerances=dict(args.tolerance),
-        backend=DEFAULT.backend if args.backend == "auto" else args.backend,
+        backend=_backend(args),
         accelerator=args.accelerator,
         cores=args.cores,
         engine_cache=args.engine_cache,

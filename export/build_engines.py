@@ -31,6 +31,7 @@ from export.publishing.lock import Locked
 from export.publishing.repository import NotWhole
 from export.report import Outcome, format_table
 from export.verification.drift import describe
+from serving.bf16 import why_not_bf16
 
 REFUSALS = (
     UsageError,
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace, command: str) -> int:
         return 0
     if args.backend == "tensorrt":
         load_tensorrt()  # before anything that takes long
+    if args.precision == "bf16" and (problem := why_not_bf16()):
+        raise UsageError(problem)
     ensure_checkpoint(args.checkpoints, args.synthetic)
     detection, notice = find_detectors(args.checkpoints, args.detectors)
     options = build_options(args, detection)

@@ -16,6 +16,7 @@ import torch
 from export.models import Model
 from export.models.ingredients import Ingredients
 from export.options import Options
+from export.precision import bf16
 from export.precision.int8 import NothingToQuantise, quantise
 from export.publishing.layout import onnx_path, record_path
 from export.sources import sources_digest
@@ -49,6 +50,7 @@ class OnnxBuild(StagedBuild):
         content = {
             "sources": self._sources,
             "versions": [torch.__version__, onnx.__version__, onnxruntime.__version__],
+            **({"openvino": bf16.version()} if model.runs_in_bf16(self.options) else {}),
             **model.depends_on(self.ingredients),
         }
         return {"fingerprint": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}

@@ -17,7 +17,7 @@ from export.models.ensembles import detection
 from export.precision import Precision
 
 ChannelOrder = Literal["bgr", "rgb"]
-Backend = Literal["onnxruntime", "tensorrt"]
+Backend = Literal["onnxruntime", "tensorrt", "openvino"]
 Accelerator = Literal["auto", "cuda", "tensorrt"]
 
 ENGINE_CACHE = PurePosixPath("/tmp/cocoer-tensorrt")
@@ -42,7 +42,8 @@ class Options:
         reuse: other repositories, whose files are taken over where they fit.
         trust_checkpoint: load files that can run code.
         tolerances: name of a model -> tolerance set by hand, instead of ``Model.tolerances``.
-        backend: Triton's: "onnxruntime" runs ONNX files, "tensorrt" plans.
+        backend: Triton's: "onnxruntime" runs ONNX files, "tensorrt" plans, "openvino" in bf16 the ONNX files of the
+            models that can be, while the others are ONNX Runtime's.
         accelerator: of ONNX Runtime. "auto": the GPU by CUDA where there is one, else the CPU; "cuda": a GPU;
             "tensorrt": a GPU, models with a trunk by its TensorRT provider.
         engine_cache: see ``ENGINE_CACHE``.

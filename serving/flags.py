@@ -9,7 +9,9 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from serving.bf16 import precision_of_build, why_not_bf16
 from serving.drain import EXIT_TIMEOUT, MAX_DRAIN, UNLOADING, Drain
 from serving.endpoints import Endpoints
 from serving.probe import PERIOD, Probe
@@ -103,6 +105,21 @@ def check_repositories(arguments: Sequence[str]) -> None:
                     f"the model repository {path} does not exist. Build it: python export/build_engines.py "
                     f"--repository {path}"
                 )
+
+
+def check_bf16(arguments: Sequence[str], needs_package: bool) -> None:
+    """Refuse to serve in bf16 where that can't be; a server that computes in FP32 after all would look like any other.
+
+    Args:
+        arguments: Triton's command line.
+        needs_package: as ``why_not_bf16`` takes it.
+
+    Raises:
+        LauncherError: a repository is a build in bf16, and this machine can't run it.
+    """
+    for path in flag_values(arguments, "--model-repository"):
+        if precision_of_build(Path(path)) == "bf16" and (problem := why_not_bf16(needs_package)):
+            raise LauncherError(f"{path} was built with --precision bf16, which can't be served here: {problem}")
 
 
 def restricted_by(arguments: Sequence[str], flag: str) -> set[str]:

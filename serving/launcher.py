@@ -20,6 +20,7 @@ from serving.flags import (
     HEALTH_VARIABLE,
     RELEASE_VARIABLE,
     LauncherError,
+    check_bf16,
     check_exposure,
     check_repositories,
     drain_of,
@@ -132,8 +133,9 @@ def run_installed(binary: Path, given: Sequence[str]) -> int:
     """Serve with a Triton that is installed; its exit code.
 
     Raises:
-        LauncherError: it would be exposed.
+        LauncherError: it would be exposed, or is to serve in bf16 what this CPU can't.
     """
+    check_bf16(given, needs_package=False)
     command = [str(binary), *given, *secure_arguments(given), *thread_arguments(given)]
     check_exposure(installed_release(), command)
     environment = {**os.environ, **thread_environment(command), STARTED_VARIABLE: str(binary)}
@@ -144,9 +146,11 @@ def run_wheel(triton: WheelTriton, given: Sequence[str]) -> int:
     """Serve with the wheel's Triton; its exit code.
 
     Raises:
-        LauncherError: it would be exposed, there is nothing to serve, or no room for its backends.
+        LauncherError: it would be exposed, there is nothing to serve, nothing here that serves bf16, or no room for its
+            backends.
     """
     check_repositories(given)
+    check_bf16(given, needs_package=True)
     added = [*secure_arguments(given), *thread_arguments(given)]
     check_exposure(triton.release, [*given, *added])
     directory = Path(tempfile.mkdtemp(prefix="cocoer-backends-"))

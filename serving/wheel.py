@@ -13,7 +13,7 @@ from pathlib import Path
 from serving.flags import LauncherError, has_flag
 
 BACKENDS = Path(__file__).resolve().parent / "backends"
-PYTHON_BACKENDS = ("python", "onnxruntime")
+PYTHON_BACKENDS = ("python", "onnxruntime", "openvino")
 SHARED_MEMORY = Path("/dev/shm")
 
 

@@ -17,6 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, Semaphore
 
+from serving.bf16 import why_not_bf16
+
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = (
     "cocoer/checkpoints/*.py",
@@ -67,6 +69,8 @@ class Builds:
             self._start(self._full_after_tiny)
         if "fp16_repository" in fixtures:
             self._start(self._fp16)
+        if "bf16_repository" in fixtures and not why_not_bf16():
+            self._start(self._bf16)
 
     def checkpoints(self, seed: int, architecture: str = "release") -> Path:
         """A synthetic ``checkpoints/`` tree with detectors; of another run's too, if it would be the same."""
@@ -97,6 +101,10 @@ class Builds:
         """The one of seed 0 in FP16."""
         return self._start(self._fp16).result()
 
+    def bf16(self) -> Path:
+        """The one of seed 0 in bf16; for machines that can."""
+        return self._start(self._bf16).result()
+
     def _start(self, build: Callable[..., Path], *arguments: float | str) -> Future[Path]:
         key = (build.__name__, *arguments)
         with self._lock:
@@ -123,9 +131,16 @@ class Builds:
         return self.full(0)
 
     def _fp16(self) -> Path:
+        return self._in_precision("fp16")
+
+    def _bf16(self) -> Path:
+        return self._in_precision("bf16")
+
+    def _in_precision(self, precision: str) -> Path:
         self.tiny("scrfd")
-        options = ("--detectors", "scrfd", "--precision", "fp16")
-        return self._build(self.checkpoints(0), self.cache / "repository-fp16", *options, source=self.full(0))
+        options = ("--detectors", "scrfd", "--precision", precision)
+        target = self.cache / f"repository-{precision}"
+        return self._build(self.checkpoints(0), target, *options, source=self.full(0))
 
     def _build(self, checkpoints: Path, target: Path, *options: str, source: Path | None = None) -> Path:
         """Bring a repository up to date, once in a run; models that are the same in ``source`` come from there."""

@@ -104,6 +104,12 @@ def fp16_repository(builds: Builds) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bf16_repository(builds: Builds) -> Path:
+    """The one of seed 0 in bf16; for machines that can (``serving.bf16``)."""
+    return builds.bf16()
+
+
+@pytest.fixture(scope="session")
 def golden() -> Callable[..., Golden]:
     """Seed, and coordination step if it is not 1 -> the official code's outputs on the sample."""
     return lambda seed, step=1.0: dict(np.load(STEPS[step] / f"astronaut_seed{seed}.npz"))

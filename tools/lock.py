@@ -9,6 +9,7 @@ requirements-dev.in    requirements-dev.lock
 requirements-tools.in  requirements-tools.lock
 requirements-serve.in  requirements-serve.lock, for the image
 requirements-web.in    requirements-web.lock, for the gateway's image; of the versions in requirements.lock
+requirements-openvino.in  requirements-openvino.lock, for --precision bf16
 requirements-tensorrt.in  requirements-tensorrt.lock, for the image; and tests/data/tensorrt-<version>.lock, the
                        bindings that the tests hold the export to
 """
@@ -76,9 +77,12 @@ def main() -> int:
             f'[project]\nname = "locked"\nversion = "0"\nrequires-python = ">=3.10,<3.13"\n'
             f'[tool.uv]\nenvironments = ["{ENVIRONMENT}"]\n'
         )
-        kinds = ("", "-batch", "-dev", "-tools", "-tensorrt", "-serve", "-web")
-        own, batch, dev, tools, tensorrt, serve, web = (str(PROJECT / f"requirements{kind}.in") for kind in kinds)
+        kinds = ("", "-batch", "-dev", "-tools", "-openvino", "-tensorrt", "-serve", "-web")
+        own, batch, dev, tools, openvino, tensorrt, serve, web = (
+            str(PROJECT / f"requirements{kind}.in") for kind in kinds
+        )
         write("requirements-tools.lock", compile_lock(directory, tools))
+        write("requirements-openvino.lock", compile_lock(directory, "--no-deps", openvino))
         write("requirements-tensorrt.lock", compile_lock(directory, "--no-deps", tensorrt))
         write("requirements-serve.lock", compile_lock(directory, "--no-deps", serve))
         for version in BINDINGS:

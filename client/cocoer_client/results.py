@@ -171,7 +171,7 @@ class ModelInfo(Part):
     detector: str
     channel_order: Literal["bgr", "rgb"]
     coordination_step: NonNegative = described("Size of coordination's gradient step; 0: none was taken.")
-    precision: Annotated[str, one_of("fp32", "fp16", "int8")]
+    precision: Annotated[str, one_of("fp32", "fp16", "bf16", "int8")]
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ the whole to insightface's own class.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,13 @@ import onnxruntime as ort
 
 from cocoer_bls.inputs import Tensors
 from export.detectors.scrfd import MAX_CANDIDATES
+from export.graphs.comparison import Session, onnx_session
 
 ROWS = "rows_{}"
 """Names in the model's graph of what it decodes: FP32 [N, rows, width], scores of each stride, then distances."""
+ORDERS = ("top_index", "kept_index")
+"""Names in the model's graph of how it ordered what may be equal: INT64 [N, candidates], rows of anchors, the best
+first; INT64 [N, K], places in that order of what it returns."""
 FORMS = {6: (3, 2), 9: (3, 2), 10: (5, 1), 15: (5, 1)}
 """Outputs of a file -> its strides, from 8 on doubling, and boxes per cell."""
 
@@ -57,6 +61,7 @@ class ScrfdFile:
         scale: float,
         min_score: float,
         max_candidates: int | None = None,
+        orders: Sequence[np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What is found, best first.
 
@@ -66,11 +71,13 @@ class ScrfdFile:
             scale: letterbox pixels per pixel of the image.
             min_score: detections below it are dropped.
             max_candidates: the best so many enter NMS; None: all, as in insightface.
+            orders: ``ORDERS`` of the image, which decide between equal scores, and between those alone. None: the
+                earlier anchor comes first. (In insightface, which of the two does is left to NumPy.)
 
         Returns:
             boxes FP32 [N, 4] ((x1, y1, x2, y2), pixels of the image), and their scores FP32 [N].
         """
-        boxes, scores = [], []
+        boxes, scores, rows, before = [], [], [], 0
         for level in range(self.levels):
             stride = 8 << level
             score, distance = heads[level][:, 0], heads[self.levels + level]
@@ -80,10 +87,23 @@ class ScrfdFile:
             found = np.stack([x * stride - left, y * stride - top, x * stride + right, y * stride + bottom], axis=1)
             boxes.append(found.astype(np.float32) / np.float32(scale))
             scores.append(score[good])
+            rows.append(good + before)
+            before += len(score)
         all_boxes, all_scores = np.concatenate(boxes), np.concatenate(scores)
-        best = np.argsort(-all_scores, kind="stable")[:max_candidates]
-        best = best[greedy_nms(all_boxes[best], self.iou_threshold)]
-        return all_boxes[best], all_scores[best]
+        first, last = ((), ()) if orders is None else orders
+        best = np.lexsort((_places(first, before)[np.concatenate(rows)], -all_scores))[:max_candidates]
+        kept = np.array(greedy_nms(all_boxes[best], self.iou_threshold), dtype=int)
+        kept = kept[np.lexsort((_places(last, len(best))[kept], -all_scores[best[kept]]))]
+        return all_boxes[best[kept]], all_scores[best[kept]]
+
+
+def _places(order: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Where each of ``count`` numbers comes in an order; those that are not in it come last, as they are."""
+    places = np.arange(count) + len(order)
+    known = np.asarray(order, dtype=int)
+    inside = known < count
+    places[known[inside]] = np.flatnonzero(inside)
+    return places
 
 
 class DetectorReference:
@@ -93,31 +113,35 @@ class DetectorReference:
         source: the file.
         model: the model's ONNX file.
         iou_threshold: overlap above which the lower score is suppressed.
+        load: makes a session of the graph.
     """
 
-    def __init__(self, source: Path, model: Path, iou_threshold: float) -> None:
+    def __init__(
+        self, source: Path, model: Path, iou_threshold: float, load: Callable[[bytes], Session] = onnx_session
+    ) -> None:
         self.source = ScrfdFile(source, iou_threshold)
         proto = onnx.load(model)
         self.output_names = [value.name for value in proto.graph.output]
         self.row_names = [ROWS.format(index) for index in range(2 * self.source.levels)]
         # The model with what it decodes in view.
-        proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.row_names)
-        self.model = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        in_view = (*self.row_names, *ORDERS)
+        proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in in_view)
+        self.model = load(proto.SerializeToString())
 
     def compare(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """What was compared -> (the model's, the reference's)."""
-        outputs = self.model.run([*self.output_names, *self.row_names], inputs)
-        final, rows = outputs[: len(self.output_names)], outputs[len(self.output_names) :]
+        found = iter(self.model.run([*self.output_names, *self.row_names, *ORDERS], inputs))
+        final, rows, orders = ([next(found) for _ in names] for names in (self.output_names, self.row_names, ORDERS))
         alone = [self.source.heads(canvas) for canvas in inputs["image"]]
         expected = [np.stack(heads) for heads in zip(*alone)]
         pairs = dict(zip(self.row_names, zip(rows, expected)))
-        return pairs | dict(zip(self.output_names, zip(final, self._decode(rows, inputs, final[0].shape[1]))))
+        return pairs | dict(zip(self.output_names, zip(final, self._decode(rows, orders, inputs, final[0].shape[1]))))
 
     def compare_decoding(self, inputs: Tensors) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The second step alone, for a model whose network was changed on purpose."""
         return {name: pair for name, pair in self.compare(inputs).items() if name in self.output_names}
 
-    def _decode(self, rows: Arrays, inputs: Tensors, places: int) -> Arrays:
+    def _decode(self, rows: Arrays, orders: Arrays, inputs: Tensors, places: int) -> Arrays:
         """Boxes, scores and counts as the model returns them, with ``places`` boxes for an image."""
         batch, size = inputs["image"].shape[:2]
         boxes = np.zeros((batch, places, 4), dtype=np.float32)
@@ -125,7 +149,8 @@ class DetectorReference:
         counts = np.zeros((batch, 1), dtype=np.int32)
         for index in range(batch):
             scale, min_score = inputs["scale"][index, 0], inputs["min_score"][index, 0]
-            found, their_scores = self.source.decode([x[index] for x in rows], size, scale, min_score, MAX_CANDIDATES)
+            heads, own = [x[index] for x in rows], [x[index] for x in orders]
+            found, their_scores = self.source.decode(heads, size, scale, min_score, MAX_CANDIDATES, own)
             counts[index] = count = min(len(found), places)
             boxes[index, :count], scores[index, :count] = found[:count], their_scores[:count]
         return [boxes, scores, counts]

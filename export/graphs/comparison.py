@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -18,10 +18,24 @@ Compare = Callable[[Tensors], Pairs]
 """Inputs -> what was compared, and its two values: the model's, the reference's."""
 
 
-def torch_comparison(path: Path, outputs: Sequence[str], module: torch.nn.Module, precision: Precision) -> Compare:
-    """An ONNX file, of some precision, against the FP32 module it was exported from."""
-    session = onnx_session(path, precision)
-    order = [value.name for value in session.get_inputs()]
+class Session(Protocol):
+    """A graph that can be run: ONNX Runtime's session, or ``export.precision.bf16``'s."""
+
+    def run(self, output_names: Sequence[str], inputs: Tensors, /) -> list[np.ndarray]:
+        """Outputs by name."""
+
+
+def torch_comparison(
+    session: Session, outputs: Sequence[str], module: torch.nn.Module, order: Sequence[str]
+) -> Compare:
+    """A graph, of some precision, against the FP32 module it was exported from.
+
+    Args:
+        session: the graph.
+        outputs: their names.
+        module: takes the inputs in their order.
+        order: names of the inputs.
+    """
 
     @torch.no_grad()
     def compare(inputs: Tensors) -> Pairs:
@@ -33,12 +47,15 @@ def torch_comparison(path: Path, outputs: Sequence[str], module: torch.nn.Module
     return compare
 
 
-def onnx_session(path: Path, precision: Precision, providers: Sequence[Any] = ()) -> ort.InferenceSession:
-    """An ONNX file in ONNX Runtime, by ``providers`` and else on the CPU.
+def onnx_session(
+    model: Path | bytes, precision: Precision = "fp32", providers: Sequence[Any] = ()
+) -> ort.InferenceSession:
+    """An ONNX file, or what would be in it, in ONNX Runtime, by ``providers`` and else on the CPU.
 
     At its highest level of optimisation ONNX Runtime crashes on FP16 transformer graphs there.
     """
     options = ort.SessionOptions()
     if precision == "fp16":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    return ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(source, options, providers=[*providers, "CPUExecutionProvider"])

@@ -15,12 +15,13 @@ from torch import nn
 from cocoer.network.model import CocoER
 from cocoer.network.normalise import Normalise, imagenet_normalise
 from cocoer_bls.inputs import Tensors
-from export.graphs.comparison import Compare, torch_comparison
+from export.graphs.comparison import Compare, Session, onnx_session, torch_comparison
 from export.graphs.network import export_network
 from export.models.ingredients import Ingredients, ModelOptions
 from export.models.samples import Samples
 from export.models.tensors import Rows, TensorSpec
 from export.precision import Precision
+from export.precision.bf16 import Bf16Session, scaled_first
 from export.precision.calibration import Scene
 
 P = TypeVar("P", bound=nn.Module)
@@ -31,15 +32,17 @@ P = TypeVar("P", bound=nn.Module)
 class Tolerances:
     """Largest allowed absolute error against the reference, by precision (on outputs of which the largest is about 10).
 
-    INT8's are wide: they tell a broken model, the drift report tells a bad one.
+    INT8's are wide: they tell a broken model, the drift report tells a bad one. bf16's are 8 times FP16's where a model
+    runs in it: it has 3 bits less.
     """
 
     fp32: float
     fp16: float
     int8: float
+    bf16: float
 
     def of(self, precision: Precision) -> float:
-        return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8}[precision]
+        return {"fp32": self.fp32, "fp16": self.fp16, "bf16": self.bf16, "int8": self.int8}[precision]
 
 
 class Tolerance(NamedTuple):
@@ -63,6 +66,8 @@ class Model(ABC):
     """Whether a convolutional trunk is in it: what FP16, INT8 and TensorRT are for. Else it is the same in all."""
     fixed_work: bool
     """Whether its work depends on nothing but the batch's size, so that a GPU's launches can be recorded."""
+    in_bf16: bool = False
+    """Whether a build in bf16 runs it so; else it is the FP32 build's."""
     cpu_share: float = 0.0
     """Share of the cores that its threads take on a CPU, at least one: models that run side by side share them."""
 
@@ -92,6 +97,14 @@ class Model(ABC):
     def is_stand_in(self, options: ModelOptions) -> bool:
         """Whether it only takes the place of a model that this build lacks; nothing calls it then."""
         return False
+
+    def runs_in_bf16(self, options: ModelOptions) -> bool:
+        """Whether OpenVINO runs it in this build, in bf16."""
+        return self.in_bf16 and options.precision == "bf16" and not self.is_stand_in(options)
+
+    def session(self, model: Path | bytes, options: ModelOptions) -> Session:
+        """Its graph, by what will serve it."""
+        return Bf16Session(model) if self.runs_in_bf16(options) else onnx_session(model, options.precision)
 
     @abstractmethod
     def sample_inputs(self, samples: Samples, batch: int) -> Tensors:
@@ -127,7 +140,7 @@ class NetworkModel(Model):
         Args:
             network: the whole.
             channel_order: "bgr" or "rgb", see ``imagenet_normalise``.
-            precision: of INT8, the FP32 module that is quantised.
+            precision: of INT8, the FP32 module that is quantised; of bf16, the one that OpenVINO runs so.
         """
 
     def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
@@ -146,10 +159,13 @@ class NetworkModel(Model):
     def comparison(self, path: Path, made_of: Ingredients) -> Compare:
         module = self.module(made_of.network, made_of.options.channel_order, "fp32")
         names = [tensor.name for tensor in self.outputs]
-        return torch_comparison(path, names, module, made_of.options.precision)
+        return torch_comparison(
+            self.session(path, made_of.options), names, module, [tensor.name for tensor in self.inputs]
+        )
 
     def _precision(self, options: ModelOptions) -> Precision:
-        return options.precision if self.has_trunk else "fp32"
+        served_so = self.in_bf16 if options.precision == "bf16" else self.has_trunk
+        return options.precision if served_so else "fp32"
 
 
 class CropModel(NetworkModel, Generic[P]):
@@ -157,7 +173,8 @@ class CropModel(NetworkModel, Generic[P]):
 
     has_trunk = True
     fixed_work = True
-    tolerances = Tolerances(fp32=1e-3, fp16=5e-2, int8=1.0)
+    in_bf16 = True
+    tolerances = Tolerances(fp32=1e-3, fp16=5e-2, int8=1.0, bf16=4e-1)
     cpu_share = 0.5  # context_encoder runs beside vi_head, head_encoder beside body_encoder
 
     @abstractmethod
@@ -177,7 +194,10 @@ class CropModel(NetworkModel, Generic[P]):
         if precision == "fp16":
             part = copy.deepcopy(part)
             self.halve(part)
-        return self.graph(part, imagenet_normalise(channel_order)).eval()
+        normalise = imagenet_normalise(channel_order)
+        if precision == "bf16" and self.in_bf16:
+            normalise = scaled_first(normalise)
+        return self.graph(part, normalise).eval()
 
     def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:
         own = {"channel_order": made_of.options.channel_order, "calibration": made_of.calibration}

@@ -26,7 +26,7 @@ class ContextGatherModel(NetworkModel):
     inputs = (tokens_of("tokens", IMAGES), IMAGE_INDEX)
     outputs = (tokens_of("person_tokens", PERSONS),)
     batch = None
-    tolerances = Tolerances(fp32=0.0, fp16=0.0, int8=0.0)
+    tolerances = Tolerances(fp32=0.0, fp16=0.0, int8=0.0, bf16=0.0)
 
     def module(self, network: CocoER, channel_order: str, precision: Precision) -> nn.Module:
         return ContextGatherGraph()

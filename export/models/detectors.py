@@ -47,8 +47,9 @@ class DetectorModel(Model):
         TensorSpec("count", IMAGES, (1,), "INT32"),
     )
     batch = IMAGES
-    tolerances = Tolerances(fp32=1e-2, fp16=1e-1, int8=1e-2)
+    tolerances = Tolerances(fp32=1e-2, fp16=1e-1, int8=1e-2, bf16=8e-1)
     has_trunk = True
+    in_bf16 = True
     fixed_work = False  # what NMS selects differs in size
 
     def __init__(self, finds: str, file: str, iou_threshold: float, cpu_share: float, size: int = LETTERBOX) -> None:
@@ -100,6 +101,6 @@ class DetectorModel(Model):
         source = self.source(made_of.options)
         if source is None:
             return None
-        reference = DetectorReference(source, path, self.iou_threshold)
+        reference = DetectorReference(source, path, self.iou_threshold, lambda m: self.session(m, made_of.options))
         # An INT8 network has raw outputs of its own, for the drift report to judge; what is made of them is exact.
         return reference.compare_decoding if made_of.options.precision == "int8" else reference.compare

@@ -72,7 +72,7 @@ class FusionModel(NetworkModel):
         TensorSpec("refined_logits", PERSONS, (3, LABELS)),
     )
     batch = None
-    tolerances = Tolerances(fp32=1e-3, fp16=1e-3, int8=1e-3)
+    tolerances = Tolerances(fp32=1e-3, fp16=1e-3, int8=1e-3, bf16=1e-3)
 
     def module(self, network: CocoER, channel_order: str, precision: Precision) -> nn.Module:
         return FusionGraph(network.fusion)

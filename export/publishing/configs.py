@@ -14,6 +14,7 @@ from export.models import Ensemble, Model
 from export.models.tensors import PERSONS, TensorSpec
 from export.options import Options
 from export.plans.profiles import as_text, profile
+from export.publishing.layout import ONNX_FILE
 
 MAX_QUEUE = 64
 """Requests waiting for ``cocoer``; the next one is refused at once (UNAVAILABLE)."""
@@ -46,6 +47,8 @@ def to_text(config: pb.ModelConfig) -> str:
 
 def model_config(model: Model, options: Options = DEFAULT) -> pb.ModelConfig:
     """Configuration of a model that runs an ONNX graph, or the TensorRT plan made of it."""
+    if model.runs_in_bf16(options):
+        return _bf16_config(model, options)
     plan = options.runs_plan(model)
     backend = "tensorrt" if plan else "onnxruntime"
     config = pb.ModelConfig(name=model.name, backend=backend, max_batch_size=model.max_batch_size)
@@ -63,7 +66,7 @@ def model_config(model: Model, options: Options = DEFAULT) -> pb.ModelConfig:
     elif on_gpu:
         _accelerate(config, model, options)
     else:
-        _share_cpu(config, model, options.cores)
+        _share_cpu(config, model, options)
     if options.precision == "fp16" and not plan:
         # ONNX Runtime's CPU provider crashes on FP16 transformer graphs at its highest level.
         config.optimization.graph.level = 1
@@ -71,10 +74,32 @@ def model_config(model: Model, options: Options = DEFAULT) -> pb.ModelConfig:
     return config
 
 
-def _share_cpu(config: pb.ModelConfig, model: Model, cores: int) -> None:
+def _bf16_config(model: Model, options: Options) -> pb.ModelConfig:
+    """Configuration of a model that OpenVINO runs, by the names of Triton's native backend (its README lists them)."""
+    # That backend fixes the batch at max_batch_size, which 0 keeps it from; Triton then joins no requests, but the
+    # model that calls this one sends all persons of its own batch at once. It runs on CPUs alone, and says so of AUTO.
+    config = pb.ModelConfig(name=model.name, backend="openvino", max_batch_size=0, default_model_filename=ONNX_FILE)
+    config.input.extend(_input(tensor, batched=False) for tensor in model.inputs)
+    config.output.extend(_output(tensor, batched=False) for tensor in model.outputs)
+    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
+    parameters = {"HINT_BF16": "YES", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(_threads(model, options))}
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
+    _warm_up(config, batched=False)
+    return config
+
+
+def _threads(model: Model, options: Options) -> int:
+    """A model's threads of the cores."""
+    # In a build in bf16 a trunk that stays FP32 has three times the work of the one beside it.
+    alone = options.precision == "bf16" and model.has_trunk and not model.in_bf16
+    return max(1, round((1 if alone else model.cpu_share) * options.cores))
+
+
+def _share_cpu(config: pb.ModelConfig, model: Model, options: Options) -> None:
     """Threads and memory on a CPU, by the names of Triton's native backend (its README lists them)."""
     # Unless told otherwise, each session has a thread per core that spins when it waits, also while another one works.
-    config.parameters["intra_op_thread_count"].string_value = str(max(1, round(model.cpu_share * cores)))
+    config.parameters["intra_op_thread_count"].string_value = str(_threads(model, options))
     if model.has_trunk:
         # A large batch's memory goes back to the system instead of staying with this model.
         config.parameters["memory.enable_memory_arena_shrinkage"].string_value = "cpu:0"

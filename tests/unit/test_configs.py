@@ -50,6 +50,7 @@ def test_no_build_shows_up_as_a_change():
 SERVED = {
     "cpu": Options(),
     "fp16": Options(precision="fp16"),
+    "bf16": Options(precision="bf16", backend="openvino"),
     "cuda": Options(precision="fp16", accelerator="cuda"),
     "ort-tensorrt": Options(accelerator="tensorrt", engine_cache=PurePosixPath("/cache"), workspace_gib=0.5),
     "tensorrt": Options(precision="fp16", backend="tensorrt"),

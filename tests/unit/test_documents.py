@@ -42,6 +42,7 @@ COMMANDS = {
     "benchmarks/gateway.py": "benchmarks/gateway.py",
     "benchmarks/accuracy.py": "benchmarks/accuracy.py",
     "benchmarks.vlm": "benchmarks/vlm.py",
+    "benchmarks.bf16": "benchmarks/bf16.py",
     "cocoer.checkpoints.synthetic": "cocoer/checkpoints/synthetic.py",
     "export.detectors.synthetic": "export/detectors/synthetic.py",
     "cocoer_client.schema": "client/cocoer_client/schema.py",

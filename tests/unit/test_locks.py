@@ -27,6 +27,7 @@ def test_there_is_a_lock_for_everything():
     assert LOCKS == [
         "requirements-batch.lock",
         "requirements-dev.lock",
+        "requirements-openvino.lock",
         "requirements-serve.lock",
         "requirements-tensorrt.lock",
         "requirements-tools.lock",
@@ -46,7 +47,7 @@ def test_every_entry_has_hashes(name):
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", value) for value in hashes), requirement
 
 
-@pytest.mark.parametrize("kind", ["", "-batch", "-dev", "-serve", "-tensorrt", "-tools", "-web"])
+@pytest.mark.parametrize("kind", ["", "-batch", "-dev", "-openvino", "-serve", "-tensorrt", "-tools", "-web"])
 def test_locked_is_what_is_asked_for(kind):
     asked = versions((PROJECT / f"requirements{kind}.in").read_text())
     # What one lock has, those that are installed on top of it don't repeat.

@@ -14,6 +14,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "--checkpoints weights": {"checkpoints": Path("weights")},
     "--repository there": {"repository": Path("there")},
     "--precision int8 --calibration images": {"precision": "int8", "calibration": Path("images")},
+    "--precision bf16": {"precision": "bf16", "backend": "openvino"},
     "--channel-order rgb": {"channel_order": "rgb"},
     "--coordination-step 0.1": {"coordination_step": 0.1},
     "--detector-size 1280": {"detector_size": 1280},
