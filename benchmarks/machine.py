@@ -80,7 +80,7 @@ def process_rss_mb(root: int) -> float:
 
 def cpu_seconds(root: int) -> float:
     """Processor time that a process and its living descendants have taken."""
-    return sum(map(_cpu_ticks, process_family(root))) / os.sysconf("SC_CLK_TCK")
+    return sum(map(cpu_ticks, process_family(root))) / os.sysconf("SC_CLK_TCK")
 
 
 def process_family(root: int) -> set[int]:
@@ -100,7 +100,8 @@ def _parent(entry: Path) -> int:
         return -1
 
 
-def _cpu_ticks(pid: int) -> int:
+def cpu_ticks(pid: int) -> int:
+    """Processor time of a process and of its threads, in ticks of the system's clock; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,0 +1,109 @@
+"""The report of ``benchmarks/pipeline.py``: medians, ranges, and the bound that they set for a GPU."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.tables import markdown
+
+TARGET_MS, TARGET_WAY = 5.0, "8 requests at a time"
+"""Processor time per image of all processes, at most."""
+CORES = 16
+"""Of a GPU machine, for the bound."""
+STAND_IN = "stand-in"
+
+
+def totals(turns: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> list[float]:
+    """Milliseconds per image of each turn, over all parts but some.
+
+    >>> totals([{"cpu_ms": {"cocoer": 3.0, "stand-in": 2.0}}], without=["stand-in"])
+    [3.0]
+    """
+    return [sum(ms for part, ms in turn["cpu_ms"].items() if part not in without) for turn in turns]
+
+
+def shown(values: Sequence[float]) -> str:
+    """A median and the range it lies in.
+
+    >>> shown([5.1, 4.9, 6.0])
+    '5.1 (4.9 to 6.0)'
+    """
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def verdict(values: Sequence[float], target: float = TARGET_MS) -> str:
+    """Whether a cost is at most its target; undecided where the range has both.
+
+    >>> verdict([4.0, 4.8]), verdict([4.0, 5.2, 6.0]), verdict([5.1, 6.0])
+    ('met', 'within noise', 'missed')
+    """
+    if max(values) <= target:
+        return "met"
+    return "missed" if min(values) > target else "within noise"
+
+
+def bound(cpu_ms: float, cores: int = CORES) -> float:
+    """Images per second that so many cores can't exceed where each image takes this much of them.
+
+    >>> bound(8.0)
+    2000.0
+    """
+    return 1000 * cores / cpu_ms
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """The tables, and how to read them."""
+    described, plan = report["machine"], report["plan"]
+    lines = [
+        f"# The pipeline without networks: {described['cpu']}, {described['cores']} cores",
+        "",
+        f"{report['time']}, {report['command']}; a 640x480 JPEG in which constant engines find two persons; medians of "
+        f"{plan['rounds']} turns of {plan['images']} images, with the lowest and the highest, all in turn, after one "
+        "that does not count.",
+        "",
+        "Milliseconds are processor time per image, of all processes of the server and none of the client's. `cocoer`: "
+        "the processes of the Python model that clients call (decoding, crops, JSON, and handing tensors on). "
+        "`stand-in`: those that run the models where Triton has no native ONNX Runtime backend, a Python process for "
+        "each; with the native backend, which has not been measured, they are not there, and Triton itself does a part "
+        "of their work. The last column is no measurement but a bound: what so many cores can't exceed, were they as "
+        "fast as these, at that cost and with a GPU that is never waited for; to the left with the stand-in, to the "
+        "right without it.",
+        "",
+    ]
+    for name, ways in report["measured"].items():
+        if len(report["measured"]) > 1:
+            lines += [f"{name[0].upper()}{name[1:]}:", ""]
+        lines += [_table(ways), ""]
+    target = report["measured"][list(report["measured"])[-1]][TARGET_WAY]
+    whole, native = totals(target), totals(target, [STAND_IN])
+    lines += [
+        f"The target is {TARGET_MS:g} ms with {TARGET_WAY}: {shown(whole)} of all processes, {verdict(whole)}; "
+        f"{shown(native)} without the stand-in's, {verdict(native)}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(ways: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    header = (
+        "sent",
+        "all, ms",
+        "without stand-in, ms",
+        "cocoer, ms",
+        "Triton, ms",
+        "stand-in, ms",
+        "images/s",
+        "images/s per core of CPU",
+        f"bound: images/s on {CORES} cores",
+    )
+    rows = []
+    for way, turns in ways.items():
+        whole, native = totals(turns), totals(turns, [STAND_IN])
+        parts = [shown([turn["cpu_ms"][part] for turn in turns]) for part in ("cocoer", "triton", STAND_IN)]
+        per_core = statistics.median(bound(ms, 1) for ms in whole)
+        bounds = " / ".join(f"{bound(statistics.median(values)):.0f}" for values in (whole, native))
+        rates = shown([turn["images_per_second"] for turn in turns])
+        rows.append((way, shown(whole), shown(native), *parts, rates, f"{per_core:.0f}", bounds))
+    return markdown(header, rows)
