@@ -32,8 +32,13 @@ LETTERBOX = 640
 """Side of the detectors' input, unless the build says another (``detector_size`` of ``build.json``)."""
 
 
-def letterbox(image: np.ndarray, size: int = LETTERBOX) -> tuple[np.ndarray, float]:
+def letterbox(image: np.ndarray, size: int = LETTERBOX, square: np.ndarray | None = None) -> tuple[np.ndarray, float]:
     """Scale to fit size x size, aspect kept, pasted top-left on black (insightface's way).
+
+    Args:
+        image: UINT8 [height, width, 3], BGR.
+        size: side, pixels.
+        square: UINT8 [size, size, 3] to be filled, whatever it holds; None: a new one.
 
     Returns:
         UINT8 [size, size, 3], and letterbox pixels per original pixel.
@@ -45,8 +50,17 @@ def letterbox(image: np.ndarray, size: int = LETTERBOX) -> tuple[np.ndarray, flo
         new_height, new_width = int(size * (height / width)), size
     # An image some hundred times longer than wide would shrink to nothing.
     new_height, new_width = max(new_height, 1), max(new_width, 1)
-    square = np.zeros((size, size, 3), dtype=np.uint8)
-    square[:new_height, :new_width] = cv2.resize(four_bytes(image), (new_width, new_height))[..., :3]
+    scaled = four_bytes(image)
+    if (new_width, new_height) != (width, height):
+        scaled = cv2.resize(scaled, (new_width, new_height))
+    if square is None:
+        square = np.empty((size, size, 3), dtype=np.uint8)
+    square[new_height:], square[:new_height, new_width:] = 0, 0
+    pasted = square[:new_height, :new_width]
+    if scaled.shape[2] == 4:
+        cv2.cvtColor(scaled, cv2.COLOR_BGRA2BGR, dst=pasted)  # in place; NumPy takes many times as long for it
+    else:
+        pasted[...] = scaled
     return square, new_height / height
 
 

@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from cocoer_bls.boxes import Person, crop_box
-from cocoer_bls.images import LETTERBOX, crop, crop_smaller, letterbox
+from cocoer_bls.boxes import Box, Person, crop_box
+from cocoer_bls.images import CROP, LETTERBOX, crop, crop_smaller, letterbox
 
 MAX_BATCH_IMAGES = 8
 """Images of one call of ``cocoer``, and of each model that runs once per image."""
@@ -41,10 +41,11 @@ def detection_inputs(
     Returns:
         image UINT8 [N, size, size, 3], scale FP32 [N, 1] (letterbox pixels per pixel), min_score FP32 [N, 1].
     """
-    canvases, scales = zip(*(letterbox(image, size) for image in images))
+    squares = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    scales = [letterbox(image, size, square)[1] for image, square in zip(images, squares)]
     smaller = [1.0] * len(images) if heights is None else [len(one) / whole for one, whole in zip(images, heights)]
     return {
-        "image": np.stack(canvases),
+        "image": squares,
         "scale": np.array([scale * factor for scale, factor in zip(scales, smaller)], dtype=np.float32)[:, None],
         "min_score": np.array(min_scores, dtype=np.float32)[:, None],
     }
@@ -72,7 +73,7 @@ class Crops:
 def cut(
     pixels: np.ndarray,
     persons: Sequence[Person],
-    apply: Callable[..., Iterable[np.ndarray]] = map,
+    apply: Callable[..., Iterable[None]] = map,
     size: tuple[int, int] | None = None,
 ) -> Crops:
     """Cut out all that recognition will look at, so that the image itself can go.
@@ -87,10 +88,17 @@ def cut(
     width, height = size or here
     heads, bodies = [person.head for person in persons], [person.body for person in persons]
     taken = crop if (width, height) == here else partial(crop_smaller, size=(width, height))
-    crops = np.stack(list(apply(lambda box: taken(pixels, box), [None, *heads, *bodies])))
+    boxes: list[Box | None] = [None, *heads, *bodies]
+    crops = np.empty((len(boxes), CROP, CROP, 3), dtype=np.uint8)
+
+    def fill(index: int) -> None:
+        crops[index] = taken(pixels, boxes[index])
+
+    for _ in apply(fill, range(len(boxes))):
+        pass
     head_box, body_box = (
-        np.array([crop_box(box, width, height) for box in boxes], dtype=np.float32).reshape(-1, 4)
-        for boxes in (heads, bodies)
+        np.array([crop_box(box, width, height) for box in of], dtype=np.float32).reshape(-1, 4)
+        for of in (heads, bodies)
     )
     return Crops(crops[0], crops[1 : len(heads) + 1], crops[len(heads) + 1 :], head_box, body_box)
 
@@ -104,17 +112,22 @@ def joined(images: Sequence[Crops]) -> Tensors:
     """
     counts = [len(crops.head_box) for crops in images]
     return {
-        "image": np.stack([crops.image for crops in images]),
+        "image": _together([crops.image[None] for crops in images]),
         "image_index": np.repeat(np.arange(len(images), dtype=np.int64), counts),
-        "head_crop": np.concatenate([crops.head_crop for crops in images]),
-        "body_crop": np.concatenate([crops.body_crop for crops in images]),
-        "head_box": np.concatenate([crops.head_box for crops in images]),
-        "body_box": np.concatenate([crops.body_box for crops in images]),
+        "head_crop": _together([crops.head_crop for crops in images]),
+        "body_crop": _together([crops.body_crop for crops in images]),
+        "head_box": _together([crops.head_box for crops in images]),
+        "body_box": _together([crops.body_box for crops in images]),
     }
 
 
+def _together(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """One array of all rows; not copied where it is there already."""
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
 def recognition_inputs(
-    images: Sequence[tuple[np.ndarray, Sequence[Person]]], apply: Callable[..., Iterable[np.ndarray]] = map
+    images: Sequence[tuple[np.ndarray, Sequence[Person]]], apply: Callable[..., Iterable[None]] = map
 ) -> Tensors:
     """Crops and boxes of images with their persons, as ``recognition`` takes them; see ``cut`` and ``joined``."""
     return joined([cut(pixels, persons, apply) for pixels, persons in images])

@@ -44,7 +44,8 @@ def infer(model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         error = response.error()
         told = (name for name in CODES if error.code() == getattr(pb_utils.TritonError, name))
         raise of_model(model, next(told, "INTERNAL"), error.message())
-    return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+    answered = {tensor.name(): tensor for tensor in response.output_tensors()}  # pb_utils would look for each in all
+    return {name: answered[name].as_numpy() for name in outputs}
 
 
 def log(level: str, event: str, request_id: str, **details: Any) -> None:

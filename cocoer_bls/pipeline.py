@@ -102,7 +102,7 @@ class Pipeline:
             job.drop()
 
     def _side_by_side(self, step: Callable[[list[Job]], None], jobs: Sequence[Job]) -> None:
-        list(self.recognition.threads.map(lambda job: apart(step, [job]), jobs))
+        self.recognition.threads.map(lambda job: apart(step, [job]), jobs)
 
     def _cut(self, jobs: list[Job]) -> None:
         for job in jobs:

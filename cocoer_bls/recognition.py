@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from cocoer_bls.boxes import Person
 from cocoer_bls.detection import Infer
 from cocoer_bls.inputs import Crops, cut, joined
 from cocoer_bls.jobs import Job, stage, waiting
+from cocoer_bls.threads import Threads
 
 # Per person; the rest of ``recognition``'s outputs has a row per image.
 PERSON_OUTPUTS = (
@@ -37,9 +36,7 @@ class Recognition:
     """
 
     def __init__(self, infer: Infer, max_batch_persons: int) -> None:
-        self.infer, self.max_batch_persons = infer, max_batch_persons
-        # Pillow resizes without Python's lock; more threads than crops of an image would only wait.
-        self.threads = ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="crops")
+        self.infer, self.max_batch_persons, self.threads = infer, max_batch_persons, Threads()
 
     def cut(self, jobs: list[Job]) -> None:
         """Fill in ``crops`` of each job, and drop its image; a crowd that takes several calls keeps its image."""

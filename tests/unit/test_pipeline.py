@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +30,7 @@ from cocoer_bls.jobs import Job
 from cocoer_bls.options import Limits, Options, wants_answer
 from cocoer_bls.pipeline import Pipeline
 from cocoer_bls.recognition import split_crowds
+from cocoer_bls.threads import Threads
 from export.models import RECOGNITION
 from export.publishing.configs import cocoer_config
 from tests.conftest import PROJECT
@@ -354,7 +354,7 @@ def test_a_batch_is_decoded_by_several_threads(pipeline, monkeypatch):
         return replace(found, load=load)
 
     monkeypatch.setattr(pipeline_module, "open_image", opened)
-    pipeline.recognition.threads = ThreadPoolExecutor(2)
+    pipeline.recognition.threads = Threads(2)
     jobs = [Job(png(200), OPTIONS), Job(png(150), OPTIONS)]
     pipeline.run(jobs)
     assert [job.error for job in jobs] == [None, None]
