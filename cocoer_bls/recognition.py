@@ -25,6 +25,8 @@ PERSON_OUTPUTS = (
     "refined_logits",
 )
 IMAGE_OUTPUTS = ("context_logits", "vi_logits")
+SHARED_PIXELS = 1 << 20
+"""Of an image whose crops several threads cut out: of smaller ones it costs more than it gains."""
 
 
 class Recognition:
@@ -45,7 +47,7 @@ class Recognition:
                 continue
             if job.persons:
                 with stage("windows", [job]):
-                    job.crops = cut(job.image, list(job.persons.values()), self.threads.map, job.size)
+                    job.crops = self._cut(job, list(job.persons.values()))
             job.drop()
 
     def __call__(self, jobs: list[Job]) -> None:
@@ -71,7 +73,12 @@ class Recognition:
         if job.crops is not None:
             return job.crops.of(len(job.rows), len(job.rows) + len(persons))
         with stage("windows", [job]):
-            return cut(job.image, persons, self.threads.map, job.size)
+            return self._cut(job, persons)
+
+    def _cut(self, job: Job, persons: Sequence[Person]) -> Crops:
+        height, width = job.image.shape[:2]
+        shared = height * width >= SHARED_PIXELS
+        return cut(job.image, persons, self.threads.map if shared else map, job.size)
 
 
 def split_crowds(jobs: Sequence[Job], max_persons: int) -> Iterator[list[tuple[Job, list[Person]]]]:

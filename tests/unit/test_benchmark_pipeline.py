@@ -1,0 +1,139 @@
+"""The pipeline's benchmark: its arithmetic, and that its engines are what it says they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from benchmarks.pipeline import NotTwo, check, per_image_ms
+from benchmarks.pipeline_engines import ORDER, SCENE, constant_engine, constant_repository
+from benchmarks.pipeline_report import to_markdown, totals, verdict
+from cocoer.labels import EMOTIC_LABELS
+from cocoer_bls import manifest
+from cocoer_bls.inputs import Tensors
+from cocoer_bls.jobs import Job
+from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS
+from cocoer_bls.pipeline import Pipeline
+from export.models import DETECTION, ENSEMBLES, MODELS, Ensemble, Model
+from export.models.tensors import TensorSpec
+
+TYPES = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64, "UINT8": np.uint8}
+TURN = {"cpu_ms": {"cocoer": 4.0, "triton": 1.0, "stand-in": 3.0, "launcher": 0.0}, "images_per_second": 90.0}
+
+
+@pytest.fixture(scope="module")
+def sessions() -> dict[str, ort.InferenceSession]:
+    """Name of a model -> its constant engine."""
+    return {model.name: ort.InferenceSession(constant_engine(model).SerializeToString()) for model in MODELS}
+
+
+class Engines:
+    """Runs ensembles of constant engines, step by step, as Triton does."""
+
+    def __init__(self, sessions: dict[str, ort.InferenceSession]) -> None:
+        self.sessions = sessions
+
+    def __call__(self, name: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
+        ensemble: Ensemble = next(one for one in ENSEMBLES if one.name == name)
+        there = dict(inputs)
+        for step in ensemble.steps:
+            wanted = list(step.outputs)
+            fed = {own: there[shared] for own, shared in step.inputs.items()}
+            found = self.sessions[step.model].run(wanted, fed)
+            there |= {step.outputs[own]: array for own, array in zip(wanted, found)}
+        return {output: there[output] for output in outputs}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_engines_have_the_tensors_of_the_models(model: Model, sessions: dict[str, ort.InferenceSession]) -> None:
+    counts = {"images": 2, "persons": 3}
+    if model.batch:
+        counts = dict.fromkeys(counts, 3)
+    inputs = model.example_inputs(counts["images"], counts["persons"])
+    answer = dict(zip((one.name for one in model.outputs), sessions[model.name].run(None, inputs)))
+    for tensor in model.outputs:
+        assert answer[tensor.name].shape == (counts[tensor.rows.name], *tensor.dims)
+        assert answer[tensor.name].dtype == TYPES[tensor.dtype]
+        assert np.isfinite(answer[tensor.name]).all()
+    assert [one.name for one in sessions[model.name].get_inputs()] == [one.name for one in model.inputs]
+
+
+def test_boxes_are_in_pixels_of_the_image(sessions: dict[str, ort.InferenceSession]) -> None:
+    ask = Engines(sessions)
+    fed = {tensor.name: _zeros(tensor) for tensor in DETECTION.inputs}
+    for scale in (1.0, 0.5):
+        fed["scale"][:] = scale
+        found = ask("detection", fed, ["person_boxes", "person_count"])
+        np.testing.assert_allclose(found["person_boxes"][0, :2], SCENE.boxes[:, :4] / scale)
+        assert found["person_count"][0, 0] == 2
+
+
+def _zeros(tensor: TensorSpec) -> np.ndarray:
+    return np.zeros((1, *tensor.dims), dtype=TYPES[tensor.dtype])
+
+
+def test_two_persons_are_found_with_their_heads(tmp_path: Path, sessions: dict[str, ort.InferenceSession]) -> None:
+    """Through the pipeline, from JPEG to RESULT, with the repository's own word of how it is built."""
+    build = manifest.read(constant_repository(tmp_path / "repository") / "cocoer" / "1" / "build.json")
+    pipeline = Pipeline(Engines(sessions), EMOTIC_LABELS, build, DEFAULT_LIMITS)
+    jobs = [Job(SCENE.jpeg, DEFAULT_OPTIONS) for _ in range(3)]
+    pipeline.run(jobs)
+    text = check({pipeline.result(job).encode() for job in jobs})
+    persons = json.loads(text)["persons"]
+    assert len(persons) == 2
+    assert all(
+        person["emo_process"][0] == ("head-level", "body-level", "context-level")[ORDER[0]] for person in persons
+    )
+
+
+def test_another_code_can_be_served(tmp_path: Path) -> None:
+    code = tmp_path / "other"
+    code.mkdir()
+    (code / "model.py").write_text("# another\n")
+    repository = constant_repository(tmp_path / "repository", code)
+    served = repository / "cocoer" / "1" / "cocoer_bls"
+    assert [path.name for path in served.iterdir()] == ["model.py"]
+    assert (served / "model.py").read_text() == "# another\n"
+
+
+def test_other_answers_are_no_measurement() -> None:
+    nobody = json.dumps({"persons": []}).encode()
+    with pytest.raises(NotTwo, match="found \\[\\] instead"):
+        check({nobody})
+    with pytest.raises(NotTwo, match="2 different results"):
+        check({nobody, nobody + b" "})
+
+
+def test_processor_time_per_image() -> None:
+    before, after = {"cocoer": 10.0, "triton": 3.0}, {"cocoer": 10.6, "triton": 3.0}
+    assert per_image_ms(before, after, 200) == {"cocoer": 3.0, "triton": 0.0}
+    assert totals([TURN]) == [8.0]
+    assert totals([TURN], ["stand-in"]) == [5.0]
+
+
+def test_a_target_in_the_range_is_within_noise() -> None:
+    assert [verdict(values, 5.0) for values in ([4.0, 5.0], [4.9, 5.1], [5.1, 9.0])] == [
+        "met",
+        "within noise",
+        "missed",
+    ]
+
+
+def test_the_report_says_what_is_a_bound() -> None:
+    ways = {name: [TURN, TURN] for name in ("1 request at a time", "8 requests at a time")}
+    report = {
+        "time": "now",
+        "command": "this",
+        "machine": {"cpu": "CPU", "cores": 2},
+        "plan": {"rounds": 2, "images": 64},
+        "measured": {"this checkout": ways},
+    }
+    text = to_markdown(report)
+    assert "8.0 (8.0 to 8.0) of all processes, missed; 5.0 (5.0 to 5.0) without the stand-in's, met" in text
+    assert "| 2000 / 3200 " in text  # 16 cores, 8 and 5 ms
+    assert "no measurement but a bound" in text
