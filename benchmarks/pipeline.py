@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -26,11 +26,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import simplejpeg
 import tritonclient.grpc as grpcclient
 
 from benchmarks import machine
 from benchmarks.pipeline_engines import SCENE, constant_repository
 from benchmarks.pipeline_report import to_markdown
+from cocoer_bls.images import crop, decode
+from cocoer_bls.options import DEFAULT_LIMITS
 from export.build_engines import progress
 from export.files import write_json, write_text
 from serving.server import TritonServer
@@ -189,15 +192,40 @@ def check(answers: set[bytes]) -> bytes:
     return text
 
 
+def libraries(result: bytes, repeats: int = 20) -> dict[str, float]:
+    """What can't be left out: milliseconds per image that libraries take alone, in this process and one thread."""
+    pixels = decode(SCENE.jpeg, DEFAULT_LIMITS.decode)
+    sides = [map(int, row[at : at + 4]) for row in SCENE.boxes.tolist() for at in (0, 4)]
+    boxes = [None, *((x1, y1, x2, y2) for x1, y1, x2, y2 in sides)]
+    content = json.loads(result)
+    steps: dict[str, Callable[[], object]] = {
+        "libjpeg-turbo": lambda: simplejpeg.decode_jpeg(SCENE.jpeg, "BGR"),
+        "Pillow, five crops": lambda: [crop(pixels, box) for box in boxes],
+        "json": lambda: json.dumps(content, allow_nan=False),
+    }
+    taken = {}
+    for name, step in steps.items():
+        step()
+        begun = time.process_time()
+        for _ in range(repeats):
+            step()
+        taken[name] = round(1000 * (time.process_time() - begun) / repeats, 4)
+    return taken
+
+
 def measure(codes: Mapping[str, Path | None], plan: Plan) -> dict[str, Any]:
     """Each way with each code in turn, round for round, so that what else the machine does falls on all.
 
     Args:
         codes: name -> ``cocoer_bls``; None: this checkout's.
         plan: how much.
+
+    Returns:
+        ``measured``: name -> way -> turns; ``libraries``: of each round.
     """
     turns: dict[str, dict[str, list[Turn]]] = {name: {way.name: [] for way in WAYS} for name in codes}
     results: set[bytes] = set()
+    alone: list[dict[str, float]] = []
     with _served(codes) as benches:
         for number in range(plan.rounds + 1):
             progress(f"round {number} of {plan.rounds}" if number else "a round that does not count")
@@ -208,8 +236,11 @@ def measure(codes: Mapping[str, Path | None], plan: Plan) -> dict[str, Any]:
                     results |= answers
                     if number:
                         turns[name][way.name].append(turn)
+            if number:
+                alone.append(libraries(check(results)))
     check(results)
-    return {name: {way: [asdict(turn) for turn in done] for way, done in of.items()} for name, of in turns.items()}
+    told = {name: {way: [asdict(turn) for turn in done] for way, done in of.items()} for name, of in turns.items()}
+    return {"measured": told, "libraries": alone}
 
 
 @contextlib.contextmanager
@@ -257,7 +288,7 @@ def main() -> int:
         + (" --against DIR" if args.against else ""),
         "machine": {"cpu": cpu, "cores": cores},
         "plan": asdict(plan),
-        "measured": measure(codes, plan),
+        **measure(codes, plan),
     }
     print(json.dumps(report) if args.json else to_markdown(report))
     directory = args.output_dir or RESULTS / machine.Machine(cpu, cores, 0.0).slug

@@ -80,10 +80,17 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     whole, native = totals(target), totals(target, [STAND_IN])
     lines += [
         f"The target is {TARGET_MS:g} ms with {TARGET_WAY}: {shown(whole)} of all processes, {verdict(whole)}; "
-        f"{shown(native)} without the stand-in's, {verdict(native)}.",
+        f"{shown(native)} without the stand-in's, {verdict(native)}. {_of_libraries(report['libraries'])}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _of_libraries(rounds: Sequence[Mapping[str, float]]) -> str:
+    """What can't be left out, in a sentence."""
+    parts = ", ".join(f"{name} {shown([one[name] for one in rounds])}" for name in rounds[0])
+    whole = shown([sum(one.values()) for one in rounds])
+    return f"In the same rounds, libraries alone took {whole} for an image, in one thread of another process: {parts}."
 
 
 def _table(ways: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

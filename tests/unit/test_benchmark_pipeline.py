@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from benchmarks.pipeline import NotTwo, check, per_image_ms
+from benchmarks.pipeline import NotTwo, check, libraries, per_image_ms
 from benchmarks.pipeline_engines import ORDER, SCENE, constant_engine, constant_repository
 from benchmarks.pipeline_report import to_markdown, totals, verdict
 from cocoer.labels import EMOTIC_LABELS
@@ -132,8 +132,15 @@ def test_the_report_says_what_is_a_bound() -> None:
         "machine": {"cpu": "CPU", "cores": 2},
         "plan": {"rounds": 2, "images": 64},
         "measured": {"this checkout": ways},
+        "libraries": [{"jpeg": 1.0, "crops": 4.0}, {"jpeg": 2.0, "crops": 5.0}],
     }
     text = to_markdown(report)
     assert "8.0 (8.0 to 8.0) of all processes, missed; 5.0 (5.0 to 5.0) without the stand-in's, met" in text
     assert "| 2000 / 3200 " in text  # 16 cores, 8 and 5 ms
     assert "no measurement but a bound" in text
+    assert "libraries alone took 6.0 (5.0 to 7.0) for an image" in text
+    assert "jpeg 1.5 (1.0 to 2.0), crops 4.5 (4.0 to 5.0)" in text
+
+
+def test_libraries_alone() -> None:
+    assert all(taken >= 0 for taken in libraries(b"{}", repeats=1).values())

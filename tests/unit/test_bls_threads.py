@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from unittest import mock
 
 import numpy as np
@@ -30,20 +31,28 @@ def test_one_piece_stays_with_the_caller() -> None:
     assert Threads(4).map(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
 
 
-@pytest.mark.parametrize("wrong", [0, 9])
-def test_what_a_step_raises_comes_when_all_are_done(wrong: int) -> None:
-    done = []
+def test_what_the_caller_raises_comes_when_the_others_are_done() -> None:
+    caller, begun, done = threading.current_thread(), threading.Event(), []
 
     def step(number: int) -> None:
-        if number == wrong:
+        if threading.current_thread() is caller:
+            assert begun.wait(20)
             raise ValueError("wrong")
+        begun.set()
+        time.sleep(0.1)  # long enough for a caller who does not wait
         done.append(number)
 
     with pytest.raises(ValueError, match="wrong"):
-        Threads(2).map(step, range(10))
-    before = len(done)
-    assert Threads(2).map(step, [20]) == [None]  # it can be used again
-    assert len(done) == before + 1
+        Threads(2).map(step, [1, 2])
+    assert len(done) == 1
+
+
+@pytest.mark.parametrize("wrong", [0, 9])
+def test_what_a_step_raises_is_raised(wrong: int) -> None:
+    threads = Threads(2)
+    with pytest.raises(ZeroDivisionError):
+        threads.map(lambda number: 1 / (number - wrong), range(10))
+    assert threads.map(str, [20]) == ["20"]  # it can be used again
 
 
 def test_threads_may_be_one() -> None:

@@ -113,6 +113,23 @@ def test_letterbox(size):
     assert not canvas[:, used[1] :].any()
 
 
+@pytest.mark.parametrize("size", [(512, 512), (640, 480), (480, 640), (333, 720), (641, 640), (3, 2000)])
+@pytest.mark.parametrize("form", ["JPEG", "array"])
+def test_letterboxes_are_filled_in_place(size, form, rng):
+    """Whatever was there before, and the same of a decoded image as of any array."""
+    width, height = size
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if form == "JPEG":
+        image = decode(encoded(image, "JPEG"), LIMITS)
+    square = np.full((640, 640, 3), 77, dtype=np.uint8)
+    filled, scale = letterbox(image, square=square)
+    assert filled is square
+    used = (round(height * scale), max(1, int(640 * width / height)) if height > width else 640)
+    expected = np.zeros((640, 640, 3), dtype=np.uint8)
+    expected[: used[0], : used[1]] = cv2.resize(np.ascontiguousarray(image), (used[1], used[0]))
+    np.testing.assert_array_equal(square, expected)
+
+
 @pytest.mark.skipif(PIL.__version__ < "13", reason="older versions of Pillow round in another order; see the next test")
 def test_crops_are_pillows_byte_for_byte(sample_bgr, rng):
     """Pillow's own crop and resize of the RGB image, channels swapped afterwards."""
