@@ -2,7 +2,7 @@
 
     python -m benchmarks.pipeline [--quick] [--against DIR] [--json]
 
-Serves constant engines (``pipeline_engines``) that find two persons in each image, sends a 640x480 JPEG one at a time
+Serves constant models (``pipeline_models``) that find two persons in each image, sends a 640x480 JPEG one at a time
 and eight at a time, in single requests and in batches of eight, and counts the processor time of all of the server's
 processes, not this one's. ``--against`` has another checkout's ``cocoer_bls`` answer in turn with this one's, and
 requires the same RESULT of both, byte for byte. Writes ``pipeline.json`` and ``pipeline.md`` to
@@ -30,7 +30,7 @@ import simplejpeg
 import tritonclient.grpc as grpcclient
 
 from benchmarks import machine
-from benchmarks.pipeline_engines import SCENE, constant_repository
+from benchmarks.pipeline_models import SCENE, constant_repository
 from benchmarks.pipeline_report import to_markdown
 from cocoer_bls.images import crop, decode
 from cocoer_bls.options import DEFAULT_LIMITS
@@ -94,7 +94,7 @@ class Turn:
 
 
 class NotTwo(RuntimeError):
-    """The constant engines were not answered as they should be: something else was measured than is said."""
+    """The constant models were not answered as they should be: something else was measured than is said."""
 
 
 def part_of(command: Sequence[str]) -> Part:
@@ -140,7 +140,7 @@ def per_image_ms(before: Mapping[str, float], after: Mapping[str, float], images
 
 
 class Bench:
-    """A server of constant engines, and connections to it."""
+    """A server of constant models, and connections to it."""
 
     def __init__(self, server: TritonServer) -> None:
         self.parts = parts_of(server.process.pid)
@@ -184,11 +184,11 @@ def check(answers: set[bytes]) -> bytes:
         NotTwo: there are several, or they tell of other persons.
     """
     if len(answers) != 1:
-        raise NotTwo(f"constant engines gave {len(answers)} different results")
+        raise NotTwo(f"constant models gave {len(answers)} different results")
     (text,) = answers
     found = [[*person["body_box"], *person["head_box"]] for person in json.loads(text)["persons"]]
     if found != SCENE.boxes.tolist():
-        raise NotTwo(f"constant engines found {found} instead of {SCENE.boxes.tolist()}")
+        raise NotTwo(f"constant models found {found} instead of {SCENE.boxes.tolist()}")
     return text
 
 

@@ -59,7 +59,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# The pipeline without networks: {described['cpu']}, {described['cores']} cores",
         "",
-        f"{report['time']}, {report['command']}; a 640x480 JPEG in which constant engines find two persons; medians of "
+        f"{report['time']}, {report['command']}; a 640x480 JPEG in which constant models find two persons; medians of "
         f"{plan['rounds']} turns of {plan['images']} images, with the lowest and the highest, all in turn, after one "
         "that does not count.",
         "",

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from benchmarks.pipeline import NotTwo, check, libraries, per_image_ms
-from benchmarks.pipeline_engines import ORDER, SCENE, constant_engine, constant_repository
+from benchmarks.pipeline_models import ORDER, SCENE, constant_model, constant_repository
 from benchmarks.pipeline_report import to_markdown, totals, verdict
 from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls import manifest
@@ -28,12 +28,12 @@ TURN = {"cpu_ms": {"cocoer": 4.0, "triton": 1.0, "stand-in": 3.0, "launcher": 0.
 
 @pytest.fixture(scope="module")
 def sessions() -> dict[str, ort.InferenceSession]:
-    """Name of a model -> its constant engine."""
-    return {model.name: ort.InferenceSession(constant_engine(model).SerializeToString()) for model in MODELS}
+    """Name of a model -> its constant model."""
+    return {model.name: ort.InferenceSession(constant_model(model).SerializeToString()) for model in MODELS}
 
 
 class Engines:
-    """Runs ensembles of constant engines, step by step, as Triton does."""
+    """Runs ensembles of constant models, step by step, as Triton does."""
 
     def __init__(self, sessions: dict[str, ort.InferenceSession]) -> None:
         self.sessions = sessions

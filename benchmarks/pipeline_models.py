@@ -33,7 +33,7 @@ _TYPES = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32, "INT64": Tensor
 
 
 def constant_repository(repository: Path, code: Path | None = None) -> Path:
-    """Write a repository of constant engines, in the place of one that may be there.
+    """Write a repository of constant models, in the place of one that may be there.
 
     Args:
         repository: its directory.
@@ -44,8 +44,8 @@ def constant_repository(repository: Path, code: Path | None = None) -> Path:
     for model in options.models:
         path = onnx_path(repository, model.name)
         path.parent.mkdir(parents=True)
-        onnx.save(constant_engine(model), path)
-    facts = {"version": __version__, "weights": "none: constant engines", "synthetic": True, "plans": []}
+        onnx.save(constant_model(model), path)
+    facts = {"version": __version__, "weights": "none: constant models", "synthetic": True, "plans": []}
     names = ("detection", "detector_size", "channel_order", "coordination_step", "precision", "backend", "cores")
     complete(options, {**facts, **{name: getattr(options, name) for name in names}, "detector": "constant"})
     if code is not None:
@@ -55,7 +55,7 @@ def constant_repository(repository: Path, code: Path | None = None) -> Path:
     return repository
 
 
-def constant_engine(model: Model) -> onnx.ModelProto:
+def constant_model(model: Model) -> onnx.ModelProto:
     """A graph with a model's inputs and outputs, which repeats one row as often as the batch is long.
 
     Detectors divide their boxes by the letterbox's scale, as real ones do: they are in pixels of the image.
