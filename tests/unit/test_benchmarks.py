@@ -2,11 +2,13 @@
 
 import base64
 import json
+import mmap
 import os
 import re
 import struct
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 
 from benchmarks import folder
 from benchmarks.inprocess import job_of
-from benchmarks.machine import Machine, process_memory_mb
+from benchmarks.machine import Machine, MostMemory, process_memory_mb
 from benchmarks.perf_analyzer import write_requests
 from benchmarks.plots import PLOTS, stage_parts, write_plots
 from benchmarks.report import BEGIN, END, README, README_RESULTS, TARGETS, readme_section, to_markdown
@@ -47,6 +49,28 @@ def test_memory_counts_the_children():
         assert child.stdout.readline() == b"up\n"
         assert process_memory_mb(os.getpid()) - before > 70
         child.kill()
+
+
+def test_memory_is_in_millions_of_bytes():
+    """Of 100 MB, which are 95 MiB."""
+    before = process_memory_mb(os.getpid())
+    with mmap.mmap(-1, 100_000_000) as held:
+        held.write(b"x" * 100_000_000)
+        seen = process_memory_mb(os.getpid()) - before
+    assert seen == pytest.approx(100, abs=2)
+
+
+def test_memory_is_read_while_it_is_held():
+    """What is given back before the end is seen too."""
+    with MostMemory(os.getpid(), interval=0.005) as most:
+        before = process_memory_mb(os.getpid())
+        with mmap.mmap(-1, 100_000_000) as held:
+            held.write(b"x" * 100_000_000)
+            readings = most.readings
+            while most.readings < readings + 2:
+                time.sleep(0.001)
+    assert process_memory_mb(os.getpid()) - before < 50
+    assert most.mb - before > 95
 
 
 TIMES = {"requests": 1.0, "queue": 0.0, "compute_input": 0.1, "compute_output": 0.1}
