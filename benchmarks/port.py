@@ -108,7 +108,8 @@ def refined(classifier: nn.Sequential, x: Tensor, labels: Tensor, weights: Tenso
         the feature [1, 256], and the gradients of the last Linear's weight and bias, flat.
     """
     first, last = classifier[1], classifier[4]
-    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
     parameters = [first.weight, first.bias, last.weight, last.bias]
     with torch.enable_grad():
         loss = F.binary_cross_entropy_with_logits(classifier[1:](x), labels, weight=weights, reduction="sum")
