@@ -1,6 +1,7 @@
 """The instruments: inputs for perf_analyzer, memory of a process tree, the report's arithmetic."""
 
 import base64
+import doctest
 import json
 import mmap
 import os
@@ -16,13 +17,15 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import figures, folder, inprocess, machine, served
+from benchmarks import figures, folder, inprocess, machine, run, schedules, served, turns
+from benchmarks.bench import Bench
 from benchmarks.figures import TARGETS
 from benchmarks.inprocess import job_of
 from benchmarks.machine import Machine, MostMemory, process_memory_mb
 from benchmarks.perf_analyzer import read_export, write_requests
 from benchmarks.plots import PLOTS, stage_parts, write_plots
 from benchmarks.report import BEGIN, END, README, README_RESULTS, readme_section, to_markdown
+from benchmarks.schedules import Schedules
 from benchmarks.turns import percentile, take_turns
 from benchmarks.workloads import BOXES_GIVEN, HEAVY, LARGE, Workload
 from cocoer.network.model import CocoER
@@ -215,6 +218,39 @@ def test_percentiles_are_shown_where_they_are_more_than_a_maximum():
     assert rows["1 given", "1"][:4] == ["500", "150 (100 to 200)", "200", "200"]
     assert rows["detected", "1"][:4] == ["100", "300 (200 to 400)", "400", ""]
     assert rows["4 given", "1"][:4] == ["40", "375 (250 to 500)", "", ""]
+
+
+def test_a_whole_run_has_the_requests_of_a_p99():
+    assert run.FULL.turns * run.FULL.many >= 500
+
+
+@pytest.mark.parametrize("module", [turns, figures, schedules], ids=lambda module: module.__name__)
+def test_examples(module):
+    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(module).attempted
+
+
+def test_what_is_compared_is_measured_with_as_many_in_flight():
+    """Precisions and the server; the server and the schedules; each next to what it is compared with."""
+    bench = Bench.__new__(Bench)  # nothing is loaded, and no server runs
+    bench.servers, bench.plan, bench.detecting = (
+        {"FP32": "a", "INT8": "b"},
+        run.FULL,
+        Workload("detected", 640, 480, None),
+    )
+    bench.release = bench.port = bench.modules = bench.detection = bench.trunk = None
+    bench.schedules = Schedules.__new__(Schedules)
+    paths = list(bench.ways())
+    for concurrency in ("1", "4", "8"):
+        assert ("served", "1 given", concurrency) in paths
+        assert ("precisions", "INT8", concurrency) in paths
+    for name in ("1 given", "4 given", "detected"):
+        alone = [path for path in paths if path[1:2] == (name,) and path[2:3] != ("4",) and path[2:3] != ("8",)]
+        assert {path[0] for path in alone} == {"served", "release_ms", "port_ms", "modules_ms", "in_process"}
+        indices = [paths.index(path) for path in alone]
+        assert max(indices) - min(indices) == len(indices) - 1
+        beside = {path[3] for path in paths if path[:3] == ("in_process", name, "4")}
+        assert beside >= {"one batch", "one on each core", "a batch on each core"}
 
 
 def test_a_percentile_needs_five_requests_beyond_it():
