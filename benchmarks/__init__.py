@@ -1,1 +1,1 @@
-"""What measures the deployment: the release's way, the in-process ceiling, and perf_analyzer against a real server."""
+"""What measures the deployment: perf_analyzer against a real server, and what users would run instead of it."""

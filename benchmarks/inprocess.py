@@ -1,27 +1,27 @@
-"""What is measured without a server: the models called in-process (the ceiling), and the release's way."""
+"""What is measured without a server: the models called in-process, a plain PyTorch port, and the release's way."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import cores
+from benchmarks.port import TorchPort
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.workloads import Workload
 from cocoer.network.model import CocoER
+from cocoer.network.normalise import imagenet_normalise
 from cocoer_bls.boxes import Person, detected_persons, given_persons, with_heads
 from cocoer_bls.images import CROP, decode
-from cocoer_bls.inputs import detection_inputs, recognition_inputs
+from cocoer_bls.inputs import Tensors, detection_inputs, recognition_inputs
 from cocoer_bls.jobs import Job
 from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS
 from export.graphs.pytorch import quiet_exporter
@@ -45,6 +45,15 @@ def job_of(workload: Workload) -> Job:
     return Job(workload.jpeg, DEFAULT_OPTIONS, image=decode(workload.jpeg, DEFAULT_LIMITS.decode))
 
 
+class RunsEnsemble(Protocol):
+    """Runs the models of an ensemble."""
+
+    @property
+    def sessions(self) -> dict[str, ort.InferenceSession]: ...
+
+    def run(self, inputs: Tensors) -> Tensors: ...
+
+
 class InProcess:
     """A whole request in this process: decoding, detection where no boxes are given, crops, recognition.
 
@@ -61,49 +70,35 @@ class InProcess:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.dynamic_block_base", "4")
+        self.detection: RunsEnsemble
+        self.recognition: RunsEnsemble
         self.detection, self.recognition = (
             InProcessEnsemble(ensemble, repository, options) for ensemble in (DETECTION, RECOGNITION)
         )
         letterbox, *_ = self.detection.sessions["person_detector"].get_inputs()
         self.detector_size = letterbox.shape[1]
 
-    def request(self, workload: Workload) -> None:
-        """Answer a request, but for its JSON."""
-        job = job_of(workload)
-        self.recognition.run(recognition_inputs([(job.image, self._persons(workload, job))]))
+    def requests(self, workload: Workload, count: int) -> None:
+        """Answer so many requests in one batch, but for their JSON."""
+        jobs = [job_of(workload) for _ in range(count)]
+        images = [job.image for job in jobs]
+        self.recognition.run(recognition_inputs(list(zip(images, self._persons(workload, jobs)))))
 
-    def _persons(self, workload: Workload, job: Job) -> list[Person]:
+    def _persons(self, workload: Workload, jobs: list[Job]) -> list[list[Person]]:
         if workload.persons is not None:
-            return boxes_given(workload, job)
-        min_score = workload.min_score or DEFAULT_OPTIONS.min_score
-        found = self.detection.run(detection_inputs([job.image], [min_score], self.detector_size))
-        bodies, faces = (found[f"{kind}_boxes"][0, : found[f"{kind}_count"][0, 0]] for kind in ("person", "face"))
-        return detected_persons(bodies, faces, *job.size)
+            return [boxes_given(workload, job) for job in jobs]
+        min_scores = [workload.min_score or DEFAULT_OPTIONS.min_score] * len(jobs)
+        found = self.detection.run(detection_inputs([job.image for job in jobs], min_scores, self.detector_size))
+        boxes = [
+            [found[f"{kind}_boxes"][index, : found[f"{kind}_count"][index, 0]] for kind in ("person", "face")]
+            for index in range(len(jobs))
+        ]
+        return [detected_persons(bodies, faces, *job.size) for (bodies, faces), job in zip(boxes, jobs)]
 
 
 def boxes_given(workload: Workload, job: Job) -> list[Person]:
     """The persons of a workload that brings its boxes."""
     return list(with_heads(given_persons(workload.boxes, *job.size, DEFAULT_LIMITS.max_persons), faces=[]).values())
-
-
-def ceiling(repository: Path, workload: Workload, repeats: int) -> dict[str, float]:
-    """The best the models do without a server: all cores on one request, or a request on each core.
-
-    Returns:
-        ``latency_ms`` (of the former) and ``images_per_second`` (of the better).
-    """
-    count = cores()
-    latency = min(
-        median_ms(partial(InProcess(repository, count, spin).request, workload), repeats) for spin in (False, True)
-    )
-    workers = [InProcess(repository, 1) for _ in range(count)]
-    with ThreadPoolExecutor(count) as pool:
-
-        def round_of_requests() -> None:
-            list(pool.map(lambda worker: worker.request(workload), workers))
-
-        parallel = median_ms(round_of_requests, repeats) / count
-    return {"latency_ms": latency, "images_per_second": 1000 / min(latency, parallel)}
 
 
 def release_request(release: ReleaseInference, workload: Workload, detection: ReleaseDetection | None = None) -> None:
@@ -114,22 +109,33 @@ def release_request(release: ReleaseInference, workload: Workload, detection: Re
         workload: the request.
         detection: finds the persons of a workload without boxes.
     """
-    job = job_of(workload)
-    if detection is None:
-        persons = boxes_given(workload, job)
-    else:
-        persons = detection.persons(job.image, workload.min_score or DEFAULT_OPTIONS.min_score)
-    inputs = recognition_inputs([(job.image, persons)])
+    inputs = _inputs(workload, detection)
     for index in range(len(inputs["image_index"])):
         crops = {"context": inputs["image"][0], **{x: inputs[f"{x}_crop"][index] for x in ("head", "body")}}
         release.person(crops, {x: inputs[f"{x}_box"][index].tolist() for x in ("head", "body")})
 
 
-def release_ms(
-    release: ReleaseInference, workload: Workload, repeats: int, detection: ReleaseDetection | None = None
-) -> float:
-    """Median latency of ``release_request``."""
-    return median_ms(partial(release_request, release, workload, detection), repeats, warm_up=1)
+def port_request(port: TorchPort, workload: Workload, detection: ReleaseDetection | None = None) -> None:
+    """Answer a request with the plain port: all persons at once, crops included; detection as for the release."""
+    port.image(_inputs(workload, detection))
+
+
+@torch.inference_mode()
+def modules_request(model: CocoER, workload: Workload, detection: ReleaseDetection | None = None) -> None:
+    """Answer a request with the modules that are exported, in PyTorch: folded, coordination in closed form."""
+    normalise = imagenet_normalise()
+    given = {name: torch.from_numpy(array) for name, array in _inputs(workload, detection).items()}
+    crops = [normalise(given[name]) for name in ("image", "head_crop", "body_crop")]
+    model(crops[0], crops[1], given["head_box"], crops[2], given["body_box"], given["image_index"])
+
+
+def _inputs(workload: Workload, detection: ReleaseDetection | None) -> Tensors:
+    job = job_of(workload)
+    if detection is None:
+        persons = boxes_given(workload, job)
+    else:
+        persons = detection.persons(job.image, workload.min_score or DEFAULT_OPTIONS.min_score)
+    return recognition_inputs([(job.image, persons)])
 
 
 def gflop(model: CocoER, persons: int) -> float:
@@ -142,14 +148,24 @@ def gflop(model: CocoER, persons: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def trunk_ms(model: CocoER, batch: int, directory: Path, repeats: int) -> float:
-    """One ResNet-50 trunk alone in ONNX Runtime, per image of a batch, all cores."""
+def trunk_gflop(model: CocoER) -> float:
+    """1e9 floating-point operations of one crop in a ResNet-50 trunk, counted as in ``gflop``."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model.head_encoder.trunk(torch.zeros(1, 3, CROP, CROP))
+    return counter.get_total_flops() / 1e9
+
+
+def trunk_batch(model: CocoER, batch: int, directory: Path) -> Callable[[], object]:
+    """Runs a batch through one ResNet-50 trunk alone in ONNX Runtime, on all cores."""
     path = directory / "trunk.onnx"
     with quiet_exporter():
         pixels = torch.zeros(batch, 3, CROP, CROP)
         program = torch.onnx.export(model.head_encoder.trunk, (pixels,), dynamo=True, verbose=False)
     assert program is not None
     program.save(str(path), external_data=False)
-    session = ort.InferenceSession(str(path))
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # the next way's turn comes at once
+    session = ort.InferenceSession(str(path), options)
     inputs = {session.get_inputs()[0].name: np.random.default_rng(0).random((batch, 3, CROP, CROP), dtype=np.float32)}
-    return median_ms(lambda: session.run(None, inputs), repeats) / batch
+    return lambda: session.run(None, inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -69,13 +70,50 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def process_memory_mb(root: int) -> float:
-    """PSS of a process and its descendants, in MB: shared pages count once."""
-    return sum(_rollup_kb(pid, "Pss") for pid in process_family(root)) / 1024
+    """PSS of a process and its descendants, in MB (1e6 bytes): shared pages count once."""
+    return sum(_rollup_mb(pid, "Pss") for pid in process_family(root))
 
 
 def process_rss_mb(root: int) -> float:
-    """RSS of a process and its descendants, in MB: shared pages count in each."""
-    return sum(_rollup_kb(pid, "Rss") for pid in process_family(root)) / 1024
+    """RSS of a process and its descendants, in MB (1e6 bytes): shared pages count in each."""
+    return sum(_rollup_mb(pid, "Rss") for pid in process_family(root))
+
+
+class MostMemory:
+    """Reads the memory of a process and its descendants again and again while a ``with`` block runs.
+
+    Each reading holds up the process for some milliseconds: not for blocks whose time is measured.
+
+    Args:
+        root: the process.
+        interval: seconds between two readings.
+    """
+
+    def __init__(self, root: int, interval: float = 0.1) -> None:
+        self.root, self.interval = root, interval
+        self.mb = 0.0
+        """The most seen (PSS), so far."""
+        self.readings = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+
+    def __enter__(self) -> MostMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._read()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._read()
+            self._over.wait(self.interval)
+
+    def _read(self) -> None:
+        self.mb = max(self.mb, process_memory_mb(self.root))
+        self.readings += 1
 
 
 def cpu_seconds(root: int) -> float:
@@ -109,9 +147,10 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])  # utime, stime
 
 
-def _rollup_kb(pid: int, name: str) -> int:
+def _rollup_mb(pid: int, name: str) -> float:
+    """Of a process; 0 if it has ended. What the kernel calls kB are 1,024 bytes."""
     try:
         match = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return int(match[1]) if match else 0
+    return int(match[1]) * 1024 / 1e6 if match else 0

@@ -7,17 +7,17 @@ two of its libraries in ``nvidia-pytriton``'s wheel under other names.
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import os
 import stat
+import statistics
 import struct
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.workloads import Workload
@@ -29,13 +29,17 @@ LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.s
 
 @dataclass(frozen=True)
 class Load:
-    """One point of a sweep; latencies in milliseconds."""
+    """One point of a sweep."""
 
-    concurrency: int
     images_per_second: float
+    """Of the requests, from when the first is sent until the last is answered."""
     p50: float
-    p95: float
-    p99: float
+    """Of their latencies, milliseconds."""
+    latencies_ms: list[float]
+    """Of each request: percentiles are taken over those of several loads."""
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
 
 
 def fetch(directory: Path) -> Path:
@@ -72,26 +76,29 @@ def write_requests(workload: Workload, path: Path) -> None:
 
 
 def measure(binary: Path, url: str, workload: Workload, concurrency: int, requests: int) -> Load:
-    """Drive ``cocoer`` until the measurement is stable over windows of ``requests`` requests, or up to 8 times as many.
+    """Send ``cocoer`` so many requests, ``concurrency`` at a time.
 
     Raises:
-        RuntimeError: perf_analyzer failed, or was never stable; its output is in the message.
+        RuntimeError: perf_analyzer failed; its output is in the message.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        data, report = Path(temporary) / "requests.json", Path(temporary) / "report.csv"
+        data, export = Path(temporary) / "requests.json", Path(temporary) / "export.json"
         write_requests(workload, data)
-        command = [str(binary), "-m", "cocoer", "-i", "grpc", "-u", url, f"--input-data={data}", "-f", str(report)]
-        command += [f"--concurrency-range={concurrency}", "--measurement-mode=count_windows", "--percentile=50"]
-        command += ["--stability-percentage=15", "--max-trials=5"]
+        command = [str(binary), "-m", "cocoer", "-i", "grpc", "-u", url, f"--input-data={data}"]
+        command += [f"--concurrency-range={concurrency}", f"--request-count={requests}", "--percentile=50"]
+        command += [f"--profile-export-file={export}"]
         environment = {**os.environ, "LD_LIBRARY_PATH": str(binary.parent)}
-        for count in (requests, 2 * requests, 4 * requests, 8 * requests):
-            window = f"--measurement-request-count={count}"
-            run = subprocess.run([*command, window], env=environment, capture_output=True, text=True, timeout=900)
-            if report.is_file() or "stable measurement" not in run.stdout + run.stderr:
-                break
-        if not report.is_file():
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+        if run.returncode or not export.is_file():
             raise RuntimeError(f"perf_analyzer ended with code {run.returncode}:\n{run.stdout}\n{run.stderr}")
-        with report.open() as stream:
-            (row,) = csv.DictReader(stream)
-    latency = {name: float(row[f"{name} latency"]) / 1000 for name in ("p50", "p95", "p99")}
-    return Load(concurrency, float(row["Inferences/Second"]), **latency)
+        return read_export(export)
+
+
+def read_export(path: Path) -> Load:
+    """A load, from the times of its requests in perf_analyzer's export."""
+    # The requests' bytes are in its strings as they are: neither UTF-8, nor without control characters.
+    (experiment,) = json.loads(path.read_text(encoding="latin-1"), strict=False)["experiments"]
+    times = [(one["timestamp"], one["response_timestamps"][-1]) for one in experiment["requests"]]
+    seconds = (max(end for _, end in times) - min(start for start, _ in times)) / 1e9
+    latencies = [round((end - start) / 1e6, 2) for start, end in times]
+    return Load(len(times) / seconds, statistics.median(latencies), latencies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from benchmarks import figures  # noqa: E402
 from cocoer.files import replace_file  # noqa: E402
 from cocoer_bls.metrics import STAGES  # noqa: E402
 
@@ -34,13 +36,15 @@ def write_plots(report: Report, directory: Path) -> None:
 
 
 def _latency(report: Report, axes: Axes) -> None:
-    for index, (name, loads) in enumerate(report["served"].items()):
-        if len(loads) > 1:
-            concurrency = [load["concurrency"] for load in loads]
-            axes.plot(concurrency, [load["p50"] for load in loads], "o-", color=f"C{index}", label=f"{name}, p50")
-            axes.plot(concurrency, [load["p99"] for load in loads], ":", color=f"C{index}", label=f"{name}, p99")
+    for index, (name, by_concurrency) in enumerate(report["served"].items()):
+        if len(by_concurrency) > 1:
+            concurrency = sorted(map(int, by_concurrency))
+            turns = [[load["p50"] for load in by_concurrency[str(count)]] for count in concurrency]
+            axes.plot(concurrency, list(map(statistics.median, turns)), "o-", color=f"C{index}", label=f"{name}, p50")
+            low, high = list(map(min, turns)), list(map(max, turns))
+            axes.fill_between(concurrency, low, high, color=f"C{index}", alpha=0.2, label="its range over turns")
             axes.set_xticks(concurrency)
-    axes.set(xlabel="requests in flight", ylabel="ms", title="Latency over concurrency (perf_analyzer)", ylim=(0, None))
+    axes.set(xlabel="requests in flight", ylabel="ms", title="Latency over requests in flight", ylim=(0, None))
     axes.legend(fontsize=8)
 
 
@@ -58,16 +62,17 @@ def _stages(report: Report, axes: Axes) -> None:
 
 
 def _persons(report: Report, axes: Axes) -> None:
-    served = {
-        report["persons"][name]: loads[0]["p50"] for name, loads in report["served"].items() if name.endswith("given")
+    named = [name for name in report["served"] if name.endswith("given")]
+    ways = {
+        "served, p50": {name: figures.p50(report, name) for name in named},
+        "in-process": {name: figures.in_process_ms(report, name, 1)[1] for name in named},
+        "PyTorch port": report.get("port_ms", {}),
+        "the release's way": report["release_ms"],
     }
-    axes.plot(*zip(*sorted(served.items())), "o-", label="served, p50")
-    for label, times in (
-        ("in-process", {name: entry["latency_ms"] for name, entry in report["ceiling"].items()}),
-        ("the release's way", report["release_ms"]),
-    ):
-        points = {report["persons"][name]: value for name, value in times.items() if name.endswith("given")}
-        axes.plot(*zip(*sorted(points.items())), "s--", label=label)
+    for label, times in ways.items():
+        points = {report["persons"][name]: statistics.median(times[name]) for name in named if times.get(name)}
+        if points:
+            axes.plot(*zip(*sorted(points.items())), "o-" if label.startswith("served") else "s--", label=label)
     axes.set(xlabel="persons in the image", ylabel="ms", title="Cost over persons (boxes given)", yscale="log")
     axes.grid(True, which="both", alpha=0.3)
     axes.legend(fontsize=8)

@@ -61,7 +61,7 @@ class ReleaseInference:
         Returns:
             ``logits`` [26], ``order`` [3], ``losses`` [3], ``lambdas`` (w1, b1, w2, b2), as NumPy.
         """
-        encoders = self._encoders()
+        encoders = self.encoders()
         kept = {
             level: copy.deepcopy(dict(encoder.classifier.named_parameters())) for level, encoder in encoders.items()
         }
@@ -80,7 +80,7 @@ class ReleaseInference:
             last_gradients.append([_gradient(parameter).flatten() for parameter in encoder.classifier[4].parameters()])
         values = torch.stack(losses).detach()
         order = exclusion_order(values[None])[0]
-        lambdas = self._weigh(last_gradients, values, order)
+        lambdas = weigh(last_gradients, values, order)
         for level, encoder in encoders.items():
             features[level][0] = _refined(encoder.classifier, losses.pop(0), inputs[level], kept[level])
         fused = self.model.fusion.classifier(torch.cat([*features.values(), vi_feature], dim=-1))
@@ -93,7 +93,8 @@ class ReleaseInference:
             "lambdas": lambdas,
         }
 
-    def _encoders(self) -> dict[str, LevelEncoder]:
+    def encoders(self) -> dict[str, LevelEncoder]:
+        """Of head, body and context."""
         model = self.model
         return {"head": model.head_encoder, "body": model.body_encoder, "context": model.context_encoder}
 
@@ -117,18 +118,32 @@ class ReleaseInference:
 
     def _vi(self, image: Tensor) -> tuple[Tensor, Tensor]:
         head = self.model.vi_head
-        aligned = head.alignment(head.clip(image)).repeat(1, REPEATS)
+        aligned = self.repeated(image)
         runs = (head.ffn[2:5](self.wide(head.ffn[0](aligned))) for _ in range(2))  # all of it, then all but the end
         return head.ffn[5](next(runs)), next(runs)
 
-    def _weigh(self, gradients: list[list[Tensor]], losses: Tensor, order: Tensor) -> list[np.ndarray]:
-        """The QPs of weights and biases over three levels, then over the two that stay."""
-        stay = sorted(order[1:].tolist())
-        return [
-            solve_simplex(torch.stack([gradients[index][kind] for index in chosen]), losses[chosen])
-            for chosen in ([0, 1, 2], stay)
-            for kind in (0, 1)
-        ]
+    def repeated(self, image: Tensor) -> Tensor:
+        """CLIP's aligned embedding, once for each label, [1, 26 * 1024]."""
+        head = self.model.vi_head
+        return head.alignment(head.clip(image)).repeat(1, REPEATS)
+
+
+def weigh(gradients: Sequence[Sequence[Tensor]], losses: Tensor, order: Tensor) -> list[np.ndarray]:
+    """The QPs of weights and biases over three levels, then over the two that stay.
+
+    Args:
+        gradients: of each level's last weight and last bias, flat.
+        losses, order: [3] of the person.
+
+    Returns:
+        lambda_w1 [3], lambda_b1 [3], lambda_w2 [2], lambda_b2 [2].
+    """
+    stay = sorted(order[1:].tolist())
+    return [
+        solve_simplex(torch.stack([gradients[index][kind] for index in chosen]), losses[chosen])
+        for chosen in ([0, 1, 2], stay)
+        for kind in (0, 1)
+    ]
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

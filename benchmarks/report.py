@@ -8,13 +8,17 @@ writes report.md, the plots and the README's three lines again, from report.json
 from __future__ import annotations
 
 import json
+import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import figures
+from benchmarks.figures import IN_FLIGHT, TARGETS, Report, Values
 from benchmarks.plots import PLOTS, parts_of, stage_parts, write_plots
 from benchmarks.tables import markdown
+from benchmarks.turns import percentile, spread, verdict
 from export.files import write_json, write_text
 from export.verification.drift import describe
 
@@ -24,72 +28,8 @@ README_RESULTS = PROJECT / "benchmarks" / "results" / "amd-epyc-2-cores"
 """The report that the README shows."""
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
-Report = Mapping[str, Any]
-
-
-def _speedup(report: Report, name: str) -> float:
-    return report["release_ms"][name] / report["served"][name][0]["p50"]
-
-
-def _throughput_share(report: Report) -> float:
-    return _four(report)["images_per_second"] / report["ceiling"]["1 given"]["images_per_second"]
-
-
-def _person_cost(report: Report) -> float:
-    served = report["served"]
-    one_more = (served["4 given"][0]["p50"] - served["1 given"][0]["p50"]) / 3
-    return one_more / (2 * report["trunk_ms"])
-
-
-def _flops_share(report: Report) -> float:
-    rate = report["gflop"]["4 given"] / report["served"]["4 given"][0]["p50"] * 1000
-    return rate / report["machine"]["sgemm_gflops"]
-
-
-def _memory_growth(report: Report) -> float:
-    """Against the sample after the first eighth: by then each process has had what it needs for this load."""
-    memory = report["memory"]["mb"]
-    return max(memory[2:]) / memory[1]
-
-
-def _int8_gain(report: Report) -> float:
-    return report["int8"]["served"][1]["images_per_second"] / _four(report)["images_per_second"]
-
-
-def _four(report: Report) -> Mapping[str, float]:
-    return next(load for load in report["served"]["1 given"] if load["concurrency"] == 4)
-
-
-TARGETS: tuple[tuple[str, Callable[[Report], float], str, float], ...] = (
-    (
-        "latency, 1 person with boxes given, against the release's way (times faster)",
-        lambda r: _speedup(r, "1 given"),
-        ">=",
-        12,
-    ),
-    ("latency, 4 persons with boxes given (times faster)", lambda r: _speedup(r, "4 given"), ">=", 25),
-    ("full pipeline with SCRFD detection, 1 person (times faster)", lambda r: _speedup(r, "detected"), ">=", 7),
-    ("throughput at concurrency 4, share of the in-process ceiling", _throughput_share, ">=", 0.92),
-    ("cost of one more person, against its two trunks alone in ONNX Runtime", _person_cost, "<=", 1.15),
-    ("FLOP/s end to end, 4 persons, share of the measured sgemm peak", _flops_share, ">=", 0.5),
-    ("INT8 (opt-in): throughput at concurrency 4, against FP32", _int8_gain, ">=", 2),
-    ("memory of server and models, most seen, GB (PSS)", lambda r: max(r["memory"]["mb"]) / 1000, "<=", 2.0),
-    ("memory in the endurance run, most against its first eighth", _memory_growth, "<=", 1.05),
-    ("start to ready, s", lambda r: r["server"]["ready_s"], "<=", 12),
-    ("first request, times the median", lambda r: r["server"]["first_ms"] / r["server"]["median_ms"], "<=", 1.5),
-)
-
-
-REQUEST_HEADER = (
-    "request",
-    "release's way, ms",
-    "in-process, ms",
-    "served p50, ms",
-    "p95",
-    "p99",
-    "images/s",
-    "persons/s",
-)
+REQUEST_HEADER = ("request", "in flight", "requests", "p50, ms", "p95", "p99", "images/s", "persons/s")
+LADDER_HEADER = ("ms of a single request", "1 given", "4 given", "detected")
 
 
 def to_markdown(report: Report) -> str:
@@ -98,18 +38,29 @@ def to_markdown(report: Report) -> str:
     lines = [
         f"# {machine['cpu']}, {machine['cores']} cores",
         "",
-        f"{report['time']}, {report['command']}; FP32, synthetic weights; "
-        f"sgemm peak {machine['sgemm_gflops']:.0f} GFLOP/s.",
+        f"{report['time']}, {report['command']}; synthetic weights, FP32 where nothing else is said.",
+        "",
+        *([report["note"], ""] if "note" in report else []),
+        f"Turns: {report['turns']}. In each, everything was measured once, every other turn in the opposite order. "
+        "Shown are medians over the turns, with their range in brackets; ratios are of the same turn. A target is met "
+        "or missed if it is in every turn, otherwise it lies within noise.",
         "",
         markdown(("what", "measured", "target", ""), [_target_row(report, *target) for target in TARGETS]),
         "",
-        *_limits(report),
+        "What each step gains, from the release's way to the server:",
         "",
-        markdown(
-            REQUEST_HEADER,
-            [_request_row(report, name, load) for name, loads in report["served"].items() for load in loads],
-        ),
+        markdown(LADDER_HEADER, ladder(report)),
         "",
+        *_rates(report),
+        "",
+        "Served:",
+        "",
+        markdown(REQUEST_HEADER, _request_rows(report)),
+        "",
+        "A percentile is shown where at least five requests lie beyond it.",
+        "",
+        *_schedules(report),
+        *_precisions(report),
         "Where a single request's time goes, ms (means):",
         "",
         _stage_table(report),
@@ -119,36 +70,104 @@ def to_markdown(report: Report) -> str:
         "",
         _model_table(report),
         "",
-        f"Memory (PSS of all processes): {report['server']['memory_light_mb']:.0f} MB after the first requests; over "
-        f"{report['memory']['requests']} requests at concurrency {report['memory']['concurrency']}, after all of the "
-        f"above: {', '.join(f'{mb:.0f}' for mb in report['memory']['mb'])} MB.",
-        "",
-        f"INT8, 1 given: p50 {report['int8']['served'][0]['p50']:.0f} ms alone, "
-        f"{report['int8']['served'][1]['images_per_second']:.1f} images/s at concurrency 4.",
-        "",
-        "```",
-        *describe(report["int8"]["drift"]),
-        "```",
-        "",
+        *_memory(report),
         *(f"![{name}]({name}.png)" for name in PLOTS),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _limits(report: Report) -> list[str]:
-    """Why the speed-ups end where they do: what the models do without any server, and the rate a target would take."""
-    release, ceiling, gflop = report["release_ms"], report["ceiling"], report["gflop"]
-    without = {name: release[name] / ceiling[name]["latency_ms"] for name in ("1 given", "4 given", "detected")}
-    needed = gflop["4 given"] / (release["4 given"] / 25) * 1000
-    person = (gflop["4 given"] - gflop["1 given"]) / 3
-    reached = person / (2 * report["trunk_ms"]) * 1000
+def ladder(report: Report) -> list[list[str]]:
+    """What users would run, from the release to the server: rows of medians and ranges."""
+    names = LADDER_HEADER[1:]
+    steps: tuple[tuple[str, Callable[[str], Values]], ...] = (
+        ("the release's way", lambda name: report["release_ms"][name]),
+        (
+            "plain PyTorch port: no gradients but for the step, persons in one batch",
+            lambda name: report.get("port_ms", {}).get(name, []),
+        ),
+        (
+            "PyTorch modules: V-I layer folded, coordination in closed form",
+            lambda name: report.get("modules_ms", {}).get(name, []),
+        ),
+        ("ONNX Runtime in-process, best schedule", lambda name: figures.in_process_ms(report, name, 1)[1]),
+        ("served (p50)", lambda name: figures.p50(report, name)),
+    )
+    return [[step, *(spread(values(name), 0) for name in names)] for step, values in steps if values(names[0])]
+
+
+def _rates(report: Report) -> list[str]:
+    """The rates that a target would take, and those that are reached: operations and time of the same thing."""
+    release, gflop = statistics.median(report["release_ms"]["4 given"]), report["gflop"]
     return [
-        f"Without any server the same models, called in-process, are {without['1 given']:.1f} times (1 person), "
-        f"{without['4 given']:.1f} times (4 persons) and {without['detected']:.1f} times (with detection) as fast as "
-        f"the release's way: that is the limit of these models in FP32. 25 times for 4 persons would take "
-        f"{needed:.0f} GFLOP/s; a ResNet-50 trunk alone reaches about {reached:.0f} here, a large matrix product "
-        f"{report['machine']['sgemm_gflops']:.0f}.",
+        f"25 times the release's way for 4 persons would take {gflop['4 given'] / (release / 25) * 1000:.0f} GFLOP/s; "
+        f"a ResNet-50 trunk alone ({gflop['trunk']:.1f} GFLOP) reaches {spread(figures.trunk_rate(report), 0)} here, a "
+        f"large matrix product {spread(report['sgemm_gflops'], 0)}.",
     ]
+
+
+def _request_rows(report: Report) -> list[list[str]]:
+    return [
+        [name, concurrency, *_load_cells(loads), _rate(loads), _rate(loads, report["persons"][name])]
+        for name, by_concurrency in report["served"].items()
+        for concurrency, loads in sorted(by_concurrency.items(), key=lambda pair: int(pair[0]))
+    ]
+
+
+def _load_cells(loads: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Requests, p50, p95, p99 of a load in all turns; percentiles beyond the median are of all requests together."""
+    times = [time for load in loads for time in load["latencies_ms"]]
+    beyond = [percentile(times, percent) for percent in (95, 99)]
+    cells = [f"{value:.0f}" if value is not None else "" for value in beyond]
+    return [str(len(times) or ""), spread([load["p50"] for load in loads], 0), *cells]
+
+
+def _rate(loads: Sequence[Mapping[str, Any]], persons: int = 1) -> str:
+    return spread([load["images_per_second"] * persons for load in loads])
+
+
+def _schedules(report: Report) -> list[str]:
+    """The same models without a server, in every way that was tried."""
+    names = [name for name, requests in report["in_process"].items() if str(IN_FLIGHT) in requests]
+    if not names:
+        return []
+    schedules = report["in_process"][names[0]][str(IN_FLIGHT)]
+    rows = [
+        [
+            schedule,
+            *(
+                spread([1000 * IN_FLIGHT / ms for ms in report["in_process"][name][str(IN_FLIGHT)][schedule]])
+                for name in names
+            ),
+        ]
+        for schedule in schedules
+    ]
+    served = ["served", *(spread(figures.rate(report, name)) for name in names)]
+    return [
+        f"The same models in-process, {IN_FLIGHT} requests at a time, images/s. The best of them is what the server is "
+        "compared with; it is no limit, for more schedules can be thought of:",
+        "",
+        markdown(("schedule", *names), [*rows, served]),
+        "",
+    ]
+
+
+def _precisions(report: Report) -> list[str]:
+    """Precisions side by side, each pair of lines in the same turns and with as many requests in flight."""
+    fp32 = report["served"]["1 given"]
+    rows = []
+    for concurrency in sorted(fp32, key=int):
+        rows.append(["FP32", concurrency, *_load_cells(fp32[concurrency])[1:], _rate(fp32[concurrency]), ""])
+        for precision, by_concurrency in report.get("precisions", {}).items():
+            loads = by_concurrency.get(concurrency, [])
+            below = figures.rate(report, "1 given", int(concurrency))
+            gain = figures.ratios(figures.precision_rate(report, precision, int(concurrency)), below)
+            if loads:
+                rows.append([precision, concurrency, *_load_cells(loads)[1:], _rate(loads), spread(gain)])
+    lines = ["Precisions, 1 given:", ""]
+    lines += [markdown(("models", "in flight", "p50, ms", "p95", "p99", "images/s", "times FP32's"), rows), ""]
+    for drift in report.get("drift", {}).values():
+        lines += ["```", *describe(drift), "```", ""]
+    return lines
 
 
 def _stage_table(report: Report) -> str:
@@ -178,25 +197,48 @@ def _model_table(report: Report) -> str:
     return markdown(("model", *columns), rows)
 
 
+def _memory(report: Report) -> list[str]:
+    """The most that was seen, by kind of request."""
+    memory, light = report["memory"], report["server"]["memory_mb"]
+    if not memory["kinds"]:
+        return []
+    return [
+        f"Memory (PSS of all processes, read {memory['readings']} times while requests were answered, "
+        f"{memory['concurrency']} in flight): {spread(light, 0)} MB at rest after a start's first requests. The most "
+        f"seen, {memory['each']} requests of each kind one after the other on one server:",
+        "",
+        markdown(("request", "most, MB"), [[name, f"{mb:.0f}"] for name, mb in memory["kinds"].items()]),
+        "",
+        f"Then, in each eighth of {memory['requests']} requests with 1 given: "
+        f"{', '.join(f'{mb:.0f}' for mb in memory['endurance_mb'])} MB.",
+        "",
+    ]
+
+
 def readme_section(report: Report) -> str:
     """What stands between the README's marks: three lines, and a link to the report that has the rest."""
-    machine, served = report["machine"], report["served"]
-    times = {name: f"{_speedup(report, name):.1f}" for name in ("1 given", "4 given", "detected")}
-    p50 = {name: f"{served[name][0]['p50']:.0f} ms" for name in times}
+    machine = report["machine"]
+    names = ("1 given", "4 given", "detected")
+    times = {name: spread(figures.speedup(report, name), 1) for name in names}
+    p50 = {name: f"{statistics.median(figures.p50(report, name)):.0f} ms" for name in names}
     verdicts = [_target_row(report, *target)[-1] for target in TARGETS]
+    counts = [f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts)]
+    share, gain = figures.throughput_share(report), figures.int8_gain(report)
+    against = f", {statistics.median(share):.0%} of the best in-process schedule's" if share else ""
+    memory = "".join(f"{gb:.2f} GB of memory at most, " for gb in figures.most_memory_gb(report))
     lines = [
         BEGIN,
         f"{machine['cpu']}, {machine['cores']} cores, no GPU, FP32, against the release's way on the same machine "
         f"(`{report['command']}`, {report['time'][:10]}):",
+        *(["", report["note"]] if "note" in report else []),
         "",
         f"- Latency: {times['1 given']} times as fast for one person with boxes given ({p50['1 given']}), "
         f"{times['4 given']} times for four ({p50['4 given']}), {times['detected']} times with detection "
         f"({p50['detected']}).",
-        f"- Throughput: {_four(report)['images_per_second']:.1f} images/s at concurrency 4, "
-        f"{_throughput_share(report):.0%} of the same models called in-process; INT8, opt-in, "
-        f"{_int8_gain(report):.1f} times that.",
-        f"- {max(report['memory']['mb']) / 1000:.2f} GB of memory, {report['server']['ready_s']:.1f} s from start to "
-        f"ready; {verdicts.count('met')} of {len(verdicts)} targets met: "
+        f"- Throughput: {spread(figures.rate(report, '1 given'), 1)} images/s with {IN_FLIGHT} requests in flight"
+        f"{against}; INT8, opt-in, {spread(gain, 1)} times that.",
+        f"- {memory}{statistics.median(report['server']['ready_s']):.1f} s from start to ready. Of {len(verdicts)} "
+        f"targets: {', '.join(counts)}: "
         f"[the report]({README_RESULTS.relative_to(PROJECT)}/report.md) has every figure.",
         END,
     ]
@@ -217,21 +259,9 @@ def write_report(report: Report, directory: Path) -> None:
         write_text(README, with_section(README.read_text(), readme_section(report)))
 
 
-def _target_row(report: Report, what: str, value: Callable[[Report], float], sign: str, target: float) -> list[str]:
-    measured = value(report)
-    met = measured >= target if sign == ">=" else measured <= target
-    return [what, f"{measured:.2f}", f"{sign} {target:g}", "met" if met else "missed"]
-
-
-def _request_row(report: Report, name: str, load: Mapping[str, float]) -> list[str]:
-    alone = load["concurrency"] == 1
-    release = report["release_ms"].get(name) if alone else None
-    ceiling = report["ceiling"].get(name, {}).get("latency_ms") if alone else None
-    persons = report["persons"][name]
-    times = [f"{load[key]:.0f}" for key in ("p50", "p95", "p99")]
-    rates = [f"{load['images_per_second']:.2f}", f"{load['images_per_second'] * persons:.2f}"]
-    before = [f"{value:.0f}" if value else "" for value in (release, ceiling)]
-    return [f"{name}, concurrency {load['concurrency']}", *before, *times, *rates]
+def _target_row(report: Report, what: str, values: Callable[[Report], Values], sign: str, target: float) -> list[str]:
+    measured = values(report)
+    return [what, spread(measured), f"{sign} {target:g}", verdict(measured, sign, target)]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Writes ``report.json``, ``report.md`` and plots to ``benchmarks/results/<machine
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -19,26 +20,29 @@ import cv2
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from benchmarks import gpu, gpu_report, machine, perf_analyzer, served
+from benchmarks import gpu, gpu_report, machine, served
+from benchmarks.bench import FP32, Bench, Plan
 from benchmarks.device import Device, NoDevice
-from benchmarks.inprocess import ceiling, gflop, release_ms, trunk_ms
-from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.report import to_markdown, write_report
-from benchmarks.workloads import BOXES_GIVEN, LARGE, Workload, sample_pieces
-from cocoer.checkpoints.loader import load_checkpoint
+from benchmarks.turns import take_turns
+from benchmarks.workloads import BOXES_GIVEN, HEAVY, LARGE, Workload, sample_pieces
 from cocoer_bls.options import DEFAULT_OPTIONS
+from cocoer_client import CocoerClient
 from export.build_engines import progress
 from export.files import read_json, write_text
 from export.publishing.configs import to_text
 from export.publishing.layout import REPORT_FILE
+from serving.server import TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
 CACHE = PROJECT / ".cache" / "benchmarks"
 RESULTS = PROJECT / "benchmarks" / "results"
 
-QUICK = served.Plan(repeats=6, requests=12, concurrencies=(1, 4), memory_requests=64)
-FULL = served.Plan(repeats=15, requests=24, concurrencies=(1, 2, 4, 8), memory_requests=2048)
+QUICK = Plan(turns=2, repeats=1, requests=8, many=8, concurrencies=(4,), starts=1, memory_each=8, memory_requests=64)
+FULL = Plan(
+    turns=5, repeats=3, requests=16, many=100, concurrencies=(4, 8), starts=3, memory_each=12, memory_requests=2048
+)
 
 
 def prepare() -> tuple[Path, Path]:
@@ -93,43 +97,30 @@ def one_person(detection: ReleaseDetection) -> tuple[Workload, int]:
     return Workload("detected", 640, 480, None, best / 100), counts[best]
 
 
-def measure_in_process(checkpoints: Path, repository: Path, detecting: Workload, repeats: int) -> dict[str, Any]:
-    """The baselines: the release's way, the ceiling, the trunks alone."""
-    progress("the release's way")
-    release, detection = ReleaseInference(load_checkpoint(checkpoints)), ReleaseDetection(checkpoints)
-    compared = [workload for workload in BOXES_GIVEN if workload.persons in (1, 4)]
-    few = max(3, repeats // 3)
-    release_times = {w.name: release_ms(release, w, few) for w in compared}
-    release_times[detecting.name] = release_ms(release, detecting, few, detection)
-    progress("the in-process ceiling")
-    with tempfile.TemporaryDirectory() as temporary:
-        trunk = trunk_ms(release.model, 4, Path(temporary), repeats)
-    return {
-        "release_ms": release_times,
-        "ceiling": {w.name: ceiling(repository, w, repeats) for w in (*compared, detecting)},
-        "trunk_ms": trunk,
-        "gflop": {w.name: gflop(release.model, w.persons or 0) for w in compared},
-    }
-
-
-def measure_served(repository: Path, detecting: Workload, plan: served.Plan) -> dict[str, Any]:
-    """A real server under perf_analyzer's load."""
-    binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
-    one, two, four, eight = BOXES_GIVEN
-    workloads = {
-        "swept": [one, four, detecting],
-        "alone": [two, eight, *LARGE],
-        "broken down": [one, four, LARGE[-1], detecting],
-    }
-    return served.measure(repository, CACHE / "server.log", binary, workloads, plan)
-
-
-def measure_int8(checkpoints: Path, plan: served.Plan) -> dict[str, Any]:
-    """The opt-in INT8 models: what they gain, and what they change."""
-    repository, drift = prepare_int8(checkpoints)
-    binary = perf_analyzer.fetch(PROJECT / ".cache" / "perf_analyzer")
-    progress("served: INT8")
-    return {"served": served.loads(repository, CACHE / "server.log", binary, BOXES_GIVEN[0], plan), "drift": drift}
+def measure(checkpoints: Path, repository: Path, detecting: Workload, plan: Plan) -> dict[str, Any]:
+    """All of it, on servers of their own, of which only the one that is asked has work."""
+    one, _, four, _ = BOXES_GIVEN
+    int8, drift = prepare_int8(checkpoints)
+    progress("starting the server")
+    started = served.starts(repository, CACHE / "server.log", one, plan.starts)
+    with contextlib.ExitStack() as stack:
+        fp32 = stack.enter_context(TritonServer(repository, CACHE / "server.log"))
+        other = stack.enter_context(TritonServer(int8, CACHE / "server-int8.log"))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bench = Bench(checkpoints, repository, detecting, {FP32: fp32.url, "INT8": other.url}, plan, directory)
+        measured = take_turns(bench.ways(), plan.turns, progress)
+        client = stack.enter_context(CocoerClient(fp32.url, timeout=120))
+        progress("where the time goes")
+        shown = [one, four, LARGE[-1], detecting]
+        stages = {w.name: served.break_down(client, w, 3 * plan.repeats) for w in shown}
+        gflop = bench.gflop()
+    progress("memory")
+    with TritonServer(repository, CACHE / "server.log") as server:
+        assert server.process is not None
+        kinds = (*BOXES_GIVEN, detecting, *LARGE, *HEAVY)
+        send = served.sender(server.url)
+        memory = served.most_memory(server.process.pid, send, kinds, plan.memory_each, plan.memory_requests)
+    return {"server": started, **measured, "stages": stages, "gflop": gflop, "memory": memory, "drift": {"INT8": drift}}
 
 
 def measure_device(args: argparse.Namespace) -> int:
@@ -174,10 +165,9 @@ def main() -> int:
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": "python benchmarks/run.py" + (" --quick" if args.quick else ""),
         "machine": described.to_dict(),
+        "turns": plan.turns,
         "persons": {w.name: w.persons for w in (*BOXES_GIVEN, *LARGE)} | {detecting.name: found},
-        **measure_served(repository, detecting, plan),
-        **measure_in_process(checkpoints, repository, detecting, plan.repeats),
-        "int8": measure_int8(checkpoints, plan),
+        **measure(checkpoints, repository, detecting, plan),
     }
     directory = args.output_dir or RESULTS / described.slug
     write_report(report, directory)

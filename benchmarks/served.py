@@ -1,38 +1,24 @@
-"""What is measured on a running server: latency and rate under load, where the time goes, memory, the first request."""
+"""What is measured on a running server: where the time goes, memory, the first request."""
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import tritonclient.grpc as grpcclient
 
-from benchmarks import perf_analyzer
-from benchmarks.machine import process_memory_mb
+from benchmarks.machine import MostMemory, process_memory_mb
 from benchmarks.workloads import Workload
 from cocoer_client import CocoerClient
-from export.build_engines import progress
 from serving.server import TritonServer
 
 MEMORY_CONCURRENCY = 4
-MEMORY_SAMPLES = 8
+MEMORY_PARTS = 8
 STATISTICS = ("queue", "compute_input", "compute_infer", "compute_output")
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How much is measured."""
-
-    repeats: int
-    requests: int
-    """Of each of perf_analyzer's measurement windows."""
-    concurrencies: tuple[int, ...]
-    memory_requests: int
 
 
 def ask(client: CocoerClient, workload: Workload, timing: bool = False) -> dict[str, Any]:
@@ -42,46 +28,23 @@ def ask(client: CocoerClient, workload: Workload, timing: bool = False) -> dict[
     return client.infer_raw(workload.jpeg, given, timing=timing)
 
 
-def measure(
-    repository: Path, log: Path, binary: Path, workloads: Mapping[str, list[Workload]], plan: Plan
-) -> dict[str, Any]:
-    """All of it, on a server of its own.
+def starts(repository: Path, log: Path, workload: Workload, times: int) -> dict[str, list[float]]:
+    """Start a server so many times.
 
-    Args:
-        repository, log: see ``TritonServer``.
-        binary: perf_analyzer.
-        workloads: "swept" (over the concurrencies), "alone" (at concurrency 1), "broken down".
-        plan: see ``Plan``.
+    Returns:
+        of each start ``ready_s``, ``first_ms`` (its first request), ``median_ms`` (of the 20 after it) and
+        ``memory_mb`` (PSS, after those).
     """
-    started = time.perf_counter()
-    with TritonServer(repository, log) as server, CocoerClient(server.url, timeout=120) as client:
-        ready = time.perf_counter() - started
-        assert server.process is not None
-        first, median = _first_and_median(client, workloads["swept"][0])
-        light = process_memory_mb(server.process.pid)
-        served: dict[str, list[dict[str, float]]] = {}
-        for workload in [*workloads["swept"], *workloads["alone"]]:
-            for concurrency in plan.concurrencies if workload in workloads["swept"] else (1,):
-                progress(f"served: {workload.name}, concurrency {concurrency}")
-                load = perf_analyzer.measure(binary, server.url, workload, concurrency, plan.requests)
-                served.setdefault(workload.name, []).append(dataclasses.asdict(load))
-        progress("served: where the time goes")
-        stages = {w.name: break_down(client, w, plan.repeats) for w in workloads["broken down"]}
-        progress(f"served: memory over {plan.memory_requests} requests")
-        memory = _memory_over(server, workloads["swept"][0], plan.memory_requests)
-    return {
-        "server": {"ready_s": ready, "first_ms": first, "median_ms": median, "memory_light_mb": light},
-        "memory": {"requests": plan.memory_requests, "concurrency": MEMORY_CONCURRENCY, "mb": memory},
-        "served": served,
-        "stages": stages,
-    }
-
-
-def loads(repository: Path, log: Path, binary: Path, workload: Workload, plan: Plan) -> list[dict[str, float]]:
-    """One workload over concurrencies 1 and 4, on a server of its own."""
-    with TritonServer(repository, log) as server:
-        measured = [perf_analyzer.measure(binary, server.url, workload, count, plan.requests) for count in (1, 4)]
-    return [dataclasses.asdict(load) for load in measured]
+    found: dict[str, list[float]] = {name: [] for name in ("ready_s", "first_ms", "median_ms", "memory_mb")}
+    for _ in range(times):
+        started = time.perf_counter()
+        with TritonServer(repository, log) as server, CocoerClient(server.url, timeout=120) as client:
+            assert server.process is not None
+            ready = time.perf_counter() - started
+            values = (ready, *_first_and_median(client, workload), process_memory_mb(server.process.pid))
+            for name, value in zip(found, values):
+                found[name].append(value)
+    return found
 
 
 def _first_and_median(client: CocoerClient, workload: Workload) -> tuple[float, float]:
@@ -93,22 +56,52 @@ def _first_and_median(client: CocoerClient, workload: Workload) -> tuple[float, 
     return times[0], statistics.median(times[1:])
 
 
-def _memory_over(server: TritonServer, workload: Workload, requests: int) -> list[float]:
-    """PSS of the server's processes in MB, before the requests and after each eighth of them."""
-    assert server.process is not None
-    memory = [process_memory_mb(server.process.pid)]
+Send = Callable[[Workload, int], None]
+"""Sends so many requests of a workload, ``MEMORY_CONCURRENCY`` at a time."""
 
-    def send(count: int) -> None:
-        with CocoerClient(server.url, timeout=120) as client:
+
+def most_memory(root: int, send: Send, kinds: Sequence[Workload], each: int, endurance: int) -> dict[str, Any]:
+    """The most memory a server holds while it answers, PSS of all processes, MB; speed is not measured meanwhile.
+
+    Args:
+        root: the server's process.
+        send: to it.
+        kinds: of requests, one after the other; the first is the endurance run's too.
+        each: requests of each kind.
+        endurance: requests in eight parts, after those.
+
+    Returns:
+        ``kinds``: name -> most MB; ``endurance_mb``: most of each part; ``requests``, ``concurrency``, ``readings``.
+    """
+    seen, parts, readings = {}, [], 0
+    for kind in kinds:
+        with MostMemory(root) as most:
+            send(kind, each)
+        seen[kind.name] = most.mb
+        readings += most.readings
+    for _ in range(MEMORY_PARTS):
+        with MostMemory(root) as most:
+            send(kinds[0], endurance // MEMORY_PARTS)
+        parts.append(most.mb)
+        readings += most.readings
+    counts = {"each": each, "requests": endurance, "concurrency": MEMORY_CONCURRENCY, "readings": readings}
+    return {"kinds": seen, "endurance_mb": parts, **counts}
+
+
+def sender(url: str) -> Send:
+    """Sends to a server."""
+
+    def send_share(workload: Workload, count: int) -> None:
+        with CocoerClient(url, timeout=300) as client:
             for _ in range(count):
                 ask(client, workload)
 
-    with ThreadPoolExecutor(MEMORY_CONCURRENCY) as pool:
-        for _ in range(MEMORY_SAMPLES):
-            share = requests // MEMORY_SAMPLES // MEMORY_CONCURRENCY
-            list(pool.map(send, [share] * MEMORY_CONCURRENCY))
-            memory.append(process_memory_mb(server.process.pid))
-    return memory
+    def send(workload: Workload, count: int) -> None:
+        share = -(-count // MEMORY_CONCURRENCY)
+        with ThreadPoolExecutor(MEMORY_CONCURRENCY) as pool:
+            list(pool.map(send_share, [workload] * MEMORY_CONCURRENCY, [share] * MEMORY_CONCURRENCY))
+
+    return send
 
 
 def break_down(client: CocoerClient, workload: Workload, repeats: int) -> dict[str, Any]:

@@ -60,8 +60,11 @@ class Workload:
     def boxes(self) -> np.ndarray:
         """FP32 [persons, 8], whole pixels."""
         scale = np.array([self.width, self.height] * 4)
-        return np.round(np.array(_SHARES[: self.persons or 0]).reshape(-1, 8) * scale).astype(np.float32)
+        shares = np.resize(_SHARES, (self.persons or 0, 8))  # more than eight: the same ones again
+        return np.round(shares * scale).astype(np.float32)
 
 
 BOXES_GIVEN = tuple(Workload(f"{count} given", 640, 480, count) for count in (1, 2, 4, 8))
 LARGE = (Workload("1 given, 1280x720", 1280, 720, 1), Workload("1 given, 1920x1080", 1920, 1080, 1))
+HEAVY = (Workload("1 given, 4000x3000", 4000, 3000, 1), Workload("128 given", 640, 480, 128))
+"""What takes memory: a phone's photo, and a crowd."""
