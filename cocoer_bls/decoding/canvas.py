@@ -14,6 +14,8 @@ BLOCK = 64 << 20
 """Bytes that Pillow asks for at once (as of ``PILLOW_BLOCK_SIZE``): more than glibc keeps for the next one when they
 are freed, which it does in each thread (mallopt(3), M_MMAP_THRESHOLD). Large images go back to the system then."""
 Image.core.set_block_size(BLOCK)
+# Nor is Pillow to keep such blocks, as PILLOW_BLOCKS_MAX in the server's environment would have it.
+Image.core.set_blocks_max(0)
 _STRIP = 1 << 18
 """Pixels that are copied at once."""
 

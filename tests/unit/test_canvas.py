@@ -11,6 +11,7 @@ from cocoer_bls.decoding import FORMATS, DecodeLimits, canvas, decode
 from cocoer_bls.haar import HaarDetector
 from cocoer_bls.images import _for_pillow, crop, letterbox
 from tests import hostile
+from tests.conftest import run_python
 
 LIMITS = DecodeLimits(max_bytes=5_000_000, max_pixels=10_000_000, formats=FORMATS)
 
@@ -102,3 +103,9 @@ def test_the_face_cascade_finds_the_same(sample_bgr):
     detector = HaarDetector()
     image = np.ascontiguousarray(sample_bgr)
     assert detector(on_canvas(image)) == detector(image) != []
+
+
+def test_pillow_keeps_no_large_blocks():
+    """A server that is told to by its environment would hold images of before: as the client's commands have it."""
+    script = "import cocoer_bls.decoding.canvas; from PIL import Image; print(Image.core.get_blocks_max())"
+    assert run_python("-c", script, PILLOW_BLOCKS_MAX="12").stdout == "0\n"
