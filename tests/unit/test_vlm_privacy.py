@@ -176,6 +176,10 @@ class RecordingProxy:
         self._listener.close()
         self._thread.join()
 
+    def asked_about(self, host):
+        """Others in this process may ask meanwhile: ONNX Runtime's wheel tells its makers that it is used."""
+        return [line for line in self.asked if host in line]
+
     def _serve(self):
         with contextlib.suppress(OSError):
             while True:
@@ -201,7 +205,7 @@ def proxy(monkeypatch):
 def test_no_proxy_between_programs_of_this_machine(proxy):
     with VlmServer([labels("peace")]) as server, Endpoint(options(server)) as asked:
         assert "peace" in ask(asked).text
-    assert proxy.asked == []
+        assert proxy.asked_about(f"127.0.0.1:{server.port}") == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -209,7 +213,7 @@ def test_the_environment_s_proxy_to_other_machines(proxy, scheme):
     address = f"{scheme}://gpu.example/v1"
     with Endpoint(EndpointOptions(model="m", base_url=address, retries=0)) as asked, pytest.raises(EndpointUnusable):
         ask(asked)
-    assert proxy.asked == [
+    assert proxy.asked_about("gpu.example") == [
         "CONNECT gpu.example:443 HTTP/1.1" if scheme == "https" else f"POST {address}/chat/completions HTTP/1.1"
     ]
 
