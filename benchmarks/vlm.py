@@ -135,8 +135,7 @@ def run(args: argparse.Namespace) -> int:
             raise DatasetError("no annotated person was found in any image")
         if args.dry_run:
             return DONE
-        if args.max_requests is not None and cost.requests > args.max_requests:
-            raise InvalidInput(f"{cost.requests} requests are more than --max-requests {args.max_requests}")
+        cost.require_at_most(args.max_requests)
         result.outcomes = work.ask(result.images)
         result.unread, result.yes_no, result.notes = work.failures, work.yes_no, endpoint.notes
     report = write_report(result, args.output_dir)

@@ -6,8 +6,11 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any]
 
 
 class Terminated(KeyboardInterrupt):
@@ -50,15 +53,8 @@ def waiting(tell: Callable[[], object]) -> Iterator[None]:
         tell()
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with _instead_of(_handlers(), handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -67,25 +63,36 @@ def unbroken() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[tuple[int, FrameType | None]] = []
+    held: list[tuple[int, FrameType | None]] = []
 
     def wait(number: int, frame: FrameType | None) -> None:
-        if waiting:
+        if held:
             deliver(number, frame)
-        waiting.append((number, frame))
+        held.append((number, frame))
 
     def deliver(number: int, frame: FrameType | None) -> None:
         before[number](number, frame)
 
-    # Only what Python handles: what is ignored, or ends the process, does so still.
+    before = _handlers()
+    with _instead_of(before, wait):
+        yield
+    if held:
+        deliver(*held[0])
+
+
+def _handlers() -> dict[int, Handler]:
+    """Of Ctrl-C and termination, what Python handles: what is ignored, or ends the process, does so still."""
     handlers = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in handlers.items() if callable(handler)}
+    return {number: handler for number, handler in handlers.items() if callable(handler)}
+
+
+@contextlib.contextmanager
+def _instead_of(before: Mapping[int, Handler], handler: Handler) -> Iterator[None]:
+    """Handle these signals otherwise, for a block."""
     for number in before:
-        signal.signal(number, wait)
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if waiting:
-        deliver(*waiting[0])
+        for number, usual in before.items():
+            signal.signal(number, usual)

@@ -122,7 +122,7 @@ class Asker:
         Raises:
             EndpointUnusable: nobody will be answered.
         """
-        known: dict[str, Asked] = {}
+        known: dict[tuple[SentImage, ...], Asked] = {}
         asked = []
         for mode in self.questions.modes:
             if is_ending():
@@ -174,20 +174,19 @@ class Asker:
     def _body(self, images: Sequence[SentImage]) -> dict[str, Any]:
         return self.endpoint.body(self.questions.messages(images), self.questions.schema)
 
-    def _ask(self, subject: Subject, mode: Mode, known: dict[str, Asked]) -> Asked:
+    def _ask(self, subject: Subject, mode: Mode, known: dict[tuple[SentImage, ...], Asked]) -> Asked:
         images = self.questions.sent(subject, mode)
         without = excluded_level(mode, subject.person["emo_process"], subject.identity, self.questions.seed)
-        body = self._body(images)
-        key = self.cache.key(self.endpoint.options.base_url, body)
-        if before := known.get(key):
+        # Of one person, modes differ in nothing but their images.
+        if before := known.get(images):
             return Asked(mode, without, images, before.answer, before.usage, cached=True)
         try:
-            reply, cached = self.reply_to(body)
+            reply, cached = self.reply_to(self._body(images))
         except RequestFailed as error:
             logger.debug("%s, %s: %s", subject.name, mode, error)
             return Asked(mode, without, images, Answer("failed", text=str(error)))
         answer = read_answer(reply.text, reply.refusal, reply.finish_reason, self.questions.labels)
-        asked = known[key] = Asked(mode, without, images, answer, reply.usage, cached)
+        asked = known[images] = Asked(mode, without, images, answer, reply.usage, cached)
         return asked
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cocoer_client.errors import InvalidInput
 from cocoer_client.terminal import counted
 from cocoer_client.vlm.crops import SentImage
 from cocoer_client.vlm.prompt import Message
@@ -49,6 +50,11 @@ class Estimate:
     def money(self, prices: Prices) -> float:
         """About, and for answers as long as they may be; see ``money``."""
         return money(self.prompt_tokens, self.completion_tokens, prices)
+
+    def require_at_most(self, requests: int | None) -> None:
+        """Raise ``InvalidInput`` where there are more requests; None: any number."""
+        if requests is not None and self.requests > requests:
+            raise InvalidInput(f"{self.requests} requests are more than --max-requests {requests}")
 
     def told(self, prices: Prices | None = None) -> str:
         """For people.

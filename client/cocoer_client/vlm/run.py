@@ -18,7 +18,6 @@ from cocoer_client.command import (
     connection_of,
     thresholds_of,
 )
-from cocoer_client.errors import InvalidInput
 from cocoer_client.files import replace_file
 from cocoer_client.inputs import NOTHING
 from cocoer_client.ordered import in_order
@@ -75,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
         talk.cost(cost, images, args.prices)
         if args.dry_run:
             return SOME_FAILED if _failed(images) or found.problems else DONE
-        if args.max_requests is not None and cost.requests > args.max_requests:
-            raise InvalidInput(f"{cost.requests} requests are more than --max-requests {args.max_requests}")
+        cost.require_at_most(args.max_requests)
         asking = Asking(args, asker, images, talk)
         status = asking.status()
     return SOME_FAILED if status == DONE and found.problems else status
