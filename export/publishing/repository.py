@@ -23,6 +23,12 @@ from export.publishing.layout import ONNX_FILE, RECORD_FILE, build_path
 PLAN_FILES = (PLAN_FILE, SIDECAR_FILE)
 MODEL_FILE = f"""\
 # What Triton's Python backend loads.
+import sys
+from pathlib import Path
+
+# Triton looks in the directory that the server was started in, and in Python's packages, before it looks here: a
+# checkout of another version may be there.
+sys.path.insert(0, str(Path(__file__).parent))
 from {MODEL_CODE.name}.model import TritonPythonModel
 """
 

@@ -326,6 +326,16 @@ def test_a_refused_repository_is_not_served(damaged, request, tmp_path):
     assert told in (tmp_path / "log").read_text()
 
 
+def test_the_code_that_is_served_is_the_builds_own(repositories, sample_bytes, tmp_path):
+    """Not what the directory has in which the server was started, as a checkout of another version would."""
+    (tmp_path / "cocoer_bls").mkdir()
+    (tmp_path / "cocoer_bls" / "__init__.py").write_text("raise RuntimeError('of another version')")
+    server = TritonServer(repositories("scrfd"), tmp_path / "log")
+    server.directory = tmp_path
+    with server, CocoerClient(server.url) as client:
+        assert client.infer(sample_bytes).model.synthetic
+
+
 def test_a_tolerance_set_by_hand_is_told(repositories, tmp_path):
     """Served as any other, with a warning that names the model and its error."""
     shutil.copytree(repositories("scrfd"), tmp_path / "repository", copy_function=os.link)

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
+
+# ONNX Runtime's wheels, since 1.29, report to their maker what they run unless this is set when they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort  # noqa: E402
 
 Arrays = list[np.ndarray[Any, Any]]
 
