@@ -41,12 +41,16 @@ def still_serving(server, client, expected, sample_bytes):
 
 
 def test_corpus(server):
-    """Every file of the corpus gets what it deserves."""
-    for sample in [*hostile.good_samples(), *hostile.bad_samples()]:
-        (answer,) = send_all(server, [sample.data], threads=1)
+    """Every file of the corpus gets what it deserves, also where it is to be decoded fast."""
+    for sample, fast in itertools.product([*hostile.good_samples(), *hostile.bad_samples()], (False, True)):
+        (answer,) = send_all(server, [sample.data], threads=1, parameters=[{"fast_decode": fast}])
         expected = "result" if sample.verdict == hostile.GOOD else INVALID
         assert answer.startswith(expected), f"{sample.name}: {answer}"
         assert "/" not in answer.replace("JPEG/PNG", ""), answer
+
+
+DECODED = ({}, {"fast_decode": True}, {"on_damage": "accept"}, {"fast_decode": True, "on_damage": "accept"})
+"""Parameters: each way to have a file decoded."""
 
 
 @pytest.mark.needs("this_machine")
@@ -54,9 +58,9 @@ def test_mutated_files(server, request):
     """Thousands of damaged files: a result or INVALID_ARGUMENT each, and nothing is left behind."""
     count, seed = request.config.getoption("--fuzz-inputs"), request.config.getoption("--fuzz-seed")
     files = hostile.mutations(seed)
-    send_all(server, itertools.islice(files, 300))  # memory that is taken once, and kept
+    send_all(server, itertools.islice(files, 300), parameters=DECODED)  # memory that is taken once, and kept
     before, started = Footprint.of(server), time.monotonic()
-    answers = send_all(server, itertools.islice(files, count))
+    answers = send_all(server, itertools.islice(files, count), parameters=DECODED)
     after, seconds = Footprint.of(server), time.monotonic() - started
     results = answers.pop("result")
     print(
@@ -92,7 +96,7 @@ def test_nothing_leaks(server):
 @pytest.mark.needs("scrfd")
 def test_mutated_files_through_detection(server):
     """What is decoded goes through the detectors as well: nobody is found in noise, or somebody; nothing fails."""
-    answers = send_all(server, itertools.islice(hostile.mutations(seed=7), 80), persons=None)
+    answers = send_all(server, itertools.islice(hostile.mutations(seed=7), 80), persons=None, parameters=DECODED)
     assert answers.pop("result") > 5
     assert all(answer.startswith(INVALID) for answer in answers), answers
 
