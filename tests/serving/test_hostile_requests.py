@@ -357,3 +357,19 @@ def test_memory_of_the_largest_batches(server, form):
     assert max(more) < per_pixel * DEFAULT_LIMITS.max_batch_pixels + 80_000_000
     assert min(more) > 3 * DEFAULT_LIMITS.max_batch_pixels  # the images were there
     assert Footprint.of(server).memory_mb < before.memory_mb + 100
+
+
+@pytest.mark.needs("this_machine")
+def test_memory_of_the_largest_batches_that_are_damaged(server):
+    """As much as those that are not, though each of them is refused after it was decoded."""
+    whole = hostile.save(Image.new("RGB", (8000, 6250)), "JPEG")
+    inputs = batch_inputs([whole[:-10_000]] * MAX_BATCH_IMAGES, np.zeros((MAX_BATCH_IMAGES, 0, 8), dtype=np.float32))
+    peaks = Peaks(server)
+
+    def send(_):
+        with grpcclient.InferenceServerClient(server.url) as triton:
+            return [result["error"]["reason"] for result in results_of(triton.infer("cocoer", inputs))]
+
+    with ThreadPoolExecutor(COCOER_INSTANCES) as pool:
+        assert list(pool.map(send, range(COCOER_INSTANCES))) == [["damaged"] * MAX_BATCH_IMAGES] * COCOER_INSTANCES
+    assert max(peaks.more_bytes()) < 4 * DEFAULT_LIMITS.max_batch_pixels + 80_000_000
