@@ -101,7 +101,7 @@ def check(data: bytes, rng: np.random.Generator) -> str:
 
 def outcome(load: Callable[[], Decoded]) -> tuple[np.ndarray | None, str]:
     """Pixels and what is said of the file; that no canvas showed through."""
-    found = []
+    found: list[tuple[np.ndarray | None, str]] = []
     for value in (0x55, 0xAA):
         with canvases_of(value):
             try:

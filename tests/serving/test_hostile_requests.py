@@ -71,8 +71,9 @@ def test_mutated_files(server, request):
     assert all(answer.startswith(INVALID) for answer in answers), answers
     assert results + answers.total() == count
     assert min(results, answers.total()) > count / 10
-    # Sizes in damaged headers vary widely: each decoding process keeps some tens of megabytes, however many files come.
-    assert after.memory_mb < before.memory_mb + 100
+    # Sizes in damaged headers vary widely, and glibc keeps on its heap what was there of blocks below 32 MB: in each
+    # decoding process up to what the largest image takes, however many files come.
+    assert after.memory_mb < before.memory_mb + COCOER_INSTANCES * 4 * DEFAULT_LIMITS.max_batch_pixels / 1e6
     assert after.files <= before.files + 4
     assert after.shared_mb <= before.shared_mb + 1
 
