@@ -90,7 +90,7 @@ def drift(photos: Iterable[Photo], network: Network | None) -> dict[str, Any]:
         check_same(photo)
         names.add(photo.name)
         whole = exact(photo)
-        said = network and network(whole)
+        said = None if network is None else network(whole)
         others = {f"fast_decode, {photo.factor} times smaller": smaller(photo)}
         if photo.factor == 2:
             others[f"whole, saved once more with quality {RESAVED_QUALITY}"] = exact(resaved(photo))
@@ -138,7 +138,7 @@ def _probabilities(values: Sequence[np.ndarray]) -> dict[str, float]:
 
 def to_rows(changes: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Of the report's table: what is compared, the level, and its changes."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, found in changes.items():
         probabilities, crops = found["probabilities"], found["crops"]
         for level in (*LEVELS, VI, FINAL):
