@@ -57,7 +57,9 @@ def in_turn(taken: Sequence[Photo], turns: int, calls: int = CALLS) -> dict[str,
     for photo in taken:
         check_same(photo)
     ways = {**WAYS, FAST: fast}
-    measured = {(photo.name, name): partial(cost, way, photo, calls) for photo in taken for name, way in ways.items()}
+    measured: dict[tuple[str, ...], Callable[[], float]] = {
+        (photo.name, name): partial(cost, way, photo, calls) for photo in taken for name, way in ways.items()
+    }
     found: dict[str, dict[str, list[float]]] = take_turns(measured, turns, progress)
     return found
 

@@ -56,7 +56,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 
 def _times(photos: Mapping[str, Mapping[str, Sequence[float]]], factors: Mapping[str, int]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, ways in photos.items():
         for way, ms in ways.items():
             told = ""
@@ -73,11 +73,11 @@ def _drift(found: Mapping[str, Any], weights: str) -> list[str]:
     """How far fast_decode is off, as Markdown."""
     if not found["changes"]:
         return []
-    header = ("decoded", "level", "crops, mean", "worst photograph's", "99th percentile")
-    header += ("probabilities, mean", "largest", "labels changed")
-    said = (
-        f"What fast_decode changes of {len(found['photographs'])} photographs ({', '.join(found['photographs'])}), two "
+    header = (
+        *("decoded", "level", "crops, mean", "worst photograph's", "99th percentile"),
+        *("probabilities, mean", "largest", "labels changed"),
     )
+    said = f"What fast_decode changes of photographs ({', '.join(found['photographs'])}), two "
     said += "persons at a time, against the same ones decoded whole, whose crops were Pillow's byte for byte: grey "
     said += (
         f"levels of the crops, and probabilities ({weights}); labels whose final probability came to the other side "
