@@ -82,7 +82,7 @@ def _drift(found: Mapping[str, Any], weights: str) -> list[str]:
     said += (
         f"levels of the crops, and probabilities ({weights}); labels whose final probability came to the other side "
     )
-    said += f"of {DEFAULT_OPTIONS.final_threshold}. The last rows are a yardstick: nothing but the file changed."
+    said += f"of {DEFAULT_OPTIONS.final_threshold}. The rows of what was saved once more are a yardstick."
     return [said, "", markdown(header, to_rows(found["changes"])), ""]
 
 
