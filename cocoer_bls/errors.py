@@ -75,6 +75,12 @@ class Described(NamedTuple):
         return self.code == "INVALID_ARG"
 
 
+def alone(error: Exception) -> Exception:
+    """An error without its traceback and causes: they hold what the functions held that raised it, whole images too."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
+
+
 def describe(error: Exception) -> Described:
     """What the caller is told of an error.
 

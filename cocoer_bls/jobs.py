@@ -11,7 +11,7 @@ import numpy as np
 
 from cocoer_bls.boxes import Box, Given, Person, with_heads
 from cocoer_bls.decoding import Opened
-from cocoer_bls.errors import Cancelled
+from cocoer_bls.errors import Cancelled, alone
 from cocoer_bls.inputs import Crops, Tensors
 from cocoer_bls.options import Options
 
@@ -108,7 +108,7 @@ def apart(step: Callable[[list[Job]], None], jobs: list[Job]) -> None:
         step(jobs)
     except Exception as error:  # kept, and answered for this image alone
         if len(jobs) == 1:
-            jobs[0].error = error
+            jobs[0].error = alone(error)
             return
         for job in jobs:
             apart(step, waiting([job]))

@@ -14,7 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from cocoer_bls import manifest, plans
-from cocoer_bls.errors import Described, InputError, describe, of_model
+from cocoer_bls.errors import Described, InputError, alone, describe, of_model
 from cocoer_bls.inputs import Tensors
 from cocoer_bls.jobs import Job
 from cocoer_bls.metrics import Metrics
@@ -118,7 +118,7 @@ class TritonPythonModel:
                 raise InputError("request", f"PERSONS has a batch of {len(persons)}, IMAGE one of {len(images)}")
             return [Job(data, options, boxes, cancelled=request.is_cancelled) for data, boxes in zip(images, persons)]
         except Exception as error:  # answered for this request alone
-            return error
+            return alone(error)
 
     def _guarded_response(self, request: Any, jobs: list[Job] | Exception) -> Any:
         try:
@@ -147,7 +147,7 @@ class TritonPythonModel:
                 texts.append(self.pipeline.result(job))
                 self.metrics.answered(request_id, len(job.persons), job.timing)
             except Exception as error:
-                told = self._failure(request_id, error, image=index)
+                told = self._failure(request_id, alone(error), image=index)
                 if len(jobs) == 1 and not (told.is_refusal and job.options.on_refusal == "answer"):
                     return _error_response(told)
                 texts.append(_error_text(told))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,13 @@ def image(width: int = 48, height: int = 36, mode: str = "RGB") -> Image.Image:
     rng = np.random.default_rng(width * 1000 + height)
     slope = np.linspace(0, 180, width)[None, :, None] + np.zeros((height, 1, 3))
     return Image.fromarray((slope + rng.integers(0, 70, (height, width, 3))).astype(np.uint8)).convert(mode)
+
+
+def seen_through() -> Image.Image:
+    """The same, with each opacity: an encoder leaves out alpha that is 255 everywhere."""
+    clear = image(mode="RGBA")
+    clear.putalpha(image(mode="L"))
+    return clear
 
 
 def save(image: Image.Image, form: str, **options: object) -> bytes:
@@ -72,15 +79,77 @@ def webp_claiming(side: int) -> bytes:
 
 def oriented(form: str) -> Sample:
     """A file that is to be turned a quarter."""
+    return Sample(f"{form} with EXIF orientation", save(image(48, 36), form, exif=turning(6)), size=(36, 48))
+
+
+def turning(orientation: int) -> Image.Exif:
+    """EXIF that says how an image is to be turned."""
     exif = Image.Exif()
-    exif[0x0112] = 6
-    return Sample(f"{form} with EXIF orientation", save(image(48, 36), form, exif=exif), size=(36, 48))
+    exif[0x0112] = orientation
+    return exif
+
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def png_of(pixels: np.ndarray, interlaced: bool = False) -> bytes:
+    """A PNG of kinds that Pillow doesn't write: 16 bits a sample, alpha beside them, interlaced.
+
+    Args:
+        pixels: UINT8 or UINT16 [height, width, channels], of 1 to 4 channels: grey, with alpha, RGB, with alpha.
+        interlaced: by Adam7.
+    """
+    height, width, channels = pixels.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour, 0, 0, interlaced)
+    passes = [pixels[y::dy, x::dx] for x, y, dx, dy in (_ADAM7 if interlaced else ((0, 0, 1, 1),))]
+    coded = pixels.dtype.newbyteorder(">")
+    rows = b"".join(b"\0" + row.astype(coded).tobytes() for part in passes if part.size for row in part)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def bmp(bits: int, rows: bytes, masks: bytes = b"", compression: int = 0, size: int = 40, height: int = 4) -> bytes:
+    """A BMP 5 pixels wide; ``masks`` are behind, or, from version 4 on, inside the header."""
+    header = struct.pack("<IiiHHIIiiII", size, 5, height, 1, bits, compression, len(rows), 0, 0, 0, 0)
+    header = (header + masks).ljust(size, b"\0")
+    palette = bytes(range(4 << bits)) if bits <= 4 else bytes(i % 256 for i in range(4 << 8)) if bits == 8 else b""
+    offset = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", offset + len(rows), 0, 0, offset) + header + palette + rows
+
+
+def to_be_smaller() -> list[Sample]:
+    """JPEGs that are large enough for ``fast_decode``, each way they may be written; of few bytes."""
+    size = (450, 449)
+
+    def sample(name: str, mode: str = "RGB", form: str = "JPEG", **how: object) -> Sample:
+        return Sample(
+            f"larger JPEG, {name}", save(image(24, 18, mode).resize(size), form, quality=50, **how), size=size
+        )
+
+    turned = save(image(24, 18).resize((900, 897)), "JPEG", quality=25, exif=turning(8))
+    return [
+        sample("4:2:0"),
+        *(sample(name, subsampling=name) for name in ("4:2:2", "4:4:4")),
+        sample("RGB", keep_rgb=True),
+        sample("progressive", progressive=True),
+        sample("grey", "L"),
+        sample("CMYK", "CMYK"),
+        sample("CMYK, progressive", "CMYK", progressive=True),
+        sample("restarts", restart_marker_rows=1),
+        sample("two images", form="MPO", save_all=True, append_images=[image()]),
+        Sample("larger JPEG, turned by EXIF", turned, size=(897, 900)),
+    ]
 
 
 def good_samples() -> list[Sample]:
     """What is decoded, each format and colour model."""
-    frames = [image(), image().rotate(180)]
+    frames, rgb = [image(), image().rotate(180)], np.asarray(image())
     animated = {"save_all": True, "append_images": frames[1:], "duration": 100}
+
+    def deep(channels: int) -> np.ndarray:
+        return np.concatenate([rgb, rgb], axis=2)[..., :channels].astype(np.uint16) * 257
+
     samples = [
         Sample("JPEG", save(image(), "JPEG")),
         Sample("progressive JPEG", save(image(), "JPEG", progressive=True)),
@@ -90,11 +159,14 @@ def good_samples() -> list[Sample]:
             Sample(f"PNG {mode}", save(image(mode=mode), "PNG"))
             for mode in ("RGB", "L", "LA", "RGBA", "P", "I;16", "1")
         ),
-        Sample("interlaced-looking PNG with text", save(image(), "PNG", optimize=True)),
+        Sample("PNG of 4 colours", save(image().quantize(4), "PNG", bits=2)),
+        Sample("PNG of colours that are transparent", save(image().quantize(16), "PNG", transparency=bytes(range(16)))),
+        *(Sample(f"PNG of 16 bits, {channels} channels", png_of(deep(channels))) for channels in (2, 3, 4)),
+        *(Sample(f"interlaced PNG of {pixels.dtype}", png_of(pixels, True)) for pixels in (deep(1), rgb)),
         Sample("animated PNG", save(frames[0], "PNG", **animated)),
         Sample("lossy WebP", save(image(), "WEBP")),
         Sample("lossless WebP", save(image(), "WEBP", lossless=True)),
-        Sample("WebP with alpha", save(image(mode="RGBA"), "WEBP")),
+        *(Sample(f"WebP with alpha {how}", save(seen_through(), "WEBP", **how)) for how in ({}, {"lossless": True})),
         Sample("animated WebP", save(frames[0], "WEBP", **animated)),
         *(Sample(f"BMP {mode}", save(image(mode=mode), "BMP")) for mode in ("RGB", "L", "P", "1", "RGBA")),
     ]
@@ -109,8 +181,10 @@ def good_samples() -> list[Sample]:
         ),
         Sample("PNG with junk behind", save(image(), "PNG") + b"junk" * 100, size=(48, 36)),
         Sample("JPEG with a video behind", save(image(), "JPEG") + b"\xff\xda" * 500, size=(48, 36)),
+        Sample("BMP of bit masks", bmp(16, bytes(range(48)), struct.pack("<III", 0xF800, 0x7E0, 0x1F), 3), size=(5, 4)),
+        Sample("BMP of run lengths", bmp(8, b"\5\1\0\0\2\7\0\3\1\2\3\0\0\0\5\4\0\1", compression=1), size=(5, 4)),
     ]
-    return [Sample(one.name, one.data, size=(48, 36)) for one in samples] + sized
+    return [Sample(one.name, one.data, size=(48, 36)) for one in samples] + sized + to_be_smaller()
 
 
 def bad_samples() -> list[Sample]:
@@ -155,10 +229,15 @@ def bad_samples() -> list[Sample]:
     ]
 
 
-def mutations(seed: int) -> Iterator[bytes]:
-    """Damaged files, endlessly: the same ones for the same seed."""
+def mutations(seed: int, more: Sequence[bytes] = ()) -> Iterator[bytes]:
+    """Damaged files, endlessly: the same ones for the same seed.
+
+    Args:
+        seed: which ones.
+        more: files that are damaged as well as those of the corpus.
+    """
     rng = np.random.default_rng(seed)
-    bases = [sample.data for sample in good_samples() if len(sample.data) < 20_000]
+    bases = [*(sample.data for sample in good_samples() if len(sample.data) < 20_000), *more]
     while True:
         data = bytearray(bases[rng.integers(len(bases))])
         for _ in range(rng.integers(1, 5)):

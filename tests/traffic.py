@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import threading
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,28 +56,44 @@ def image_inputs(data: bytes, persons: np.ndarray | None) -> list[grpcclient.Inf
 
 
 def send_all(
-    server: RunningServer, files: Iterable[bytes], persons: np.ndarray | None = NOBODY, threads: int = 4
+    server: RunningServer,
+    files: Iterable[bytes],
+    persons: np.ndarray | None = NOBODY,
+    threads: int = 4,
+    parameters: Sequence[Mapping[str, Any]] = ({},),
 ) -> Counter[str]:
-    """Send files and count the answers: "result", or status and message of the refusal."""
-    local = threading.local()
-    clients = []
+    """Send files and count the answers: "result", or status and message of the refusal.
 
-    def send(data: bytes) -> str:
-        if not hasattr(local, "client"):
-            local.client = grpcclient.InferenceServerClient(server.url)
-            clients.append(local.client)
-        try:
-            answer = local.client.infer("cocoer", image_inputs(data, persons), client_timeout=60)
-        except InferenceServerException as error:
-            return f"{error.status()}: {error.message()}"
-        content = json.loads(answer.as_numpy("RESULT")[0, 0])
-        return "result" if set(content) == {"image", "persons", "labels", "model"} else f"strange: {content}"
+    Args:
+        server: a running one.
+        files: each is a request.
+        persons: PERSONS FP32 [1, N, 8] of all; None: to be detected.
+        threads: requests at a time.
+        parameters: of the requests, in turn.
+    """
+    waiting, lock = zip(files, itertools.cycle(parameters)), threading.Lock()
+
+    def work() -> Counter[str]:
+        counts: Counter[str] = Counter()
+        with grpcclient.InferenceServerClient(server.url) as client:
+            while True:
+                with lock:
+                    data, asked = next(waiting, (None, {}))
+                if data is None:
+                    return counts
+                counts[_answer_to(client, image_inputs(data, persons), asked)] += 1
 
     with ThreadPoolExecutor(threads) as pool:
-        counts = Counter(pool.map(send, files))
-    for client in clients:
-        client.close()
-    return counts
+        return sum((one.result() for one in [pool.submit(work) for _ in range(threads)]), Counter())
+
+
+def _answer_to(client: Any, inputs: list[grpcclient.InferInput], asked: Mapping[str, Any]) -> str:
+    try:
+        answer = client.infer("cocoer", inputs, client_timeout=60, parameters=asked)
+    except InferenceServerException as error:
+        return f"{error.status()}: {error.message()}"
+    content = json.loads(answer.as_numpy("RESULT")[0, 0])
+    return "result" if set(content) == {"image", "persons", "labels", "model"} else f"strange: {content}"
 
 
 def post(server: RunningServer, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:

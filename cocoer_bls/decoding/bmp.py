@@ -82,7 +82,9 @@ def _header(data: bytes, limits: DecodeLimits) -> _Header:
         start += (12 if compression == BITFIELDS else 16) if size == 40 else 0
     offset = int.from_bytes(data[10:14], "little") or start
     count = min(used or 1 << bits, 256) if bits <= 8 else 0
-    if start <= offset < start + count * entry:  # a short palette, as OS/2 files have it
+    if start == offset:  # where the palette is; there are files that leave it out of account
+        offset += count * entry
+    elif start <= offset < start + count * entry:  # a short palette, as OS/2 files have it
         count = (offset - start) // entry
     count = max(min(count, (len(data) - start) // entry), 0)
     colours = np.frombuffer(data, np.uint8, count=count * entry, offset=start)

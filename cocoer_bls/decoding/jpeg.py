@@ -207,6 +207,11 @@ def _damage(structure: _Structure, warning: str, pixels: np.ndarray) -> str | No
 
 
 def _grey_share(pixels: np.ndarray) -> float:
-    """The rows at the bottom that libjpeg has filled with grey, as a share of all."""
-    given = np.flatnonzero((pixels != 128).any(axis=(1, 2)))
-    return 1 - (given[-1] + 1) / len(pixels) if len(given) else 1.0
+    """The rows at the bottom that libjpeg has filled with grey, as a share of all; looked for in strips, upwards."""
+    rows = max(1, _STRIP // pixels.shape[1])
+    for end in range(len(pixels), 0, -rows):
+        start = max(0, end - rows)
+        given = np.flatnonzero((pixels[start:end] != 128).any(axis=(1, 2)))
+        if len(given):
+            return 1 - (start + given[-1] + 1) / len(pixels)
+    return 1.0

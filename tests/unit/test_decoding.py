@@ -15,6 +15,7 @@ from cocoer_bls.decoding import DecodeLimits, decode, read_image
 from cocoer_bls.errors import InputError
 from tests import hostile
 from tests.conftest import DATA
+from tests.hostile import bmp
 
 LIMITS = DecodeLimits(max_bytes=5_000_000, max_pixels=1_000_000)
 FILES = DATA / "images"
@@ -261,15 +262,6 @@ def test_of_a_cut_png_the_rows_that_are_there_are_taken(mode):
     assert len(np.unique(decoded.pixels[-5:].reshape(-1, 3), axis=0)) == 1
 
 
-def bmp(bits: int, rows: bytes, masks: bytes = b"", compression: int = 0, size: int = 40, height: int = 4) -> bytes:
-    """A BMP 5 pixels wide; ``masks`` are behind, or, from version 4 on, inside the header."""
-    header = struct.pack("<IiiHHIIiiII", size, 5, height, 1, bits, compression, len(rows), 0, 0, 0, 0)
-    header = (header + masks).ljust(size, b"\0")
-    palette = bytes(range(4 << bits)) if bits <= 4 else bytes(i % 256 for i in range(4 << 8)) if bits == 8 else b""
-    offset = 14 + len(header) + len(palette)
-    return b"BM" + struct.pack("<IHHI", offset + len(rows), 0, 0, offset) + header + palette + rows
-
-
 NOISE = np.random.default_rng(5).bytes(200)
 
 
@@ -317,6 +309,13 @@ def test_bit_masks(bits, masks, size, height):
 def test_run_lengths_are_opencvs(bits, compression, rows):
     data = bmp(bits, rows, compression=compression)
     np.testing.assert_array_equal(decode(data, LIMITS), opencvs(data))
+
+
+def test_a_bmp_whose_palette_is_left_out_of_account():
+    """Its pixels are said to begin where its palette does: as Pillow takes it."""
+    whole = hostile.save(hostile.image(mode="P"), "BMP")
+    data = whole[:10] + struct.pack("<I", 54) + whole[14:]
+    np.testing.assert_array_equal(decode(data, LIMITS), decode(whole, LIMITS))
 
 
 def test_a_cut_bmp():

@@ -44,6 +44,7 @@ COMMANDS = {
     "benchmarks.vlm": "benchmarks/vlm.py",
     "benchmarks.bf16": "benchmarks/bf16.py",
     "benchmarks.pipeline": "benchmarks/pipeline.py",
+    "benchmarks/photos.py": "benchmarks/photos.py",
     "cocoer.checkpoints.synthetic": "cocoer/checkpoints/synthetic.py",
     "export.detectors.synthetic": "export/detectors/synthetic.py",
     "cocoer_client.schema": "client/cocoer_client/schema.py",

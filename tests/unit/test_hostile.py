@@ -1,11 +1,13 @@
 """Hostile files and boxes against the functions of the BLS; ``tests/serving`` sends them to a server."""
 
+import gc
 import io
 import itertools
 import os
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -14,14 +16,19 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
+from cocoer.labels import EMOTIC_LABELS
 from cocoer_bls import images, manifest
 from cocoer_bls.boxes import detected_persons, given_persons
+from cocoer_bls.decoding.canvas import canvas
 from cocoer_bls.errors import REASONS, InputError, describe
 from cocoer_bls.images import DecodeLimits, decode
-from cocoer_bls.options import Limits, Options
+from cocoer_bls.jobs import Job
+from cocoer_bls.options import DEFAULT_LIMITS, DEFAULT_OPTIONS, Limits, Options
+from cocoer_bls.pipeline import Pipeline
 from export.publishing.configs import cocoer_config
 from tests import hostile
 from tests.conftest import PROJECT
+from tests.unit.test_pipeline import BUILD, FakeModels
 
 CONFIG = {key: {"string_value": value.string_value} for key, value in cocoer_config().parameters.items()}
 LIMITS = Limits.from_config(CONFIG).decode
@@ -112,6 +119,28 @@ def test_out_of_memory_is_not_the_files_fault(monkeypatch):
     with pytest.raises(MemoryError) as caught:
         decode(hostile.save(hostile.image(), "PNG"), LIMITS)
     assert describe(caught.value)[::2] == ("UNAVAILABLE", "memory")
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_refused_images_hold_no_pixels(monkeypatch, fast):
+    """Nor do their errors, until a batch is answered: a batch of damaged images would not keep to max_batch_pixels."""
+    canvases, whole = [], hostile.save(hostile.image(24, 18).resize((900, 900)), "JPEG")
+
+    def noted(height, width):
+        pixels = canvas(height, width)
+        canvases.append(weakref.ref(pixels.base))
+        return pixels
+
+    monkeypatch.setattr("cocoer_bls.decoding.jpeg.canvas", noted)
+    options = DEFAULT_OPTIONS.apply({"fast_decode": fast})
+    jobs = [Job(whole[: len(whole) // 2], options, np.zeros((0, 8), dtype=np.float32)) for _ in range(3)]
+    gc.disable()
+    try:
+        Pipeline(FakeModels(), EMOTIC_LABELS, BUILD, DEFAULT_LIMITS).run(jobs)
+        assert [job.error.reason for job in jobs] == ["damaged"] * 3
+        assert [one() for one in canvases] == [None] * 3
+    finally:
+        gc.enable()
 
 
 PEAK = """
