@@ -16,13 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.workloads import BOXES_GIVEN
 from cocoer import __version__
 from export.detectors.scrfd import MAX_DETECTIONS
+from export.files import read_json, write_bytes, write_json
 from export.graphs import OPSET
 from export.models import Model
 from export.models.detectors import DetectorModel
 from export.models.tensors import TensorSpec
 from export.options import Options
-from export.publishing.layout import onnx_path
-from export.publishing.repository import complete
+from export.publishing.compiling import compiled, library_path
+from export.publishing.layout import build_path, onnx_path
+from export.publishing.repository import complete, files_of
 
 SCENE = BOXES_GIVEN[1]
 """The image, and the persons that are found in it."""
@@ -49,10 +51,19 @@ def constant_repository(repository: Path, code: Path | None = None) -> Path:
     names = ("detection", "detector_size", "channel_order", "coordination_step", "precision", "backend", "cores")
     complete(options, {**facts, **{name: getattr(options, name) for name in names}, "detector": "constant"})
     if code is not None:
-        served = repository / "cocoer" / "1" / "cocoer_bls"
-        shutil.rmtree(served)
-        shutil.copytree(code, served, ignore=shutil.ignore_patterns("__pycache__"))
+        _serve_another(repository, code)
     return repository
+
+
+def _serve_another(repository: Path, code: Path) -> None:
+    """Put another checkout's ``cocoer_bls`` in the place of this one's, compiled where it has something in C."""
+    served, library = repository / "cocoer" / "1" / "cocoer_bls", library_path(repository)
+    shutil.rmtree(served)
+    shutil.copytree(code, served, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    if (code / "resampling").is_dir() and (content := compiled(code)):
+        write_bytes(library, content)
+    build = build_path(repository)
+    write_json(build, {**read_json(build), "files": files_of(repository)})
 
 
 def constant_model(model: Model) -> onnx.ModelProto:
