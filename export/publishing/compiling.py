@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = (
-    "-O2",
+    "-O3",
     "-std=c11",
     "-shared",
     "-fPIC",
