@@ -52,14 +52,22 @@ class Resampler:
 
         Args:
             pixels: UINT8 [height, width, 4], contiguous; the fourth bytes don't matter.
-            box: (x1, y1, x2, y2), in the image, with at least one pixel.
+            box: (x1, y1, x2, y2), with at least one pixel.
             side: of the result.
             vertical_first: whether heights are resized before widths.
 
         Returns:
             UINT8 [side, side, 3].
+
+        Raises:
+            ValueError: the box is not in the image, or the pixels are other ones; C would read elsewhere.
         """
-        x1, y1, x2, y2 = box
+        x1, y1, x2, y2 = map(int, box)
+        rows, columns, channels = pixels.shape
+        if not (0 <= x1 < x2 <= columns and 0 <= y1 < y2 <= rows):
+            raise ValueError(f"the box {box} is not in an image of {columns}x{rows}")
+        if channels != 4 or pixels.dtype != np.uint8 or not pixels.flags.c_contiguous:
+            raise ValueError("pixels must be UINT8 [height, width, 4], contiguous")
         width, height, stride = x2 - x1, y2 - y1, pixels.strides[0]
         room = np.empty(self._room(width, height, side, vertical_first), dtype=np.uint8)
         resized = np.empty((side, side, 3), dtype=np.uint8)

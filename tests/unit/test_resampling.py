@@ -62,6 +62,20 @@ def test_black_and_white_stay_so(library):
         assert (resample(pixels, (0, 0, 70_000, 230), images.CROP, False) == value).all()
 
 
+@pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 0, 7, 5), (0, 0, 6, 6), (3, 0, 3, 5), (0, 4, 6, 4)])
+def test_nothing_outside_of_the_image_is_read(box, library):
+    with pytest.raises(ValueError, match="not in an image of 6x5"):
+        Resampler(library)(np.zeros((5, 6, 4), np.uint8), box, images.CROP, False)
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((5, 6, 3), np.uint8), np.zeros((5, 6, 4), np.int8), np.zeros((5, 12, 4), np.uint8)[:, ::2]]
+)
+def test_pixels_are_those_of_a_canvas(pixels, library):
+    with pytest.raises(ValueError, match="UINT8"):
+        Resampler(library)(pixels, (0, 0, 6, 5), images.CROP, False)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no library", b"\x7fELF"])
 def test_pillow_resizes_where_there_is_no_library(content, tmp_path):
     path = tmp_path / LIBRARY
