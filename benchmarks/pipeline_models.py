@@ -6,7 +6,9 @@ What a request to it costs is what Triton, the BLS model, decoding, cropping and
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.workloads import BOXES_GIVEN
 from cocoer import __version__
+from cocoer_bls.inputs import Tensors
 from export.detectors.scrfd import MAX_DETECTIONS
+from export.files import read_json, write_bytes, write_json, write_text
 from export.graphs import OPSET
-from export.models import Model
+from export.models import ENSEMBLES, MODELS, Ensemble, Model
 from export.models.detectors import DetectorModel
 from export.models.tensors import TensorSpec
 from export.options import Options
-from export.publishing.layout import onnx_path
-from export.publishing.repository import complete
+from export.publishing.compiling import compiled, library_path
+from export.publishing.layout import build_path, onnx_path
+from export.publishing.repository import complete, files_of
 
 SCENE = BOXES_GIVEN[1]
 """The image, and the persons that are found in it."""
@@ -32,12 +37,13 @@ ORDER = (2, 0, 1)
 _TYPES = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
 
 
-def constant_repository(repository: Path, code: Path | None = None) -> Path:
+def constant_repository(repository: Path, code: Path | None = None, queue_delay: int = 0) -> Path:
     """Write a repository of constant models, in the place of one that may be there.
 
     Args:
         repository: its directory.
         code: ``cocoer_bls`` of another checkout, to be served instead of this one's.
+        queue_delay: microseconds that ``cocoer`` waits for more images to run with.
     """
     shutil.rmtree(repository, ignore_errors=True)
     options = replace(Options(), repository=repository)
@@ -48,11 +54,39 @@ def constant_repository(repository: Path, code: Path | None = None) -> Path:
     facts = {"version": __version__, "weights": "none: constant models", "synthetic": True, "plans": []}
     names = ("detection", "detector_size", "channel_order", "coordination_step", "precision", "backend", "cores")
     complete(options, {**facts, **{name: getattr(options, name) for name in names}, "detector": "constant"})
+    if queue_delay:
+        config = repository / "cocoer" / "config.pbtxt"
+        delayed = f"dynamic_batching {{\n  max_queue_delay_microseconds: {queue_delay}"
+        write_text(config, config.read_text().replace("dynamic_batching {", delayed))
     if code is not None:
-        served = repository / "cocoer" / "1" / "cocoer_bls"
-        shutil.rmtree(served)
-        shutil.copytree(code, served, ignore=shutil.ignore_patterns("__pycache__"))
+        _serve_another(repository, code)
     return repository
+
+
+def _serve_another(repository: Path, code: Path) -> None:
+    """Put another checkout's ``cocoer_bls`` in the place of this one's, compiled where it has something in C."""
+    served, library = repository / "cocoer" / "1" / "cocoer_bls", library_path(repository)
+    shutil.rmtree(served)
+    shutil.copytree(code, served, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    if (code / "resampling").is_dir() and (content := compiled(code)):
+        write_bytes(library, content)
+    build = build_path(repository)
+    write_json(build, {**read_json(build), "files": files_of(repository)})
+
+
+def constant_answers(name: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
+    """What an ensemble of constant models answers, without a model: its row for each image or person that was sent."""
+    ensemble: Ensemble = next(one for one in ENSEMBLES if one.name == name)
+    of = {shared: (step.model, own) for step in ensemble.steps for own, shared in step.outputs.items()}
+    counts = {tensor.rows.name: len(inputs[tensor.name]) for tensor in ensemble.inputs}
+    rows = {tensor.name: tensor.rows.name for tensor in ensemble.outputs}
+    return {output: np.repeat(_constant_row(*of[output])[None], counts[rows[output]], axis=0) for output in outputs}
+
+
+@cache
+def _constant_row(name: str, output: str) -> np.ndarray:
+    model = next(one for one in MODELS if one.name == name)
+    return _row(model, next(tensor for tensor in model.outputs if tensor.name == output))
 
 
 def constant_model(model: Model) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from cocoer_bls.boxes import body_boxes, face_boxes, match
@@ -92,6 +93,13 @@ class ByHaar:
 
 
 def detection_of(build: Mapping[str, Any], infer: Infer, max_persons: int) -> ByScrfd | ByHaar:
-    """How a build finds persons (``detection`` and ``detector_size`` of ``build.json``)."""
+    """How a build finds persons (``detection`` and ``detector_size`` of ``build.json``).
+
+    OpenCV keeps its threads, in all of this process, for the cascade alone.
+    """
     way: Detection = build["detection"]
-    return ByHaar(max_persons) if way == "opencv" else ByScrfd(infer, build["detector_size"], max_persons)
+    if way == "opencv":
+        return ByHaar(max_persons)
+    # A letterbox takes less time than to wake threads for it; and these spin for a while, in case there is more.
+    cv2.setNumThreads(1)
+    return ByScrfd(infer, build["detector_size"], max_persons)

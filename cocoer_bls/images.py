@@ -10,6 +10,7 @@ from PIL import Image
 
 from cocoer_bls.decoding import FACTORS, MAX_PIXELS, MAX_SCANS, DecodeLimits, decode
 from cocoer_bls.decoding.canvas import four_bytes, padded
+from cocoer_bls.resampling import resampler
 
 __all__ = [
     "CROP",
@@ -69,11 +70,15 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.
 
     Resized as Pillow 13 does with BILINEAR, which low-pass filters when it shrinks; OpenCV's does not. Other versions
     of Pillow differ by a grey level here and there (see ``vertical_first``), so that the two passes are asked for one
-    by one.
+    by one. Of a canvas, a build that has compiled ``resampling`` makes the same bytes without Pillow.
     """
-    found = _for_pillow(image, box or (0, 0, image.shape[1], image.shape[0]))
-    width, height = found.size
-    between = (width, CROP) if vertical_first(width, height) else (CROP, height)
+    x1, y1, x2, y2 = box = box or (0, 0, image.shape[1], image.shape[0])
+    width, height = x2 - x1, y2 - y1
+    downwards = vertical_first(width, height)
+    if (resample := resampler()) and (whole := padded(image)) is not None:
+        return resample(whole, box, CROP, downwards)
+    found = _for_pillow(image, box)
+    between = (width, CROP) if downwards else (CROP, height)
     for size in (between, (CROP, CROP)):
         found = found.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(found)

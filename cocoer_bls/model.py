@@ -20,6 +20,7 @@ from cocoer_bls.jobs import Job
 from cocoer_bls.metrics import Metrics
 from cocoer_bls.options import Limits, Options, wants_answer
 from cocoer_bls.pipeline import Pipeline
+from cocoer_bls.resampling import why_not
 
 CODES = ("UNAVAILABLE", "CANCELLED")
 """Of failed calls to other models: what is not the model's own failure."""
@@ -80,6 +81,8 @@ class TritonPythonModel:
         self.metrics = Metrics(pb_utils.MetricFamily, args["model_instance_name"])
         self.pipeline = Pipeline(self._infer, labels, build, limits)
         self.pipeline.warm_up()
+        if reason := why_not():
+            pb_utils.Logger.log_info(f"cocoer: Pillow cuts the crops, which takes longer: {reason}")
         for warning in manifest.tolerances_by_hand(build):
             pb_utils.Logger.log_warn(f"cocoer: {warning}")
         if build["synthetic"]:

@@ -17,6 +17,12 @@ def write_text(path: Path, text: str) -> None:
         replace_file(path, lambda temporary: temporary.write_text(text))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step; leave it alone if it already holds this."""
+    if not path.is_file() or path.read_bytes() != content:
+        replace_file(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON in one step."""
     write_text(path, json.dumps(content, indent=2) + "\n")

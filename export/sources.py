@@ -21,6 +21,7 @@ SOURCES = (
     "cocoer_bls/files.py",
     "cocoer_bls/images.py",
     "cocoer_bls/inputs.py",
+    "cocoer_bls/resampling",
 )
 """A change in one of these makes ONNX files stale, anywhere else it does not."""
 

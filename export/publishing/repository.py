@@ -15,8 +15,9 @@ from cocoer_bls import manifest
 from cocoer_bls.manifest import LABELS_FILE
 from cocoer_bls.plans import PLAN_FILE, SIDECAR_FILE
 from export import MODEL_CODE
-from export.files import known_digest, read_json, write_json, write_text
+from export.files import known_digest, read_json, write_bytes, write_json, write_text
 from export.options import Options
+from export.publishing.compiling import compiled, library_path
 from export.publishing.configs import all_configs, to_text
 from export.publishing.layout import ONNX_FILE, RECORD_FILE, build_path
 
@@ -56,6 +57,9 @@ def complete(options: Options, build: dict[str, Any]) -> str:
         for relative, text in _files(name, config).items():
             write_text(repository / name / relative, text)
             keep.add(repository / name / relative)
+    if library := compiled():
+        write_bytes(library_path(repository), library)
+        keep.add(library_path(repository))
     _remove_others(repository, keep)
     told = {**build, "files": files_of(repository)}
     name = identity(repository, told)
@@ -66,7 +70,7 @@ def complete(options: Options, build: dict[str, Any]) -> str:
 def files_of(repository: Path) -> dict[str, str]:
     """Path -> digest of all that must fit together (``cocoer_bls.manifest``)."""
     names = (f"1/{ONNX_FILE}", *(f"1/{own}" for own in PLAN_FILES), "config.pbtxt", LABELS_FILE, f"1/{LABELS_FILE}")
-    paths = [repository / model / name for model in all_configs() for name in names]
+    paths = [library_path(repository), *(repository / model / name for model in all_configs() for name in names)]
     return {path.relative_to(repository).as_posix(): known_digest(path) for path in paths if path.is_file()}
 
 
