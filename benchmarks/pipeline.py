@@ -27,9 +27,10 @@ from benchmarks import machine
 from benchmarks.pipeline_models import constant_repository
 from benchmarks.pipeline_parts import of_repository
 from benchmarks.pipeline_report import OWN, to_markdown
-from benchmarks.pipeline_server import WAYS, Bench, Persons, Turn, check, server_of
+from benchmarks.pipeline_server import WAYS, Bench, Persons, Turn, check
 from export.build_engines import progress
 from export.files import write_json, write_text
+from serving.server import TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "benchmarks" / "results"
@@ -102,7 +103,7 @@ def _served(codes: Mapping[str, Served]) -> Iterator[tuple[dict[str, Bench], Pat
         for index, (name, served) in enumerate(codes.items()):
             progress(f"starting a server: {name}")
             repository = constant_repository(directory / str(index), served.code, served.queue_delay)
-            server = server_of(repository, LOGS / f"pipeline-server-{index}.log")
+            server = TritonServer(repository, LOGS / f"pipeline-server-{index}.log")
             benches[name] = Bench(stack.enter_context(server))
             stack.callback(benches[name].close)
         yield benches, directory / str(list(codes).index(OWN))

@@ -21,8 +21,6 @@ from benchmarks import machine
 from benchmarks.pipeline_models import SCENE
 from serving.server import TritonServer
 
-PROJECT = Path(__file__).resolve().parent.parent
-
 Part = Literal["cocoer", "triton", "stand-in", "launcher"]
 """Of a server: the Python processes of ``cocoer``; Triton itself; those of ``serving/backends/onnxruntime``, one for
 each model, which are not there with Triton's native backend; what watches over the server."""
@@ -188,13 +186,3 @@ def check(answers: set[bytes], persons: Persons = "found") -> bytes:
     if found != expected:
         raise NotTwo(f"constant models found {found} instead of {expected}")
     return text
-
-
-def server_of(repository: Path, log: Path) -> TritonServer:
-    """A server that runs the ``cocoer_bls`` of its repository.
-
-    Triton's Python models look into the server's directory first, where there is another one if that is a checkout.
-    """
-    server = TritonServer(repository, log, environment={"PYTHONPATH": str(PROJECT)})
-    server.directory = repository
-    return server
