@@ -7,6 +7,8 @@ trunk's weights are rounded here rather than there. ``docs/tuning.md`` has what 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -94,13 +96,13 @@ def suit_encoder(encoder: LevelEncoder) -> None:
                 setattr(block, f"bn{index}", nn.Identity())
             if isinstance(block.downsample, nn.Sequential):
                 block.downsample = _folded(*block.downsample)
-    for layer in (encoder.proj, encoder.classifier[1]):
+    for layer in (encoder.proj, cast(nn.Linear, encoder.classifier[1])):
         layer.weight.data = balanced(layer.weight.data)
     for level in encoder.blocks:
         assert isinstance(level, CrossLevelBlock)
         attention = level.cross_attn
-        attention.linears = nn.ModuleList(SplitLinear(linear) for linear in attention.linears)
-    encoder.classifier[4] = SummedLinear(encoder.classifier[4])
+        attention.linears = nn.ModuleList(SplitLinear(cast(nn.Linear, linear)) for linear in attention.linears)
+    encoder.classifier[4] = SummedLinear(cast(nn.Linear, encoder.classifier[4]))
 
 
 def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
