@@ -56,7 +56,7 @@ $(VENV)/.setup-openvino: requirements-openvino.lock $(VENV)/.setup
 	@$(PIP) install --quiet $(LOCKED) -r requirements-openvino.lock
 	@touch $@
 
-$(VENV)/.setup-dev: requirements-dev.lock tools/prometheus.py $(VENV)/.setup-batch
+$(VENV)/.setup-dev: requirements-dev.lock tools/prometheus.py $(VENV)/.setup-batch $(VENV)/.setup-openvino
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet $(LOCKED) -r requirements-dev.lock
 	@$(RUN) -m tests.tensorrt_api

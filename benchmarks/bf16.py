@@ -4,18 +4,17 @@
 
 Both repositories are builds of these checkpoints with SCRFD. First each model in this process, at batches of 1, 4 and
 8; then whole requests, without a server and with one of each repository. Whatever is compared alternates within a
-round, so that a busy machine is so for all; figures are medians, with the smallest and the largest in brackets.
+round, so that a busy machine is so for all; ``bf16_report`` says of the rounds what the targets are about.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,11 +23,24 @@ from typing import Any
 import onnxruntime as ort
 
 from benchmarks import machine
+from benchmarks.bf16_report import (
+    BF16,
+    BURST,
+    CONCURRENCY,
+    DETECTED,
+    FOUR,
+    FP32,
+    ONE,
+    RELEASE,
+    REQUESTS,
+    Times,
+    cell,
+    to_markdown,
+)
 from benchmarks.inprocess import boxes_given, job_of, release_request
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.run import one_person
-from benchmarks.tables import markdown
 from benchmarks.workloads import BOXES_GIVEN, Workload
 from cocoer.checkpoints.loader import load_checkpoint
 from cocoer_bls.images import LETTERBOX
@@ -42,11 +54,8 @@ from export.publishing.layout import onnx_path
 from export.verification.in_process import InProcessEnsemble
 from serving.server import TritonServer
 
-Times = dict[str, list[float]]
 PARTS = ("models", "ensembles", "served")
 BATCHES = (1, 4, 8)
-FP32, BF16, RELEASE = "FP32, ONNX Runtime", "bf16, OpenVINO", "the release's way"
-CONCURRENCY, REQUESTS = 4, 8
 
 
 def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Times:
@@ -64,25 +73,6 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Times:
     return dict(times)
 
 
-def cell(values: Sequence[float]) -> str:
-    """A median and its range.
-
-    >>> cell([3.14, 1.0, 20.0])
-    '3.1 [1.0-20.0]'
-    """
-    return f"{statistics.median(values):.1f} [{min(values):.1f}-{max(values):.1f}]"
-
-
-def gain(before: Sequence[float], after: Sequence[float]) -> str:
-    """How many times less the second takes: of the medians, and the range of the rounds' own.
-
-    >>> gain([10.0, 12.0, 9.0], [5.0, 4.0, 3.0])
-    '2.5 [2.0-3.0]'
-    """
-    each = [one / other for one, other in zip(before, after)]
-    return f"{statistics.median(before) / statistics.median(after):.1f} [{min(each):.1f}-{max(each):.1f}]"
-
-
 def real_enough(model: Model, batch: int) -> Tensors:
     """Random inputs; those of a batch are all in one image, as the server sends them."""
     return model.example_inputs(images=batch if model.batch else 1, persons=batch, seed=batch)
@@ -97,15 +87,15 @@ def session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def models_in_process(repository: Path, threads: int, rounds: int) -> Iterator[tuple[str, int, Times]]:
-    """Each model of a build that OpenVINO can run, and fusion: FP32 and bf16 of the same graph."""
+def models_in_process(repositories: Mapping[str, Path], threads: int, rounds: int) -> Iterator[tuple[str, int, Times]]:
+    """Each model that computes, from both builds; in bf16 those as well that its build serves in FP32."""
     options = session_options(threads)
     for model in MODELS:
         if model.name == "context_gather":
             continue
-        path, outputs = onnx_path(repository, model.name), [tensor.name for tensor in model.outputs]
-        one = ort.InferenceSession(str(path), options)
-        other = bf16.Bf16Session(path, INFERENCE_NUM_THREADS=threads)
+        outputs = [tensor.name for tensor in model.outputs]
+        one = ort.InferenceSession(str(onnx_path(repositories[FP32], model.name)), options)
+        other = bf16.Bf16Session(onnx_path(repositories[BF16], model.name), INFERENCE_NUM_THREADS=threads)
         for batch in BATCHES:
             progress(f"{model.name}, {batch} at once")
             inputs = real_enough(model, batch)
@@ -169,7 +159,7 @@ def served(checkpoints: Path, repositories: Mapping[str, Path], rounds: int) -> 
         for index, (name, repository) in enumerate(repositories.items()):
             server = stack.enter_context(TritonServer(repository.resolve(), logs / str(index)))
             clients[name] = stack.enter_context(CocoerClient(server.url, timeout=300))
-        for name, workload in (("1 person given", one), ("4 persons given", four), ("1 person detected", detecting)):
+        for name, workload in ((ONE, one), (FOUR, four), (DETECTED, detecting)):
             progress(f"served: {name}")
             finder = detection if workload is detecting else None
             runs: dict[str, Callable[[], object]] = {
@@ -178,50 +168,8 @@ def served(checkpoints: Path, repositories: Mapping[str, Path], rounds: int) -> 
             }
             found[name] = in_turn(runs, rounds)
             bursts = {key: partial(burst, client, workload) for key, client in clients.items()}
-            found[f"{REQUESTS} requests, {CONCURRENCY} at a time: {name}"] = in_turn(bursts, rounds)
+            found[BURST + name] = in_turn(bursts, rounds)
     return found
-
-
-def to_markdown(report: Mapping[str, Any]) -> str:
-    """The report."""
-    rows = [
-        (name, str(batch), cell(times[FP32]), cell(times[BF16]), gain(times[FP32], times[BF16]))
-        for name, batch, times in report["models"]
-    ]
-    asked = [*report["ensembles"].items(), *report["served"].items()]
-    requests = [
-        (
-            name,
-            cell(times[RELEASE]) if RELEASE in times else "",
-            cell(times[FP32]),
-            cell(times[BF16]),
-            gain(times[FP32], times[BF16]),
-            gain(times[RELEASE], times[BF16]) if RELEASE in times else "",
-        )
-        for name, times in asked
-    ]
-    described = report["machine"]
-    return "\n".join(
-        (
-            f"# bf16 on {described['cpu']}, {described['cores']} cores",
-            "",
-            f"`{report['command']}`, {report['rounds']} rounds in turn. Milliseconds: median [smallest-largest].",
-            f"OpenVINO {report['openvino']}, ONNX Runtime {ort.__version__}.",
-            "",
-            f"## Models in one process, {report['threads']} threads",
-            "",
-            "In bf16 a build serves the detectors and the encoders; `vi_head` and `fusion` are here for comparison.",
-            "",
-            markdown(("model", "batch", FP32, BF16, "times faster"), rows),
-            "",
-            "## Requests",
-            "",
-            "First the networks alone, in one process; then served, with all that a request takes.",
-            "",
-            markdown(("request", RELEASE, FP32, "bf16", "than FP32", "than the release"), requests),
-            "",
-        )
-    )
 
 
 def main() -> int:
@@ -237,12 +185,12 @@ def main() -> int:
     parts = (args.only,) if args.only else PARTS
     threads, repositories = machine.cores(), {FP32: args.fp32, BF16: args.bf16}
     report: dict[str, Any] = {
-        "command": "python -m benchmarks.bf16",
+        "command": "python -m benchmarks.bf16" + (f" --only {args.only}" if args.only else ""),
         "machine": machine.describe().to_dict(),
         "openvino": bf16.version(),
         "rounds": args.rounds,
         "threads": threads,
-        "models": list(models_in_process(args.fp32, threads, args.rounds)) if "models" in parts else [],
+        "models": list(models_in_process(repositories, threads, args.rounds)) if "models" in parts else [],
         "ensembles": ensembles_in_process(args.checkpoints, repositories, args.rounds) if "ensembles" in parts else {},
         "served": served(args.checkpoints, repositories, args.rounds) if "served" in parts else {},
     }

@@ -165,6 +165,8 @@ def _precisions(report: Report) -> list[str]:
                 rows.append([precision, concurrency, *_load_cells(loads)[1:], _rate(loads), spread(gain)])
     lines = ["Precisions, 1 given:", ""]
     lines += [markdown(("models", "in flight", "p50, ms", "p95", "p99", "images/s", "times FP32's"), rows), ""]
+    for precision, problem in report.get("left_out", {}).items():
+        lines += [f"{precision} was not measured here: {problem}.", ""]
     for drift in report.get("drift", {}).values():
         lines += ["```", *describe(drift), "```", ""]
     return lines

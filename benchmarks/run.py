@@ -33,6 +33,7 @@ from export.build_engines import progress
 from export.files import read_json, write_text
 from export.publishing.configs import to_text
 from export.publishing.layout import REPORT_FILE
+from serving.bf16 import why_not_bf16
 from serving.server import TritonServer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -79,6 +80,15 @@ def prepare_int8(checkpoints: Path) -> tuple[Path, dict[str, Any]]:
     return repository, read_json(repository / REPORT_FILE)["drift"]
 
 
+def prepare_bf16(checkpoints: Path, fp32: Path) -> Path:
+    """The repository in bf16; what it has in common with that in FP32 comes from there."""
+    repository = CACHE / "repository-bf16"
+    progress("building bf16 models")
+    common: list[str | Path] = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
+    _python("export/build_engines.py", *common, "--precision", "bf16", "--reuse", fp32)
+    return repository
+
+
 def set_min_score(repository: Path, min_score: float) -> None:
     """Make it the served default."""
     path = repository / "cocoer" / "config.pbtxt"
@@ -101,13 +111,20 @@ def measure(checkpoints: Path, repository: Path, detecting: Workload, plan: Plan
     """All of it, on servers of their own, of which only the one that is asked has work."""
     one, _, four, _ = BOXES_GIVEN
     int8, drift = prepare_int8(checkpoints)
+    precisions, left_out = {"INT8": int8}, {}
+    if problem := why_not_bf16():
+        left_out["bf16"] = problem
+    else:
+        precisions["bf16"] = prepare_bf16(checkpoints, repository)
     progress("starting the server")
     started = served.starts(repository, CACHE / "server.log", one, plan.starts)
     with contextlib.ExitStack() as stack:
         fp32 = stack.enter_context(TritonServer(repository, CACHE / "server.log"))
-        other = stack.enter_context(TritonServer(int8, CACHE / "server-int8.log"))
+        servers = {FP32: fp32.url}
+        for name, other in precisions.items():
+            servers[name] = stack.enter_context(TritonServer(other, CACHE / f"server-{name.lower()}.log")).url
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bench = Bench(checkpoints, repository, detecting, {FP32: fp32.url, "INT8": other.url}, plan, directory)
+        bench = Bench(checkpoints, repository, detecting, servers, plan, directory)
         measured = take_turns(bench.ways(), plan.turns, progress)
         client = stack.enter_context(CocoerClient(fp32.url, timeout=120))
         progress("where the time goes")
@@ -120,7 +137,8 @@ def measure(checkpoints: Path, repository: Path, detecting: Workload, plan: Plan
         kinds = (*BOXES_GIVEN, detecting, *LARGE, *HEAVY)
         send = served.sender(server.url)
         memory = served.most_memory(server.process.pid, send, kinds, plan.memory_each, plan.memory_requests)
-    return {"server": started, **measured, "stages": stages, "gflop": gflop, "memory": memory, "drift": {"INT8": drift}}
+    found = {"stages": stages, "gflop": gflop, "memory": memory, "drift": {"INT8": drift}, "left_out": left_out}
+    return {"server": started, **measured, **found}
 
 
 def measure_device(args: argparse.Namespace) -> int:

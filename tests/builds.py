@@ -69,8 +69,11 @@ class Builds:
             self._start(self._full_after_tiny)
         if "fp16_repository" in fixtures:
             self._start(self._fp16)
-        if "bf16_repository" in fixtures and not why_not_bf16():
-            self._start(self._bf16)
+        if not why_not_bf16():
+            if "tiny_bf16_repository" in fixtures:
+                self._start(self._tiny_bf16)
+            if "bf16_repository" in fixtures:
+                self._start(self._bf16)
 
     def checkpoints(self, seed: int, architecture: str = "release") -> Path:
         """A synthetic ``checkpoints/`` tree with detectors; of another run's too, if it would be the same."""
@@ -105,6 +108,10 @@ class Builds:
         """The one of seed 0 in bf16; for machines that can."""
         return self._start(self._bf16).result()
 
+    def tiny_bf16(self) -> Path:
+        """The tiny CocoER in bf16, with SCRFD; for machines that can."""
+        return self._start(self._tiny_bf16).result()
+
     def _start(self, build: Callable[..., Path], *arguments: float | str) -> Future[Path]:
         key = (build.__name__, *arguments)
         with self._lock:
@@ -135,6 +142,11 @@ class Builds:
 
     def _bf16(self) -> Path:
         return self._in_precision("bf16")
+
+    def _tiny_bf16(self) -> Path:
+        options = ("--detectors", "scrfd", "--precision", "bf16")
+        target = self.cache / "repository-tiny-bf16"
+        return self._build(self.tiny_checkpoints(), target, *options, source=self.tiny("scrfd"))
 
     def _in_precision(self, precision: str) -> Path:
         self.tiny("scrfd")

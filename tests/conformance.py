@@ -41,8 +41,9 @@ NEEDS = {
 """What tests can need -> what those do that do."""
 NEEDS_OF_FIXTURES = {"repositories": "own_server", "opencv_server": "own_server", "tiny_checkpoints": "tiny_build"}
 KNOWN_WEIGHTS = re.compile(r"synthetic seed (?P<seed>[01])(?P<tiny>, tiny)? \(")
-LOW_PRECISION, BF16 = 2e-2, 5e-2
-"""Tolerances of logits where a build is not FP32: FP16 drifts by 1.2e-2 at most (docs/gpu.md), bf16 has 3 bits less."""
+LOW_PRECISION, BF16 = 2e-2, 6e-2
+"""Tolerances of logits where a build is not FP32: FP16 drifts by 1.2e-2 at most (docs/gpu.md), bf16 by 5.1e-2
+(docs/tuning.md)."""
 NATIVE = "libtriton_onnxruntime.so"
 
 

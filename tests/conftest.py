@@ -110,6 +110,12 @@ def bf16_repository(builds: Builds) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_bf16_repository(builds: Builds) -> Path:
+    """The tiny CocoER in bf16; for machines that can."""
+    return builds.tiny_bf16()
+
+
+@pytest.fixture(scope="session")
 def golden() -> Callable[..., Golden]:
     """Seed, and coordination step if it is not 1 -> the official code's outputs on the sample."""
     return lambda seed, step=1.0: dict(np.load(STEPS[step] / f"astronaut_seed{seed}.npz"))

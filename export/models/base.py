@@ -185,6 +185,9 @@ class CropModel(NetworkModel, Generic[P]):
     def halve(self, part: P) -> None:
         """Put the part in FP16, where it can be."""
 
+    def suit_bf16(self, part: P) -> None:
+        """Give the part the form that loses least in bf16; nothing is to be done where it never runs so."""
+
     @abstractmethod
     def graph(self, part: P, normalise: Normalise) -> nn.Module:
         """The module around the part: pixels to named tensors."""
@@ -196,7 +199,8 @@ class CropModel(NetworkModel, Generic[P]):
             self.halve(part)
         normalise = imagenet_normalise(channel_order)
         if precision == "bf16" and self.in_bf16:
-            normalise = scaled_first(normalise)
+            part, normalise = copy.deepcopy(part).eval(), scaled_first(normalise)
+            self.suit_bf16(part)
         return self.graph(part, normalise).eval()
 
     def depends_on(self, made_of: Ingredients) -> dict[str, str | None]:

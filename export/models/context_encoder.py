@@ -14,6 +14,7 @@ from cocoer_bls.inputs import Tensors
 from export.models.base import CropModel
 from export.models.samples import Samples
 from export.models.tensors import IMAGES, crop_of, level_state, tokens_of
+from export.precision.bf16_encoder import suit_encoder
 from export.precision.calibration import Scene
 from export.precision.fp16 import halve_encoder
 
@@ -42,6 +43,9 @@ class ContextEncoderModel(CropModel[ContextEncoder]):
 
     def halve(self, part: ContextEncoder) -> None:
         halve_encoder(part)
+
+    def suit_bf16(self, part: ContextEncoder) -> None:
+        suit_encoder(part)
 
     def graph(self, part: ContextEncoder, normalise: Normalise) -> ContextEncoderGraph:
         return ContextEncoderGraph(part, normalise)

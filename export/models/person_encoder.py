@@ -15,6 +15,7 @@ from cocoer_bls.inputs import Tensors
 from export.models.base import CropModel
 from export.models.samples import Samples
 from export.models.tensors import PERSONS, Box, crop_of, level_state, tokens_of
+from export.precision.bf16_encoder import suit_encoder
 from export.precision.calibration import Scene
 from export.precision.fp16 import halve_encoder
 
@@ -45,6 +46,9 @@ class PersonEncoderModel(CropModel[PersonEncoder]):
 
     def halve(self, part: PersonEncoder) -> None:
         halve_encoder(part)
+
+    def suit_bf16(self, part: PersonEncoder) -> None:
+        suit_encoder(part)
 
     def graph(self, part: PersonEncoder, normalise: Normalise) -> PersonEncoderGraph:
         return PersonEncoderGraph(part, normalise)

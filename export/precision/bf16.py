@@ -7,6 +7,7 @@ and the V-I head run in FP32, by ONNX Runtime, as in every build (``Model.in_bf1
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -56,11 +57,9 @@ class Bf16Session:
     """
 
     def __init__(self, model: Path | bytes, **properties: Any) -> None:
-        import openvino
-
-        # A package's own file, that it has no types for; imported where bf16 is asked for, for nobody else has it.
-        self.compiled: openvino.CompiledModel = openvino.Core().compile_model(
-            openvino.Core().read_model(model), "CPU", {**PROPERTIES, **properties}
+        core = openvino_package().Core()
+        self.compiled: openvino.CompiledModel = core.compile_model(
+            core.read_model(model), "CPU", {**PROPERTIES, **properties}
         )
         self.request = self.compiled.create_infer_request()
 
@@ -87,8 +86,18 @@ class Bf16Session:
         return found
 
 
-def version() -> str:
-    """OpenVINO's, which decides what a model computes."""
+def openvino_package() -> Any:
+    """The package, imported where bf16 is asked for and not before: only builds in bf16 need it.
+
+    Importing it tells Intel so where ``openvino-telemetry`` is installed as well, which nothing here asks for. In this
+    process it is kept from that.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an import of it fails
     import openvino
 
-    return str(openvino.__version__)
+    return openvino
+
+
+def version() -> str:
+    """OpenVINO's, which decides what a model computes."""
+    return str(openvino_package().__version__)

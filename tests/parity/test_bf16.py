@@ -40,20 +40,30 @@ def in_bf16(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Path
     return repository
 
 
+RMS, LARGEST = 1.5e-2, 6e-2
+"""Of the levels' logits against the official code's. The aim is 5e-2 for the largest of them all, which is about four
+times their RMS and lies on either side of that, by chance (docs/tuning.md)."""
+
+
 def drift(found, golden):
-    errors = {key: error for key, error in gold.max_errors(found, golden).items() if key in gold.LOGITS}
-    print("golden drift of bf16, logits:", ", ".join(f"{key} {value:.1e}" for key, value in errors.items()))
-    return errors
+    """Golden array -> RMS and largest error."""
+    errors = {key: found[tensor] - golden[key] for key, tensor in gold.LOGITS.items()}
+    drifts = {key: (float(np.sqrt((x**2).mean())), float(np.abs(x).max())) for key, x in errors.items()}
+    print(
+        "golden drift of bf16, logits:", ", ".join(f"{key} {rms:.4f} {most:.4f}" for key, (rms, most) in drifts.items())
+    )
+    return drifts
 
 
 def test_drift_from_golden(in_bf16, golden, sample_bgr):
-    """The official code's outputs: logits within 5e-2, persons' levels excluded in the same order; V-I exact."""
+    """The official code's outputs: persons' levels are excluded in the same order; V-I is exact."""
     if (repository := in_bf16()) is None:
         return
     found = InProcessEnsemble(RECOGNITION, repository, in_bf16=True).run(gold.inputs(sample_bgr, golden(0)))
-    errors = drift(found, golden(0))
-    assert 1e-3 < max(errors.values()) < 5e-2  # below that it would not be bf16
-    assert errors["vi"] < 1e-4
+    drifts = drift(found, golden(0))
+    assert 1e-3 < max(most for _, most in drifts.values()) < LARGEST  # below that it would not be bf16
+    assert max(drifts[level][0] for level in ("head", "body", "ctx")) < RMS
+    assert drifts["vi"][1] < 1e-4
     assert found["order"].tolist() == golden(0)["order"].tolist()
 
 
@@ -77,7 +87,8 @@ def test_what_is_in_bf16_of_an_encoder(in_bf16):
         return
     found = computed_in(repository, HEAD_ENCODER.name)
     assert found["Conv"] == found["MatMul"] == {"bf16"}
-    assert found["Pow"] == found["ReduceSum"] == {"f32"}  # energies
+    assert found["Pow"] == found["ReduceSum"] == {"f32"}  # energies, and the last layer's sums
+    assert found["Gelu"] == {"f32"}  # in front of the wide layer, and behind it
 
 
 @pytest.mark.parametrize("detector", DETECTORS, ids=lambda detector: detector.name)

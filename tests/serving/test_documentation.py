@@ -60,7 +60,7 @@ def copy(tmp_path_factory, tiny_checkpoints, repositories):
         built = target / ".cache" / "accuracy" / f"{order}-fp32"
         shutil.copytree(repositories("opencv"), built, copy_function=os.link)
     (target / ".venv").symlink_to(sys.prefix)
-    for stamp in (".setup", ".setup-batch", ".setup-dev"):
+    for stamp in (".setup", ".setup-batch", ".setup-openvino", ".setup-dev"):
         (PROJECT / ".venv" / stamp).touch()
     write_data(target)
     return target

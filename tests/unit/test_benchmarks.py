@@ -284,6 +284,15 @@ def test_precisions_stand_side_by_side():
     ]
 
 
+def test_more_precisions_than_one():
+    """Each beside FP32; of one that this machine can't have, why."""
+    precisions = {**REPORT["precisions"], "bf16": {"4": loads([200.0, 400.0], [19.0, 9.5])}}
+    text = to_markdown({**REPORT, "precisions": precisions, "left_out": {"bf16": "no such CPU"}})
+    (row,) = [row for row in rows_of(text) if row[0] == "bf16"]
+    assert row == ["bf16", "4", "300 (200 to 400)", "", "", "14.25 (9.50 to 19.00)", "2.00 (2.00 to 2.00)"]
+    assert "bf16 was not measured here: no such CPU." in text
+
+
 def test_memory_is_shown_by_kind_of_request():
     text = to_markdown(REPORT)
     assert ["128 given", "2200"] in rows_of(text)

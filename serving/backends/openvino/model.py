@@ -10,6 +10,7 @@ would choose the same ones; and a batch without rows is refused, which natively 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+# Importing openvino tells Intel so where openvino-telemetry is installed as well; with None, an import of that fails.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 try:
     import openvino
 except ImportError as error:
