@@ -4,6 +4,8 @@
 PYTHON ?= python3
 ##  PIP_FLAGS=        more flags for pip, such as "--extra-index-url https://download.pytorch.org/whl/cpu" (PyTorch without CUDA)
 PIP_FLAGS ?=
+##  WORKERS=2         of make test and test-full: processes; servers are waited for, so more than there are cores are of use
+WORKERS ?= 2
 ##  SEED=1            of make fuzz: which files
 SEED ?= 1
 ##  DEVICE=cuda       of make gpu-report: cuda, or cpu to try the script without a GPU
@@ -88,8 +90,8 @@ web: setup  ## Build what is missing, serve it with a page and a REST interface 
 serve: engines  ## Serve model_repository on this machine until Ctrl-C
 	$(VENV)/bin/tritonserver --model-repository model_repository
 
-test: setup-dev  ## All tests, with real servers, in two processes
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup-dev  ## All tests, with real servers, in two processes (WORKERS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-unit: setup-dev  ## The tests that need neither a server nor the network, in two processes
 	$(RUN) -m pytest tests/unit -n 2
@@ -98,7 +100,7 @@ test-pythons: setup-dev  ## The client's wheel in each Python 3.10 to 3.14 that 
 	CLIENT_PYTHONS="3.10 3.11 3.12 3.13 3.14" $(RUN) -m pytest -v -rs tests/serving/test_client_wheel.py
 
 test-full: setup-dev  ## All tests, at full size where make test takes the smaller form
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --full
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --full
 
 conformance: setup-dev  ## The serving tests against a server that runs (TRITON), with other backends (BACKENDS), or with this machine's
 	$(RUN) -m pytest -p tests.conformance tests/serving $(if $(TRITON),--triton=$(TRITON)) $(if $(PORTS),--triton-ports=$(PORTS)) \

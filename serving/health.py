@@ -12,6 +12,9 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 
+LOOK = 0.1
+"""Seconds between two looks whether it is to end, which are part of a server's stop."""
+
 
 @contextlib.contextmanager
 def told_of(address: tuple[str, int], not_ready: Callable[[], str]) -> Iterator[tuple[str, int]]:
@@ -55,7 +58,7 @@ def told_of(address: tuple[str, int], not_ready: Callable[[], str]) -> Iterator[
             """Nothing: orchestrators ask every few seconds."""
 
     with http.server.ThreadingHTTPServer(address, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(LOOK,), name="health", daemon=True)
         thread.start()
         try:
             host, port = server.server_address[:2]

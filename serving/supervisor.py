@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.5
 """Seconds between two looks at the processes."""
+LOOK = 0.05
+"""Seconds between two looks whether the server has ended, or is to."""
 GAP = 0.02
 """Seconds between two looks for a moment in which nothing runs: callers who keep a connection pause now and then."""
 GRACE = 5.0
@@ -130,11 +132,12 @@ class Supervisor:
                 if probe:
                     probe.end()
                 self._pass_on(process)
-            try:
-                code = process.wait(POLL)
+            until = time.monotonic() + POLL
+            while (code := process.poll()) is None and not self.signals and time.monotonic() < until:
+                time.sleep(LOOK)
+            if code is not None:
                 return code, f"tritonserver was killed by signal {-code}" if code < 0 else ""
-            except subprocess.TimeoutExpired:
-                trouble = processes.trouble() or (probe.verdict if probe else "")
+            trouble = processes.trouble() or (probe.verdict if probe else "")
             if trouble and not self.stopping:
                 if probe:
                     probe.end()

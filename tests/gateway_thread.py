@@ -15,7 +15,10 @@ from cocoer_client.web.log import LogOptions
 from cocoer_client.web.protocol import Connections, LimitedProtocol
 from cocoer_client.web.serve import Server, Service
 from cocoer_client.web.settings import Settings
+from tests.quick_uvicorn import look_often
 from tests.waiting import PATIENCE, until
+
+look_often()
 
 
 @dataclass

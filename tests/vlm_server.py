@@ -31,8 +31,10 @@ from PIL import Image
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from tests.quick_uvicorn import look_often
 from tests.waiting import PATIENCE, until
 
+look_often()
 MODEL = "test-model"
 COMPLETIONS = "/v1/chat/completions"
 LEVEL = re.compile(r"\b(context|whole (?:photograph|photo|image|picture)|body|head)\b", re.IGNORECASE)

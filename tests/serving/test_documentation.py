@@ -30,6 +30,7 @@ from tests.gateway import Gateway, gateway
 from tests.pages import GUIDES, RUN, SCHEMA, Block, blocks, difference
 from tests.unit.test_accuracy import image, person
 from tests.vlm_server import VlmServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.needs("checkout")
 
@@ -143,7 +144,7 @@ class Reader:
             "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
         }
         done = subprocess.run(
-            command, cwd=self.copy, env={**inherited, **own}, capture_output=True, text=True, timeout=300
+            command, cwd=self.copy, env={**inherited, **own}, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout

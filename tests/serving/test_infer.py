@@ -239,7 +239,7 @@ def website(folder):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
+        threading.Thread(target=site.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{site.server_port}"
         site.shutdown()
 

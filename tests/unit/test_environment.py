@@ -132,7 +132,7 @@ def index(status):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}/simple"
@@ -212,7 +212,9 @@ def test_every_target_and_variable_is_listed():
     first, second = make().split("\n\n")
     assert {line.split()[0] for line in first.splitlines()} == targets
     variables = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
-    assert variables == {"PYTHON", "PIP_FLAGS", "SEED", "DEVICE", "PORT", "TRITON", "PORTS", "BACKENDS", "TOLERANCE"}
+    assert variables == {
+        "PYTHON", "PIP_FLAGS", "WORKERS", "SEED", "DEVICE", "PORT", "TRITON", "PORTS", "BACKENDS", "TOLERANCE",
+    }  # fmt: skip
     assert {line.partition("=")[0] for line in second.splitlines()[1:]} == variables
 
 

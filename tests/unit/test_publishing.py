@@ -23,6 +23,7 @@ from export.publishing.lock import Locked
 from export.publishing.ownership import strangers
 from export.publishing.repository import NotWhole, check_whole, complete, identity, published_identity
 from tests.conftest import PROJECT
+from tests.waiting import PATIENCE
 
 
 def fill(directory: Path, version: str) -> None:
@@ -122,15 +123,12 @@ def test_only_a_whole_build_comes_back(tmp_path):
 
 
 KILLED = """
-import itertools, os, signal, sys
+import itertools, json, os, shutil, signal, sys
 from pathlib import Path
 from export.publishing import builds as module
 from tests.unit import test_publishing as tests
 
-action, filesystem, place = sys.argv[1:]
 EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "ctypes.dlsym"}
-if filesystem == "link":
-    module.exchange = tests.no_exchange
 module._to_disk = lambda build: None  # of use when power is lost, which a killed process does not notice
 
 
@@ -146,7 +144,7 @@ def dies_before(step):
     sys.addaudithook(hook)
 
 
-def child(repository, step):
+def child(action, repository, step):
     if action == "roll_back":
         dies_before(step)
         tests.roll_back(repository)
@@ -158,36 +156,61 @@ def child(repository, step):
         builds.publish()
 
 
-for step in range(1, 2000):
-    repository = Path(place, str(step), "models")
-    repository.parent.mkdir()
+def every_step(action, kind, place):
+    if kind == "link":
+        module.exchange = tests.no_exchange
     for version in ("one", "two"):
-        tests.publish(repository, version)
+        tests.publish(place / "before" / "models", version)
+    for step in range(1, 2000):
+        shutil.copytree(place / "before", place / "steps" / str(step), symlinks=True)
+        code = forked(child, action, place / "steps" / str(step) / "models", step)
+        if code != -signal.SIGKILL:
+            sys.exit(code)
+
+
+def forked(run, *arguments):
     if pid := os.fork():
-        _, status = os.waitpid(pid, 0)
-        if not os.WIFSIGNALED(status):
-            sys.exit(os.waitstatus_to_exitcode(status))
-    else:
-        try:
-            child(repository, step)
-        except BaseException as error:
-            print(error, flush=True)
-            os._exit(3)
-        os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        run(*arguments)
+    except SystemExit as end:
+        os._exit(end.code)
+    except BaseException as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(3)
+    os._exit(0)
+
+
+cases = json.loads(sys.argv[1])
+print(json.dumps([forked(every_step, action, kind, Path(place)) for action, kind, place in cases]))
 """
+ACTIONS, KINDS = ("publish", "roll_back"), ("exchange", "link")
 
 
-@pytest.mark.parametrize("action", ["publish", "roll_back"])
-@pytest.mark.parametrize("kind", ["exchange", "link"])
-def test_killed_at_any_step(tmp_path, action, kind):
-    """SIGKILL before each change of a directory: one build or the other is there, and whoever comes next cleans up."""
-    command = [sys.executable, "-c", KILLED, action, kind, str(tmp_path)]
-    run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What is done, and on which kind of filesystem -> where it was killed; all in one process, for its start takes
+    longer than what it does."""
+    cases = [(action, kind, str(tmp_path_factory.mktemp("killed"))) for action in ACTIONS for kind in KINDS]
+    command = [sys.executable, "-c", KILLED, json.dumps(cases)]
+    run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stdout + run.stderr
+    codes = json.loads(run.stdout)
+    yield {case[:2]: (Path(case[2]), code, run.stderr) for case, code in zip(cases, codes)}
+    for _, _, place in cases:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_step(killed, action, kind):
+    """SIGKILL before each change of a directory: one build or the other is there, and whoever comes next cleans up."""
+    place, code, told = killed[action, kind]
+    assert code == 0, told
     found = Counter()
-    places = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))
-    for place in places[:-1]:  # the last ran through
-        repository, builds = place / "models", Builds(place / "models")
+    steps = sorted((place / "steps").iterdir(), key=lambda path: int(path.name))
+    for step in steps[:-1]:  # the last ran through
+        repository, builds = step / "models", Builds(step / "models")
         found[version_of(repository)] += 1
         with builds.alone("whoever comes next"):
             assert version_of(repository) in ("one", "two", "three")
@@ -200,7 +223,6 @@ def test_killed_at_any_step(tmp_path, action, kind):
             assert not (repository / MARKER).exists()
     new = {"publish": "three", "roll_back": "one"}[action]
     assert set(found) == {"two", new}, found
-    shutil.rmtree(tmp_path)
 
 
 def test_one_at_a_time(tmp_path):

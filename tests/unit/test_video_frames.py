@@ -203,7 +203,7 @@ def test_a_film_on_the_web(tmp_path):
     write_film(tmp_path / "a.mp4", moving(12, SIDE), container_options={"movflags": "faststart"})
     handler = functools.partial(QuietHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as website:
-        threading.Thread(target=website.serve_forever, daemon=True).start()
+        threading.Thread(target=website.serve_forever, args=(0.02,), daemon=True).start()
         name = f"http://127.0.0.1:{website.server_port}/a.mp4"
         video = Video(Source(name, "stream", PurePath("a")))
         assert not video.is_live

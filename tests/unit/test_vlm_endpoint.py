@@ -12,6 +12,7 @@ import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 import pytest
 import trustme
 from PIL import Image
@@ -47,6 +48,12 @@ LEVELS: dict[str, SentImage] = dict(cut(PICTURE, PERSON, ImageOptions()).items()
 MESSAGES = Prompt.load(None).question(list(LEVELS.values()))
 KEY = "gw-7f3kq9x2m5"
 PEACE = json.dumps({"labels": ["peace"]})
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    """Between tries; the library's begin at half a second."""
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
 
 
 @contextlib.contextmanager
@@ -342,14 +349,16 @@ def test_silence_is_asked_again():
 
 @pytest.mark.parametrize("date", [False, True], ids=["seconds", "date"])
 def test_retry_after_is_kept_to(date):
+    told = 2 if date else 0.5
+
     def busy(seen):
-        return labels("peace") if seen.number else rate_limited(2, date=date)
+        return labels("peace") if seen.number else rate_limited(told, date=date)
 
     with asking(busy, retries=1) as (server, asked):
         ask(asked)
     first, second = server.requests
     # A date has whole seconds: it may be less than a second off.
-    assert second.at >= (math.floor(first.at) + 2 if date else first.at + 2) - 0.05
+    assert second.at >= (math.floor(first.at) if date else first.at) + told - 0.05
 
 
 def test_a_broken_connection_is_told_without_what_led_to_it():

@@ -109,6 +109,8 @@ def parts(monkeypatch):
     monkeypatch.setattr(web, "TritonServer", lambda *given, **_: Part("tritonserver", *given))
     monkeypatch.setattr(web, "Gateway", lambda *given: Part("cocoer-web", *given))
     monkeypatch.setattr(web, "PAUSE", 0.02)
+    for number in web.STOPPING:  # of which nohup, and a shell's background, would have some ignored
+        signal.signal(number, signal.SIG_DFL)
     yield Part
     for number, handler in before.items():
         signal.signal(number, handler)

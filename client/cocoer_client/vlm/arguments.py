@@ -13,9 +13,9 @@ import shtab
 from cocoer_client.command import add_file, add_server, add_thresholds, check_server, seconds, whole
 from cocoer_client.vlm.cost import Prices
 from cocoer_client.vlm.crops import ImageOptions
-from cocoer_client.vlm.endpoint import EndpointOptions
 from cocoer_client.vlm.modes import MODES, USUAL, Mode
 from cocoer_client.vlm.privacy import read_key
+from cocoer_client.vlm.settings import EndpointOptions
 
 OPENAI = "https://api.openai.com/v1"
 EPILOG = """\

@@ -17,9 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         needs("cocoer-vlm", "openai", extra="vlm")
         from cocoer_client.vlm.arguments import parse_args
-        from cocoer_client.vlm.run import run
 
         args = parse_args(argv)
+        # After --help and what is wrong with the options: the library takes longer to import than all the rest.
+        from cocoer_client.vlm.run import run
+
         with terminable():
             return run(args)
     except ServerUnavailable as error:
