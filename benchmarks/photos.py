@@ -22,14 +22,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL
 
 from benchmarks import machine
 from benchmarks.photos_drift import Network, drift
 from benchmarks.photos_memory import FORMATS, peak
 from benchmarks.photos_report import medians, to_markdown
-from benchmarks.photos_ways import FAST, WAYS, Photo, check_same, fast, photographs, photos
+from benchmarks.photos_ways import FAST, Photo, Way, check_same, fast, photographs, photos, ways
 from benchmarks.turns import take_turns
 from benchmarks.workloads import SAMPLE
 from export.build_engines import progress
@@ -40,7 +39,7 @@ CALLS = 3
 """Of a way in each turn."""
 
 
-def cost(way: Callable[[Photo], Sequence[np.ndarray]], photo: Photo, calls: int = CALLS) -> float:
+def cost(way: Way, photo: Photo, calls: int = CALLS) -> float:
     """Processor time of a way, ms a photo."""
     started = time.process_time()
     for _ in range(calls):
@@ -56,9 +55,10 @@ def in_turn(taken: Sequence[Photo], turns: int, calls: int = CALLS) -> dict[str,
     """
     for photo in taken:
         check_same(photo)
-    ways = {**WAYS, FAST: fast}
     measured: dict[tuple[str, ...], Callable[[], float]] = {
-        (photo.name, name): partial(cost, way, photo, calls) for photo in taken for name, way in ways.items()
+        (photo.name, name): partial(cost, way, photo, calls)
+        for photo in taken
+        for name, way in {**ways(), FAST: fast}.items()
     }
     found: dict[str, dict[str, list[float]]] = take_turns(measured, turns, progress)
     return found

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -13,15 +16,18 @@ from PIL import Image, ImageOps
 
 from benchmarks.photos_memory import ORIENTATION, PORTRAIT
 from benchmarks.workloads import sample_pieces
+from cocoer_bls import images
 from cocoer_bls.boxes import Box, Person
 from cocoer_bls.decoding import open_image
 from cocoer_bls.images import CROP, decode, factor_for
 from cocoer_bls.inputs import Crops, cut
 from cocoer_bls.options import DEFAULT_LIMITS
+from cocoer_bls.resampling import LIBRARY, Resampler
+from export.publishing.compiling import compiled
 
 PLAIN = "Pillow, BGR"
 """The way that is the measure: what one writes who wants BGR, with the fastest conversion there is."""
-SERVED, FAST = "served", "served, fast_decode"
+SERVED, COMPILED, FAST = "served, Pillow's resize", "served, compiled resize", "served, fast_decode"
 BILINEAR = Image.Resampling.BILINEAR
 GRAIN = 3.0
 """Noise of the sensor, standard deviation in grey levels."""
@@ -190,12 +196,35 @@ def as_list(crops: Crops) -> list[np.ndarray]:
     return [crops.image, *crops.head_crop, *crops.body_crop]
 
 
-WAYS: dict[str, Callable[[Photo], Sequence[np.ndarray]]] = {
-    PLAIN: plain,
-    "Pillow, crops to BGR": plain_rgb,
-    SERVED: lambda photo: as_list(exact(photo)),
-}
-"""Those that must give the same bytes."""
+Way = Callable[[Photo], Sequence[np.ndarray]]
+
+
+@cache
+def _library() -> Resampler | None:
+    """The compiled resize, as a build makes it; None: it can't be made here."""
+    if (content := compiled()) is None:
+        return None
+    with tempfile.TemporaryDirectory() as directory:  # once it is loaded, its file is not needed any more
+        path = Path(directory) / LIBRARY
+        path.write_bytes(content)
+        return Resampler(path)
+
+
+def _served(photo: Photo, library: Resampler | None) -> list[np.ndarray]:
+    with mock.patch.object(images, "resampler", return_value=library):
+        return as_list(exact(photo))
+
+
+def ways() -> dict[str, Way]:
+    """Those that must give the same bytes; with the compiled resize where a build would have it."""
+    found: dict[str, Way] = {
+        PLAIN: plain,
+        "Pillow, crops to BGR": plain_rgb,
+        SERVED: lambda photo: _served(photo, None),
+    }
+    if (library := _library()) is not None:
+        found[COMPILED] = lambda photo: _served(photo, library)
+    return found
 
 
 def fast(photo: Photo) -> Sequence[np.ndarray]:
@@ -206,6 +235,6 @@ def fast(photo: Photo) -> Sequence[np.ndarray]:
 def check_same(photo: Photo) -> None:
     """Raises AssertionError where a way's crops differ from Pillow's."""
     expected = plain(photo)
-    for name, way in WAYS.items():
+    for name, way in ways().items():
         for crop, wanted in zip(way(photo), expected, strict=True):
             assert np.array_equal(crop, wanted), f"{name} gives other crops of {photo.name}"
