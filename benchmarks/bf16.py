@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,7 @@ def main() -> int:
     parts = (args.only,) if args.only else PARTS
     threads, repositories = machine.cores(), {FP32: args.fp32, BF16: args.bf16}
     report: dict[str, Any] = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": "python -m benchmarks.bf16" + (f" --only {args.only}" if args.only else ""),
         "machine": machine.describe().to_dict(),
         "openvino": bf16.version(),

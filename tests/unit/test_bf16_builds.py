@@ -433,6 +433,7 @@ def test_in_turn():
 
 MEASURED = {
     "machine": {"cpu": "A CPU", "cores": 2},
+    "time": "2026-11-27",
     "command": "c",
     "rounds": 2,
     "openvino": "1",
