@@ -47,7 +47,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         (
             f"# bf16 on {described['cpu']}, {described['cores']} cores",
             "",
-            f"{report['time']}, `{report['command']}`; OpenVINO {report['openvino']}, ONNX Runtime {ort.__version__}; synthetic weights.",
+            f"{report['time']}, `{report['command']}`; OpenVINO {report['openvino']}, ONNX Runtime {ort.__version__}.",
             "",
             f"Rounds: {report['rounds']}. In each, what stands in one line was measured once, one after the other. "
             "Milliseconds, and how many times faster in the same round: the median of the rounds [smallest-largest]. A "
