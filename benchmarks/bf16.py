@@ -35,13 +35,13 @@ from benchmarks.bf16_report import (
     RELEASE,
     REQUESTS,
     Times,
-    cell,
     to_markdown,
 )
 from benchmarks.inprocess import boxes_given, job_of, release_request
 from benchmarks.release import ReleaseInference
 from benchmarks.release_detection import ReleaseDetection
 from benchmarks.run import one_person
+from benchmarks.turns import spread
 from benchmarks.workloads import BOXES_GIVEN, Workload
 from cocoer.checkpoints.loader import load_checkpoint
 from cocoer_bls.images import LETTERBOX
@@ -70,7 +70,7 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Times:
             if index >= 0:
                 times[name].append(1000 * (time.perf_counter() - started))
     for name, each in times.items():  # at once: the whole takes long, and may be cut short
-        progress(f"  {name}: {cell(each)} ms")
+        progress(f"  {name}: {spread(each, 1)} ms")
     return dict(times)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import onnxruntime as ort
 
 from benchmarks.figures import ratios
 from benchmarks.tables import markdown
-from benchmarks.turns import verdict
+from benchmarks.turns import spread, verdict
 
 Times = dict[str, list[float]]
 """Way -> milliseconds in each round."""
@@ -22,22 +21,13 @@ TARGETS = ((BURST + ONE, FP32, 1.7), (FOUR, RELEASE, 25), (DETECTED, RELEASE, 7)
 """What is served, what bf16 is compared with, and how many times faster it is to be."""
 
 
-def cell(values: Sequence[float]) -> str:
-    """A median and its range.
-
-    >>> cell([3.14, 1.0, 20.0])
-    '3.1 [1.0-20.0]'
-    """
-    return f"{statistics.median(values):.1f} [{min(values):.1f}-{max(values):.1f}]"
-
-
 def gain(before: Sequence[float], after: Sequence[float]) -> str:
     """How many times less the second takes: the median of the rounds, and their range.
 
     >>> gain([10.0, 12.0, 9.0], [5.0, 4.0, 3.0])
-    '3.0 [2.0-3.0]'
+    '3.0 (2.0 to 3.0)'
     """
-    return cell(ratios(before, after))
+    return spread(ratios(before, after), 1)
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
@@ -50,7 +40,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             f"{report['time']}, `{report['command']}`; OpenVINO {report['openvino']}, ONNX Runtime {ort.__version__}.",
             "",
             f"Rounds: {report['rounds']}. In each, what stands in one line was measured once, one after the other. "
-            "Milliseconds, and how many times faster in the same round: the median of the rounds [smallest-largest]. A "
+            "Milliseconds, and how many times faster in the same round: the median of the rounds, and their range. A "
             "target is met or missed if it is in every round, otherwise it lies within noise.",
             "",
             *(_targets(report["served"]) if report["served"] else ()),
@@ -69,13 +59,13 @@ def _targets(times: Mapping[str, Times]) -> list[str]:
     rows = []
     for name, before, target in TARGETS:
         found = ratios(times[name][before], times[name][BF16])
-        rows.append((f"{name}: bf16 than {before}", cell(found), f">= {target:g}", verdict(found, ">=", target)))
+        rows.append((f"{name}: bf16 than {before}", spread(found, 1), f">= {target:g}", verdict(found, ">=", target)))
     return [markdown(("times faster, served", "measured", "target", ""), rows), ""]
 
 
 def _models(models: Sequence[tuple[str, int, Times]], threads: int) -> list[str]:
     rows = [
-        (name, str(batch), cell(times[FP32]), cell(times[BF16]), gain(times[FP32], times[BF16]))
+        (name, str(batch), spread(times[FP32], 1), spread(times[BF16], 1), gain(times[FP32], times[BF16]))
         for name, batch, times in models
     ]
     return [
@@ -92,9 +82,9 @@ def _requests(title: str, asked: Mapping[str, Times]) -> list[str]:
     rows = [
         (
             name,
-            cell(times[RELEASE]) if RELEASE in times else "",
-            cell(times[FP32]),
-            cell(times[BF16]),
+            spread(times[RELEASE], 1) if RELEASE in times else "",
+            spread(times[FP32], 1),
+            spread(times[BF16], 1),
             gain(times[FP32], times[BF16]),
             gain(times[RELEASE], times[BF16]) if RELEASE in times else "",
         )

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.pipeline_parts import ALL, PILLOW
 from benchmarks.pipeline_server import GIVEN, NOBODY, TARGET
 from benchmarks.tables import markdown
+from benchmarks.turns import spread, verdict
 
 OWN = "this checkout"
 """Of the servers, the one that the target is of."""
@@ -26,26 +27,6 @@ def totals(turns: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> l
     [3.0]
     """
     return [sum(ms for part, ms in turn["cpu_ms"].items() if part not in without) for turn in turns]
-
-
-def shown(values: Sequence[float]) -> str:
-    """A median and the range it lies in.
-
-    >>> shown([5.1, 4.9, 6.0])
-    '5.1 (4.9 to 6.0)'
-    """
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
-
-
-def verdict(values: Sequence[float], target: float = TARGET_MS) -> str:
-    """Whether a cost is at most its target; undecided where the range has both.
-
-    >>> verdict([4.0, 4.8]), verdict([4.0, 5.2, 6.0]), verdict([5.1, 6.0])
-    ('met', 'within noise', 'missed')
-    """
-    if max(values) <= target:
-        return "met"
-    return "missed" if min(values) > target else "within noise"
 
 
 def bound(cpu_ms: float, cores: int = CORES) -> float:
@@ -81,10 +62,15 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             lines += [f"{name[0].upper()}{name[1:]}:", ""]
         lines += [_table(ways), ""]
     target = report["measured"][OWN][TARGET_WAY]
-    whole, native = totals(target), totals(target, [STAND_IN])
+    whole, native = (
+        f"{spread(ms, 1)} {of}, {verdict(ms, '<=', TARGET_MS)}"
+        for ms, of in (
+            (totals(target), "of all processes"),
+            (totals(target, [STAND_IN]), "without the stand-in's"),
+        )
+    )
     lines += [
-        f"The target is {TARGET_MS:g} ms with {TARGET_WAY}: {shown(whole)} of all processes, {verdict(whole)}; "
-        f"{shown(native)} without the stand-in's, {verdict(native)}.",
+        f"The target is {TARGET_MS:g} ms with {TARGET_WAY}: {whole}; {native}.",
         "",
         "Where it goes, milliseconds per image. What `cocoer` does alone was measured in the same rounds, in one "
         "thread of another process that runs the served code without Triton. The rest is what requests differ by that "
@@ -118,11 +104,10 @@ def _where(ways: Mapping[str, Sequence[Mapping[str, Any]]], parts: Sequence[Mapp
         ]
     rows += [("launcher", [turn["cpu_ms"]["launcher"] for turn in ways[TARGET_WAY]])]
     whole = statistics.median(totals(ways[TARGET_WAY]))
-    told = [
-        (name, f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})", _share(values, whole))
-        for name, values in rows
-    ]
-    return markdown(("part", "ms", "of all"), [*told, ("all, as measured", shown(totals(ways[TARGET_WAY])), "100%")])
+    told = [(name, spread(values), _share(values, whole)) for name, values in rows]
+    return markdown(
+        ("part", "ms", "of all"), [*told, ("all, as measured", spread(totals(ways[TARGET_WAY]), 1), "100%")]
+    )
 
 
 def _differences(more: Sequence[float], less: Sequence[float]) -> list[float]:
@@ -142,7 +127,7 @@ def _of_pillow(rounds: Sequence[Mapping[str, float]]) -> str:
     """What the crops would take if the build had not compiled them."""
     return (
         f"Where no C compiler was there for the build, Pillow makes {PILLOW.removesuffix(' by Pillow')}: "
-        f"{shown([one[PILLOW] for one in rounds])} ms."
+        f"{spread([one[PILLOW] for one in rounds], 1)} ms."
     )
 
 
@@ -162,10 +147,10 @@ def _table(ways: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     rows = []
     for way, turns in ways.items():
         whole, native = totals(turns), totals(turns, [STAND_IN])
-        parts = [shown([turn["cpu_ms"][part] for turn in turns]) for part in ("cocoer", "triton", STAND_IN)]
+        parts = [spread([turn["cpu_ms"][part] for turn in turns], 1) for part in ("cocoer", "triton", STAND_IN)]
         per_core = statistics.median(bound(ms, 1) for ms in whole)
         bounds = " / ".join(f"{bound(statistics.median(values)):.0f}" for values in (whole, native))
-        rates = shown([turn["images_per_second"] for turn in turns])
-        together = shown([turn["images_per_run"] for turn in turns])
-        rows.append((way, shown(whole), shown(native), *parts, together, rates, f"{per_core:.0f}", bounds))
+        rates = spread([turn["images_per_second"] for turn in turns], 1)
+        together = spread([turn["images_per_run"] for turn in turns], 1)
+        rows.append((way, spread(whole, 1), spread(native, 1), *parts, together, rates, f"{per_core:.0f}", bounds))
     return markdown(header, rows)
