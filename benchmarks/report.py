@@ -205,11 +205,14 @@ def _memory(report: Report) -> list[str]:
     if not memory["kinds"]:
         return []
     return [
-        f"Memory (PSS of all processes, read {memory['readings']} times while requests were answered, "
-        f"{memory['concurrency']} in flight): {spread(light, 0)} MB at rest after a start's first requests. The most "
+        f"Memory (PSS of all processes, read {memory['readings']} times while requests were answered): "
+        f"{spread(light, 0)} MB at rest after a start's first requests. The most "
         f"seen, {memory['each']} requests of each kind one after the other on one server:",
         "",
-        markdown(("request", "most, MB"), [[name, f"{mb:.0f}"] for name, mb in memory["kinds"].items()]),
+        markdown(
+            ("request", "in flight", "most, MB"),
+            [[name, str(memory["in_flight"][name]), f"{mb:.0f}"] for name, mb in memory["kinds"].items()],
+        ),
         "",
         f"Then, in each eighth of {memory['requests']} requests with 1 given: "
         f"{', '.join(f'{mb:.0f}' for mb in memory['endurance_mb'])} MB.",

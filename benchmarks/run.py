@@ -42,7 +42,7 @@ RESULTS = PROJECT / "benchmarks" / "results"
 
 QUICK = Plan(turns=2, repeats=1, requests=8, many=8, concurrencies=(4,), starts=1, memory_each=8, memory_requests=64)
 FULL = Plan(
-    turns=5, repeats=3, requests=16, many=100, concurrencies=(4, 8), starts=3, memory_each=12, memory_requests=2048
+    turns=3, repeats=3, requests=20, many=170, concurrencies=(4, 8), starts=3, memory_each=8, memory_requests=1024
 )
 
 
@@ -118,6 +118,12 @@ def measure(checkpoints: Path, repository: Path, detecting: Workload, plan: Plan
         precisions["bf16"] = prepare_bf16(checkpoints, repository)
     progress("starting the server")
     started = served.starts(repository, CACHE / "server.log", one, plan.starts)
+    progress("memory")
+    with TritonServer(repository, CACHE / "server.log") as server:
+        assert server.process is not None
+        kinds = (*BOXES_GIVEN, detecting, *LARGE, *HEAVY)
+        send = served.sender(server.url)
+        memory = served.most_memory(server.process.pid, send, kinds, plan.memory_each, plan.memory_requests)
     with contextlib.ExitStack() as stack:
         fp32 = stack.enter_context(TritonServer(repository, CACHE / "server.log"))
         servers = {FP32: fp32.url}
@@ -131,12 +137,6 @@ def measure(checkpoints: Path, repository: Path, detecting: Workload, plan: Plan
         shown = [one, four, LARGE[-1], detecting]
         stages = {w.name: served.break_down(client, w, 3 * plan.repeats) for w in shown}
         gflop = bench.gflop()
-    progress("memory")
-    with TritonServer(repository, CACHE / "server.log") as server:
-        assert server.process is not None
-        kinds = (*BOXES_GIVEN, detecting, *LARGE, *HEAVY)
-        send = served.sender(server.url)
-        memory = served.most_memory(server.process.pid, send, kinds, plan.memory_each, plan.memory_requests)
     found = {"stages": stages, "gflop": gflop, "memory": memory, "drift": {"INT8": drift}, "left_out": left_out}
     return {"server": started, **measured, **found}
 

@@ -17,6 +17,9 @@ from cocoer_client import CocoerClient
 from serving.server import TritonServer
 
 MEMORY_CONCURRENCY = 4
+CROWD = 32
+"""Persons from which on half as many requests are sent at a time: the server begins with a request within a minute or
+refuses it, and on two cores a crowd takes a good part of that."""
 MEMORY_PARTS = 8
 STATISTICS = ("queue", "compute_input", "compute_infer", "compute_output")
 
@@ -57,7 +60,12 @@ def _first_and_median(client: CocoerClient, workload: Workload) -> tuple[float, 
 
 
 Send = Callable[[Workload, int], None]
-"""Sends so many requests of a workload, ``MEMORY_CONCURRENCY`` at a time."""
+"""Sends so many requests of a workload, ``at_a_time`` of them."""
+
+
+def at_a_time(workload: Workload) -> int:
+    """How many requests are in flight while memory is read."""
+    return MEMORY_CONCURRENCY // 2 if (workload.persons or 0) >= CROWD else MEMORY_CONCURRENCY
 
 
 def most_memory(root: int, send: Send, kinds: Sequence[Workload], each: int, endurance: int) -> dict[str, Any]:
@@ -71,7 +79,8 @@ def most_memory(root: int, send: Send, kinds: Sequence[Workload], each: int, end
         endurance: requests in eight parts, after those.
 
     Returns:
-        ``kinds``: name -> most MB; ``endurance_mb``: most of each part; ``requests``, ``concurrency``, ``readings``.
+        ``kinds``: name -> most MB; ``in_flight``: name -> requests at a time; ``endurance_mb``: most of each part;
+        ``each``, ``requests``, ``readings``.
     """
     seen, parts, readings = {}, [], 0
     for kind in kinds:
@@ -84,8 +93,9 @@ def most_memory(root: int, send: Send, kinds: Sequence[Workload], each: int, end
             send(kinds[0], endurance // MEMORY_PARTS)
         parts.append(most.mb)
         readings += most.readings
-    counts = {"each": each, "requests": endurance, "concurrency": MEMORY_CONCURRENCY, "readings": readings}
-    return {"kinds": seen, "endurance_mb": parts, **counts}
+    in_flight = {kind.name: at_a_time(kind) for kind in kinds}
+    counts = {"each": each, "requests": endurance, "readings": readings}
+    return {"kinds": seen, "in_flight": in_flight, "endurance_mb": parts, **counts}
 
 
 def sender(url: str) -> Send:
@@ -97,9 +107,9 @@ def sender(url: str) -> Send:
                 ask(client, workload)
 
     def send(workload: Workload, count: int) -> None:
-        share = -(-count // MEMORY_CONCURRENCY)
-        with ThreadPoolExecutor(MEMORY_CONCURRENCY) as pool:
-            list(pool.map(send_share, [workload] * MEMORY_CONCURRENCY, [share] * MEMORY_CONCURRENCY))
+        clients = at_a_time(workload)
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(send_share, [workload] * clients, [-(-count // clients)] * clients))
 
     return send
 

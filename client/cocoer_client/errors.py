@@ -143,8 +143,13 @@ def translate(error: InferenceServerException, url: str, timeout: float) -> Coco
 
 def _unavailable(message: str, url: str, timeout: float) -> CocoerError:
     """Of the code that Triton, gateways and gRPC itself use for what may pass: so it does, but for what is known."""
-    if EXPIRED in message:
-        return _too_late(url, timeout)
+    if (
+        EXPIRED in message
+    ):  # of its queue: the time that this client allows, or less, as the server's configuration says
+        return RequestTimeout(
+            f"the server at {url} did not begin with the request within {timeout:g} s, or within the shorter time that "
+            "it lets requests wait; send fewer at a time, or look at its load"
+        )
     if NO_MODEL in message:
         return _no_model(url, message)
     if RESTRICTED in message:

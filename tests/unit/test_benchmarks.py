@@ -3,7 +3,6 @@
 import base64
 import doctest
 import json
-import mmap
 import os
 import re
 import struct
@@ -49,34 +48,55 @@ def test_without_boxes_there_are_none(tmp_path):
     assert set(json.loads((tmp_path / "data.json").read_text())["data"][0]) == {"IMAGE"}
 
 
-def test_memory_counts_the_children():
-    code = "import time; held = b'x' * 80_000_000; print('up', flush=True); time.sleep(60)"
-    before = process_memory_mb(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
-        assert child.stdout.readline() == b"up\n"
-        assert process_memory_mb(os.getpid()) - before > 70
-        child.kill()
+HOLDER = """
+import mmap, sys
+held = None
+for line in sys.stdin:
+    if held:
+        held.close()
+    held = mmap.mmap(-1, int(line))
+    held.write(b"x" * int(line))
+    print("done", flush=True)
+"""
+"""A process that holds as many bytes as it is told, instead of those before; it first says so when it does."""
 
 
-def test_memory_is_in_millions_of_bytes():
-    """Of 100 MB, which are 95 MiB."""
-    before = process_memory_mb(os.getpid())
-    with mmap.mmap(-1, 100_000_000) as held:
-        held.write(b"x" * 100_000_000)
-        seen = process_memory_mb(os.getpid()) - before
-    assert seen == pytest.approx(100, abs=2)
+@pytest.fixture
+def holding():
+    """Has a process hold so many bytes; and its parent, to which nothing else belongs, by pid."""
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDER!r}])"
+    command = [sys.executable, "-c", nested]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+
+        def hold(count):
+            parent.stdin.write(f"{count}\n")
+            parent.stdin.flush()
+            assert parent.stdout.readline() == "done\n"
+
+        hold(1)
+        yield hold, parent.pid
+        parent.stdin.close()
 
 
-def test_memory_is_read_while_it_is_held():
+def test_memory_is_in_millions_of_bytes(holding):
+    """Of 100 MB, which are 95 MiB, in a process of a process."""
+    hold, pid = holding
+    before = process_memory_mb(pid)
+    hold(100_000_000)
+    assert process_memory_mb(pid) - before == pytest.approx(100, abs=2)
+
+
+def test_memory_is_read_while_it_is_held(holding):
     """What is given back before the end is seen too."""
-    with MostMemory(os.getpid(), interval=0.005) as most:
-        before = process_memory_mb(os.getpid())
-        with mmap.mmap(-1, 100_000_000) as held:
-            held.write(b"x" * 100_000_000)
-            readings = most.readings
-            while most.readings < readings + 2:
-                time.sleep(0.001)
-    assert process_memory_mb(os.getpid()) - before < 50
+    hold, pid = holding
+    with MostMemory(pid, interval=0.005) as most:
+        before = process_memory_mb(pid)
+        hold(100_000_000)
+        readings = most.readings
+        while most.readings < readings + 2:
+            time.sleep(0.001)
+        hold(1)
+    assert process_memory_mb(pid) - before < 50
     assert most.mb - before > 95
 
 
@@ -138,10 +158,10 @@ REPORT = {
     },
     "memory": {
         "kinds": {"1 given": 1400.0, "128 given": 2200.0},
+        "in_flight": {"1 given": 4, "128 given": 2},
         "endurance_mb": [2000.0, 2040.0, 2010.0],
         "requests": 2048,
         "each": 12,
-        "concurrency": 4,
         "readings": 99,
     },
     "stages": {
@@ -295,7 +315,7 @@ def test_more_precisions_than_one():
 
 def test_memory_is_shown_by_kind_of_request():
     text = to_markdown(REPORT)
-    assert ["128 given", "2200"] in rows_of(text)
+    assert ["128 given", "2", "2200"] in rows_of(text)
     assert "in each eighth of 2048 requests with 1 given: 2000, 2040, 2010 MB" in text
 
 
@@ -341,6 +361,8 @@ def test_every_kind_of_request_is_sent_while_memory_is_read(monkeypatch):
     found = served.most_memory(1, send, [BOXES_GIVEN[0], BOXES_GIVEN[3]], each=5, endurance=80)
     assert found["kinds"] == {"1 given": 100.0, "8 given": 900.0}
     assert found["endurance_mb"] == [200.0] * 8
+    assert found["in_flight"] == {"1 given": 4, "8 given": 4}
+    assert served.at_a_time(HEAVY[1]) == 2
     assert sent == [("1 given", 5), ("8 given", 5), *[("1 given", 10)] * 8]
 
 

@@ -46,6 +46,7 @@ def open_upright(image: bytes | Pixels) -> Image.Image:
     if turned.mode.startswith("I"):  # 16 bits, which Pillow would clip
         turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
     profile = profile_of(turned.info)
+    turned.info.pop("transparency", None)  # the server drops it too; Pillow would warn that RGB has none
     plain = turned if turned.mode == "RGB" else turned.convert("RGB")
     plain.info = profile
     return plain
