@@ -121,7 +121,7 @@ format: setup-dev  ## Format the code, and repair what ruff can repair
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: setup  ## Measure this machine (about 20 minutes); writes benchmarks/results
+bench: setup  ## Measure this machine (about half an hour); writes benchmarks/results
 	$(RUN) benchmarks/run.py
 
 ordeal: setup-batch  ## Both commands about 5,000 images each, while their server is killed, overloaded and exchanged (by hand; long)
