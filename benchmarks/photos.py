@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -41,10 +40,7 @@ CALLS = 3
 
 def cost(way: Way, photo: Photo, calls: int = CALLS) -> float:
     """Processor time of a way, ms a photo."""
-    started = time.process_time()
-    for _ in range(calls):
-        way(photo)
-    return 1000 * (time.process_time() - started) / calls
+    return machine.own_cpu_ms(partial(way, photo), calls)
 
 
 def in_turn(taken: Sequence[Photo], turns: int, calls: int = CALLS) -> dict[str, dict[str, list[float]]]:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.figures import ratios
 from benchmarks.photos_drift import to_rows
 from benchmarks.photos_memory import LARGEST
 from benchmarks.photos_ways import COMPILED, FAST, PLAIN, SERVED
@@ -24,7 +25,7 @@ def shares(ways: Mapping[str, Sequence[float]], way: str) -> list[float]:
     >>> shares({PLAIN: [10.0, 20.0], SERVED: [5.0, 8.0]}, SERVED)
     [0.5, 0.4]
     """
-    return [one / base for one, base in zip(ways[way], ways[PLAIN], strict=True)]
+    return list(ratios(ways[way], ways[PLAIN]))
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:

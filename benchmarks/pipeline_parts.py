@@ -12,12 +12,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.pipeline_models import SCENE, constant_answers
 from cocoer_bls import manifest
 from cocoer_bls.boxes import Person
@@ -87,10 +87,7 @@ def _milliseconds_of_pillow(pixels: np.ndarray, persons: Sequence[Person], repea
 def milliseconds(step: Callable[[], object], repeats: int) -> float:
     """Processor time of this process, per repeat, after one that does not count."""
     step()
-    begun = time.process_time()
-    for _ in range(repeats):
-        step()
-    return 1000 * (time.process_time() - begun) / repeats
+    return machine.own_cpu_ms(step, repeats)
 
 
 def of_repository(repository: Path) -> dict[str, float]:

@@ -50,7 +50,7 @@ def prepare() -> tuple[Path, Path]:
     """Synthetic weights with detectors, and the repository built of them; kept in the cache."""
     checkpoints, repository = prepare_checkpoints(), CACHE / "repository"
     progress("building models")
-    _python("export/build_engines.py", "--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd")
+    _build(checkpoints, repository)
     return checkpoints, repository
 
 
@@ -64,6 +64,11 @@ def prepare_checkpoints() -> Path:
     return checkpoints
 
 
+def _build(checkpoints: Path, repository: Path, *options: str | Path) -> None:
+    where: list[str | Path] = ["--checkpoints", checkpoints, "--repository", repository]
+    _python("export/build_engines.py", *where, "--detectors", "scrfd", *options)
+
+
 def _python(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
 
@@ -75,8 +80,7 @@ def prepare_int8(checkpoints: Path) -> tuple[Path, dict[str, Any]]:
     for index, piece in enumerate(sample_pieces()):
         cv2.imwrite(str(folder / f"{index}.png"), piece)
     progress("building INT8 models")
-    common: list[str | Path] = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
-    _python("export/build_engines.py", *common, "--precision", "int8", "--calibration", folder)
+    _build(checkpoints, repository, "--precision", "int8", "--calibration", folder)
     return repository, read_json(repository / REPORT_FILE)["drift"]
 
 
@@ -84,8 +88,7 @@ def prepare_bf16(checkpoints: Path, fp32: Path) -> Path:
     """The repository in bf16; what it has in common with that in FP32 comes from there."""
     repository = CACHE / "repository-bf16"
     progress("building bf16 models")
-    common: list[str | Path] = ["--checkpoints", checkpoints, "--repository", repository, "--detectors", "scrfd"]
-    _python("export/build_engines.py", *common, "--precision", "bf16", "--reuse", fp32)
+    _build(checkpoints, repository, "--precision", "bf16", "--reuse", fp32)
     return repository
 
 
